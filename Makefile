@@ -1,0 +1,37 @@
+# Two commands do everything: `make demo` and `make test`. Both set the machine up themselves.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test test-fast test-conformance test-lab lint lock bench clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+setup: $(STAMP)  ## system packages and the virtual environment
+
+$(STAMP): requirements-dev.lock pyproject.toml tools/setup.sh
+	PYTHON=$(PYTHON) tools/setup.sh $(VENV)
+	@touch $@
+
+lint: $(STAMP)  ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-fast: lint  ## cases and properties, no I/O
+	$(BIN)/pytest tests/fast
+
+test: lint  ## everything
+	$(BIN)/pytest tests
+
+lock: $(STAMP)  ## write the lock file anew from pyproject.toml
+	$(BIN)/python -m pip install -q pip-tools
+	$(BIN)/pip-compile -q --extra dev --generate-hashes --no-emit-index-url --strip-extras --allow-unsafe -o requirements-dev.lock pyproject.toml
+	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --strip-extras --allow-unsafe -o requirements.lock pyproject.toml
+
+clean:  ## what was made in the tree
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The loop: where resources meet drivers."""

@@ -1,0 +1,1 @@
+"""What the controller knows, kept: one row protocol, several backends."""

@@ -1,0 +1,42 @@
+"""What all items that go over ssh have in common: shell text out, shell text back."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Self
+
+from drivers.base import Change, Item, State, Transport
+
+
+class ShellItem(Item):
+    """An item probed and changed by POSIX ``sh`` on the machine, as root.
+
+    The three methods are pure: text in, text out. ``drivers/ssh`` carries the text.
+    """
+
+    transport: ClassVar[Transport] = Transport.SHELL
+
+    @classmethod
+    def probe(cls, items: Sequence[Self]) -> str:
+        """Shell text that prints the state of all ``items`` of this type, in as few processes as possible.
+
+        It must not change anything, must not read standard input, and should print the same bytes while nothing
+        changed (no times of day): the connection sends an answer over the wire only when its digest is new.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
+        """What ``probe`` printed, as states by item key. An item the output does not tell of is Unknown."""
+        raise NotImplementedError
+
+    def script(self, change: Change) -> str:
+        """Shell text that makes the change; runs under ``set -eu``; what it prints to stderr explains a failure."""
+        raise NotImplementedError
+
+
+def here(content: bytes) -> str:
+    """A shell command that prints ``content`` byte by byte: data never stands in argv (rule 13), nor needs quoting."""
+    text = base64.encodebytes(content).decode("ascii")
+    return f"base64 -d <<'SALVUS_EOF'\n{text}SALVUS_EOF\n"

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Makes the virtual environment in $1 from the lock file; installs with apt what building libvirt-python needs. Idempotent.
+set -euo pipefail
+venv=$1
+python=${PYTHON:-python3.11}
+need=()
+for package in gcc pkg-config libvirt-dev python3-dev python3-venv openssh-client; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || need+=("$package")
+done
+if ((${#need[@]})); then
+    [ "$(id -u)" = 0 ] || { echo "salvus: missing packages: ${need[*]}; install them, or run this as root" >&2; exit 2; }
+    echo "salvus: installing ${need[*]}"
+    apt-get update -q >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${need[@]}" >/dev/null
+fi
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+"$venv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+"$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps -e .
