@@ -1,0 +1,268 @@
+"""What every kind has in common: the envelope a user writes, references, problems, and the protocol of a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from drivers.base import Grade, Item
+
+if TYPE_CHECKING:
+    from resources.fleet import Fleet
+    from resources.world import World
+
+API_VERSION = "salv.us/v1"
+MOVED_FROM = "salv.us/moved-from"
+
+# RFC 1123 label: a name can be a host name, a libvirt domain and a file name without being changed.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)]
+LabelKey = Annotated[
+    str,
+    StringConstraints(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=317),
+]
+
+
+class Model(BaseModel):
+    """Base of everything in a manifest: frozen, camelCase on paper, unknown fields are errors."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=False,
+        validate_by_alias=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class Metadata(Model):
+    """Who a resource is."""
+
+    name: Name
+    """Unique among resources of its kind: a DNS label (RFC 1123)."""
+    labels: Mapping[LabelKey, LabelValue] = {}
+    """Key-value pairs that selectors match."""
+    annotations: Mapping[LabelKey, str] = {}
+    """Key-value pairs for tools; ``salv.us/moved-from`` names the resource this one was before."""
+
+
+class Requirement(Model):
+    """One condition of a selector, as in Kubernetes."""
+
+    key: LabelKey
+    """The label's key."""
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    """How the label's value is compared."""
+    values: tuple[LabelValue, ...] = ()
+    """The values for ``In`` and ``NotIn``."""
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether labels fulfil this condition."""
+        match self.operator:
+            case "In":
+                return labels.get(self.key) in self.values
+            case "NotIn":
+                return labels.get(self.key) not in self.values
+            case "Exists":
+                return self.key in labels
+            case "DoesNotExist":
+                return self.key not in labels
+
+
+class Selector(Model):
+    """Which resources, by their labels; an empty selector matches all."""
+
+    match_labels: Mapping[LabelKey, LabelValue] = {}
+    """Labels that must be there with just these values."""
+    match_expressions: tuple[Requirement, ...] = ()
+    """Further conditions; all must hold."""
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether labels fulfil all conditions."""
+        exact = all(labels.get(key) == value for key, value in self.match_labels.items())
+        return exact and all(requirement.matches(labels) for requirement in self.match_expressions)
+
+
+class Disruption(Model):
+    """How much salvus may disturb to bring a change about."""
+
+    ceiling: Literal["live", "reload", "restart", "reboot", "replace"] = "restart"
+    """The highest grade of change that is made by itself; changes above wait, and say so."""
+
+    @property
+    def grade(self) -> Grade:
+        """The ceiling as a grade."""
+        return Grade[self.ceiling.upper()]
+
+
+S = TypeVar("S", bound=Model)
+
+# Where a field stands in a document: names and list positions from the top.
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resource(Generic[S]):
+    """One manifest, validated."""
+
+    kind: str
+    metadata: Metadata
+    spec: S
+
+    @property
+    def name(self) -> str:
+        """``metadata.name``."""
+        return self.metadata.name
+
+    @property
+    def ref(self) -> str:
+        """``Kind/name``: how resources are named everywhere."""
+        return f"{self.kind}/{self.name}"
+
+    @property
+    def moved_from(self) -> str | None:
+        """The name this resource had before, if its manifest says so."""
+        return self.metadata.annotations.get(MOVED_FROM)
+
+
+AnyResource = Resource[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A field that names another resource. One that names nothing is an error at load."""
+
+    path: Path
+    kinds: tuple[str, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong in one resource: at which field, what, what is allowed, what to do."""
+
+    ref: str
+    path: Path
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An item that a resource wants on a machine.
+
+    Attributes:
+        item: the item.
+        after: keys of items on the same machine that must be right before this one is changed.
+        owner: ``Kind/name`` of the resource that wants it; the resource itself unless said otherwise.
+    """
+
+    item: Item
+    after: tuple[str, ...] = ()
+    owner: str = ""
+
+
+class NotYet(Exception):
+    """Raised while lowering: something needed is not known yet. The resource waits; others go on."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of ``salvusctl get``: heading, and the path into the resource's document or ``detail`` of its status."""
+
+    heading: str
+    path: tuple[str, ...]
+    wide: bool = False
+
+
+class Kind(Generic[S]):
+    """What salvus must know of one kind. One instance a file in ``resources/``, as ``KIND``; found by discovery."""
+
+    name: ClassVar[str]
+    plural: ClassVar[str]
+    short: ClassVar[tuple[str, ...]] = ()
+    spec: type[S]
+    columns: ClassVar[tuple[Column, ...]] = ()
+    is_machine: ClassVar[bool] = False
+
+    def references(self, resource: Resource[S]) -> Iterable[Reference]:
+        """The fields that name other resources."""
+        return ()
+
+    def check(self, resource: Resource[S], fleet: Fleet) -> Iterable[Problem]:
+        """Cross-checks against the rest of the fleet. Dangling references are found without this."""
+        return ()
+
+    def machines(self, resource: Resource[S], world: World) -> Iterable[str]:
+        """Names of the machines on which the resource has items."""
+        return ()
+
+    def items(self, resource: Resource[S], machine: str, world: World) -> Iterable[Placed]:
+        """The resource in machine words, for one machine. Raises NotYet while something it needs is not known."""
+        return ()
+
+    def ceiling(self, resource: Resource[S]) -> Grade:
+        """The highest grade of change that is made without asking."""
+        return Grade.RESTART
+
+
+AnyKind = Kind[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SshTarget:
+    """How to reach a machine by ssh. Errors are the driver's.
+
+    Attributes:
+        addresses: tried in order.
+        host_keys: public key lines that are accepted (``ssh-ed25519 AAAA…``), no others.
+        via: name of the machine to jump over, or empty.
+    """
+
+    addresses: tuple[str, ...]
+    port: int
+    user: str
+    host_keys: tuple[str, ...]
+    identity_files: tuple[str, ...] = ()
+    use_agent: bool = False
+    via: str = ""
+    connect_timeout: int = 10
+    command_timeout: int = 60
+
+
+class MachineKind(Kind[S]):
+    """A kind whose resources are machines: items can be on them."""
+
+    is_machine: ClassVar[bool] = True
+
+    def target(self, resource: Resource[S], world: World) -> SshTarget:
+        """How to reach it. Raises NotYet while that is not known (a VM without an address or a host key)."""
+        raise NotImplementedError
+
+    def hypervisor(self, resource: Resource[S]) -> bool:
+        """Whether libvirt is to be asked on this machine."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a resource was written: file, line and column (from 1) of a field, for messages."""
+
+    file: str
+    positions: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
+
+    def at(self, path: Path) -> str:
+        """``file:line:column`` of the field, or of the nearest field around it that is written."""
+        while path and path not in self.positions:
+            path = path[:-1]
+        line, column = self.positions.get(path, (1, 1))
+        return f"{self.file}:{line}:{column}"

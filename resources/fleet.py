@@ -1,0 +1,125 @@
+"""All resources together, and the checks that need more than one of them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import resources
+from resources.base import AnyKind, AnyResource, MachineKind, Problem
+
+
+@cache
+def kinds() -> Mapping[str, AnyKind]:
+    """All kinds by name: every module in ``resources/`` that ends with ``KIND = …``."""
+    modules = (importlib.import_module(f"resources.{m.name}") for m in pkgutil.iter_modules(resources.__path__))
+    found = [module.KIND for module in modules if hasattr(module, "KIND")]
+    return {kind.name: kind for kind in sorted(found, key=lambda kind: kind.name)}
+
+
+def find_kind(word: str) -> AnyKind | None:
+    """The kind a user means by ``VirtualMachine``, ``virtualmachines`` or ``vm``, in any case; None without one."""
+    for kind in kinds().values():
+        if word.lower() in {kind.name.lower(), kind.plural.lower(), *kind.short}:
+            return kind
+    return None
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A whole fleet, frozen: the resources of all kinds, by name."""
+
+    by_kind: Mapping[str, Mapping[str, AnyResource]] = field(default_factory=dict)
+
+    @classmethod
+    def of_resources(cls, items: Iterable[AnyResource]) -> Fleet:
+        """A fleet of these resources; of two with one name the last counts (``load`` refuses them)."""
+        by_kind: dict[str, dict[str, AnyResource]] = defaultdict(dict)
+        for resource in sorted(items, key=lambda r: (r.kind, r.name)):
+            by_kind[resource.kind][resource.name] = resource
+        return cls(dict(by_kind))
+
+    def __iter__(self) -> Iterator[AnyResource]:
+        for members in self.by_kind.values():
+            yield from members.values()
+
+    def get(self, kind: str, name: str) -> AnyResource | None:
+        """The resource, or None."""
+        return self.by_kind.get(kind, {}).get(name)
+
+    def of(self, kind: str) -> tuple[AnyResource, ...]:
+        """All resources of a kind, by name."""
+        return tuple(self.by_kind.get(kind, {}).values())
+
+    @property
+    def machine_kinds(self) -> tuple[str, ...]:
+        """Names of the kinds that are machines."""
+        return tuple(name for name, kind in kinds().items() if kind.is_machine)
+
+    def machine(self, name: str) -> AnyResource | None:
+        """The machine of that name, whatever its kind, or None."""
+        return next((found for kind in self.machine_kinds if (found := self.get(kind, name))), None)
+
+    def machines(self) -> tuple[AnyResource, ...]:
+        """All machines."""
+        return tuple(resource for kind in self.machine_kinds for resource in self.of(kind))
+
+
+def machine_kind(resource: AnyResource) -> MachineKind[Any]:
+    """The kind of a machine resource. Raises TypeError for one that is no machine."""
+    kind = kinds()[resource.kind]
+    if not isinstance(kind, MachineKind):
+        raise TypeError(f"{resource.ref} is not a machine")
+    return kind
+
+
+def check(fleet: Fleet) -> list[Problem]:
+    """Everything that is wrong between resources: dangling references, double machine names, what kinds check."""
+    problems = list(_double_machines(fleet))
+    for resource in fleet:
+        kind = kinds()[resource.kind]
+        problems.extend(_dangling(resource, kind, fleet))
+        problems.extend(kind.check(resource, fleet))
+    return problems
+
+
+def _dangling(resource: AnyResource, kind: AnyKind, fleet: Fleet) -> Iterator[Problem]:
+    for reference in kind.references(resource):
+        if any(fleet.get(k, reference.name) for k in reference.kinds):
+            continue
+        known = [r.name for k in reference.kinds for r in fleet.of(k)]
+        yield Problem(
+            resource.ref,
+            reference.path,
+            f"there is no {' or '.join(reference.kinds)} named {reference.name!r}"
+            + did_you_mean(reference.name, known),
+        )
+
+
+def _double_machines(fleet: Fleet) -> Iterator[Problem]:
+    seen: dict[str, AnyResource] = {}
+    for machine in fleet.machines():
+        other = seen.setdefault(machine.name, machine)
+        if other is not machine:
+            yield Problem(
+                machine.ref,
+                ("metadata", "name"),
+                f"{other.ref} has this name already; machines of all kinds share one space of names",
+            )
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """``; did you mean 'web01'?`` or, with nothing near, what is allowed (at most ten); empty without candidates."""
+    names = sorted(set(allowed))
+    if near := difflib.get_close_matches(word, names, n=1):
+        return f"; did you mean {near[0]!r}?"
+    if not names:
+        return ""
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return f"; there are: {', '.join(names[:10])}{more}"

@@ -1,0 +1,111 @@
+"""The fleet as a kind may see it while lowering: resources, facts, allocations and conditions; every read is noted.
+
+A change to something that was read queues the reader's machine. There is no other list of dependencies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from resources.base import AnyResource, NotYet, Selector
+from resources.fleet import Fleet
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known besides the manifests.
+
+    Attributes:
+        allocations: (``Kind/name``, what) → value, decided once by the controller.
+        facts: (``Kind/name``, what) → value, told by machines.
+        conditions: (``Kind/name``, type) → ``True``, ``False`` or ``Unknown``.
+        uids: ``Kind/name`` → the resource's UUID, the same for all its life.
+    """
+
+    allocations: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    facts: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    conditions: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    uids: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class World:
+    """A recording view of one fleet. Made anew for each machine that is lowered.
+
+    ``reads`` holds what was looked at: ``resource/Kind/name``, ``kind/Kind``, ``fact/Kind/name/what``,
+    ``allocation/Kind/name/what``, ``condition/Kind/name/type``.
+    """
+
+    fleet: Fleet
+    known: Known
+    reads: set[str] = field(default_factory=set)
+
+    def get(self, kind: str, name: str) -> AnyResource | None:
+        """The resource, or None."""
+        self.reads.add(f"resource/{kind}/{name}")
+        return self.fleet.get(kind, name)
+
+    def machine(self, name: str) -> AnyResource | None:
+        """The Host or VirtualMachine of that name, or None."""
+        found = self.fleet.machine(name)
+        if found is not None:
+            self.reads.add(f"resource/{found.ref}")
+        return found
+
+    def select(self, kind: str, selector: Selector) -> tuple[AnyResource, ...]:
+        """Resources of a kind whose labels match, by name."""
+        self.reads.add(f"kind/{kind}")
+        return tuple(r for r in self.fleet.of(kind) if selector.matches(r.metadata.labels))
+
+    def select_machines(self, selector: Selector) -> tuple[AnyResource, ...]:
+        """Hosts and virtual machines whose labels match."""
+        return tuple(r for kind in self.fleet.machine_kinds for r in self.select(kind, selector))
+
+    def fact(self, ref: str, what: str) -> str:
+        """What a machine told. Raises NotYet until it has."""
+        self.reads.add(f"fact/{ref}/{what}")
+        value = self.known.facts.get((ref, what))
+        if value is None:
+            raise NotYet("FactUnknown", f"waits for {what} of {ref}; it is read when {ref} is made")
+        return value
+
+    def allocation(self, ref: str, what: str) -> str:
+        """What the controller decided. Raises NotYet until it has."""
+        self.reads.add(f"allocation/{ref}/{what}")
+        value = self.known.allocations.get((ref, what))
+        if value is None:
+            raise NotYet("NotAllocated", f"waits for the {what} of {ref} to be decided")
+        return value
+
+    def condition(self, ref: str, type_: str) -> str:
+        """``True``, ``False`` or ``Unknown`` (also when nothing is known)."""
+        self.reads.add(f"condition/{ref}/{type_}")
+        return self.known.conditions.get((ref, type_), "Unknown")
+
+    def require(self, ref: str, type_: str) -> None:
+        """A gate: raises NotYet unless the condition is True."""
+        if self.condition(ref, type_) != "True":
+            raise NotYet("WaitsForDependency", f"waits for {ref} to be {type_}")
+
+    def uid(self, ref: str) -> str:
+        """The resource's UUID. Raises NotYet until it was given one."""
+        value = self.known.uids.get(ref)
+        if value is None:
+            raise NotYet("NotAllocated", f"waits for {ref} to be registered")
+        return value
+
+
+def changed(before: Known, after: Known) -> Iterable[str]:
+    """The read names whose answers differ between two states of knowledge."""
+    for name, old, new in (
+        ("allocation", before.allocations, after.allocations),
+        ("fact", before.facts, after.facts),
+        ("condition", before.conditions, after.conditions),
+    ):
+        if old is not new:
+            yield from (
+                f"{name}/{ref}/{what}"
+                for ref, what in old.keys() | new.keys()
+                if old.get((ref, what)) != new.get((ref, what))
+            )
