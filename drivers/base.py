@@ -100,11 +100,13 @@ class Item:
         transport: by which way the item is probed and changed.
         secret_fields: fields whose values are shown as ``***`` (rule 13).
         perilous: a change may cut the controller off and wants commit-confirm (rule 8).
+        lasting: making it takes long (an image push): the change is started as a job, and no pass waits for it.
     """
 
     transport: ClassVar[Transport]
     secret_fields: ClassVar[frozenset[str]] = frozenset()
     perilous: ClassVar[bool] = False
+    lasting: ClassVar[bool] = False
 
     @classmethod
     def type(cls) -> str:
@@ -155,6 +157,27 @@ class Applied:
 
     change: Change
     error: DriverError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SshTarget:
+    """How to reach a machine by ssh. Errors are the driver's.
+
+    Attributes:
+        addresses: tried in order.
+        host_keys: public key lines that are accepted (``ssh-ed25519 AAAA…``), no others.
+        via: name of the machine to jump over, or empty.
+    """
+
+    addresses: tuple[str, ...]
+    port: int
+    user: str
+    host_keys: tuple[str, ...]
+    identity_files: tuple[str, ...] = ()
+    use_agent: bool = False
+    via: str = ""
+    connect_timeout: int = 10
+    command_timeout: int = 60
 
 
 class Driver(Protocol):

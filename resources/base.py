@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Ty
 from pydantic import BaseModel, ConfigDict, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from drivers.base import Grade, Item
+from drivers.base import Grade, Item, SshTarget
 
 if TYPE_CHECKING:
     from resources.fleet import Fleet
@@ -216,27 +216,6 @@ class Kind(Generic[S]):
 
 
 AnyKind = Kind[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class SshTarget:
-    """How to reach a machine by ssh. Errors are the driver's.
-
-    Attributes:
-        addresses: tried in order.
-        host_keys: public key lines that are accepted (``ssh-ed25519 AAAA…``), no others.
-        via: name of the machine to jump over, or empty.
-    """
-
-    addresses: tuple[str, ...]
-    port: int
-    user: str
-    host_keys: tuple[str, ...]
-    identity_files: tuple[str, ...] = ()
-    use_agent: bool = False
-    via: str = ""
-    connect_timeout: int = 10
-    command_timeout: int = 60
 
 
 class MachineKind(Kind[S]):
