@@ -166,6 +166,24 @@ class Placed:
     owner: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Something the controller decides once for a resource and keeps (DESIGN: Allocation).
+
+    Attributes:
+        what: its name, as in ``World.allocation(ref, what)``.
+        allowed: the values it may have; none means that it cannot be decided now.
+        exclusive: no two resources of the kind may have the same value: the first free one is taken. Otherwise the
+            value that the fewest resources have, so that they spread.
+        why_none: what to say when ``allowed`` is empty.
+    """
+
+    what: str
+    allowed: tuple[str, ...]
+    exclusive: bool = False
+    why_none: str = ""
+
+
 class NotYet(Exception):
     """Raised while lowering: something needed is not known yet. The resource waits; others go on."""
 
@@ -200,6 +218,10 @@ class Kind(Generic[S]):
 
     def check(self, resource: Resource[S], fleet: Fleet) -> Iterable[Problem]:
         """Cross-checks against the rest of the fleet. Dangling references are found without this."""
+        return ()
+
+    def choices(self, resource: Resource[S], world: World) -> Iterable[Choice]:
+        """What the controller must decide for the resource before it can be lowered (a virtual machine's host)."""
         return ()
 
     def machines(self, resource: Resource[S], world: World) -> Iterable[str]:
