@@ -193,6 +193,10 @@ class NotYet(Exception):
         self.message = message
 
 
+class Invalid(Exception):
+    """Raised while lowering: it will not work until the manifests change. The resource is stalled; others go on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of ``salvusctl get``: heading, and the path into the resource's document or ``detail`` of its status."""
@@ -217,7 +221,11 @@ class Kind(Generic[S]):
         return ()
 
     def check(self, resource: Resource[S], fleet: Fleet) -> Iterable[Problem]:
-        """Cross-checks against the rest of the fleet. Dangling references are found without this."""
+        """Cross-checks of one resource. Dangling references are found without this."""
+        return ()
+
+    def check_together(self, fleet: Fleet) -> Iterable[Problem]:
+        """Checks of all resources of the kind at once, in one walk: two that claim the same thing."""
         return ()
 
     def choices(self, resource: Resource[S], world: World) -> Iterable[Choice]:
@@ -248,6 +256,10 @@ class MachineKind(Kind[S]):
     def target(self, resource: Resource[S], world: World) -> SshTarget:
         """How to reach it. Raises NotYet while that is not known (a VM without an address or a host key)."""
         raise NotImplementedError
+
+    def address(self, resource: Resource[S]) -> str | None:
+        """The address that its manifest gives it, for templates and checks; None when only the machine knows it."""
+        return None
 
     def hypervisor(self, resource: Resource[S]) -> bool:
         """Whether libvirt is to be asked on this machine."""

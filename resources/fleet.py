@@ -82,6 +82,8 @@ def machine_kind(resource: AnyResource) -> MachineKind[Any]:
 def check(fleet: Fleet) -> list[Problem]:
     """Everything that is wrong between resources: dangling references, double machine names, what kinds check."""
     problems = list(_double_machines(fleet))
+    for kind in kinds().values():
+        problems.extend(kind.check_together(fleet))
     for resource in fleet:
         kind = kinds()[resource.kind]
         problems.extend(_dangling(resource, kind, fleet))
