@@ -101,12 +101,14 @@ class Item:
         secret_fields: fields whose values are shown as ``***`` (rule 13).
         perilous: a change may cut the controller off and wants commit-confirm (rule 8).
         lasting: making it takes long (an image push): the change is started as a job, and no pass waits for it.
+        forgets: attributes left empty when the item is noted in the inventory: content and secrets are not kept.
     """
 
     transport: ClassVar[Transport]
     secret_fields: ClassVar[frozenset[str]] = frozenset()
     perilous: ClassVar[bool] = False
     lasting: ClassVar[bool] = False
+    forgets: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def type(cls) -> str:
@@ -130,6 +132,11 @@ class Item:
     def grade(self, drift: Sequence[Drift]) -> Grade:
         """The smallest grade by which these drifts can be mended (rule 5)."""
         raise NotImplementedError
+
+
+def drift(fields: Fields, observed: Fields) -> tuple[Drift, ...]:
+    """The generic difference: every wanted field that is not as observed."""
+    return tuple(Drift(name, want, observed.get(name)) for name, want in fields.items() if observed.get(name) != want)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,96 @@
+"""The controller's page: ``/metrics``, ``/healthz``, ``/readyz``. On loopback unless told otherwise."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from controller.metrics import Metrics, make_wsgi_app
+from drivers.base import SalvusError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+# What /healthz and /readyz say: an empty string is well; else a sentence.
+Check = Callable[[], str]
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        # WSGIServer asks the resolver for our name here, which can hang without a network.
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+        self.setup_environ()
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Scrapes are not worth a line each."""
+
+
+def open_socket(address: str) -> socket.socket:
+    """A listening socket on ``host:port`` (``[::1]:port`` for IPv6). Raises SalvusError when that cannot be had."""
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host.strip("[]") or "127.0.0.1", int(port)))
+        listening.listen(16)
+    except (OSError, ValueError) as error:
+        listening.close()
+        raise SalvusError(
+            f"cannot listen on {address!r}: {error}",
+            hint="give another address as --http HOST:PORT, or stop what listens there",
+        ) from error
+    return listening
+
+
+class Http:
+    """Serves on a socket that is open already, so that it may have been opened in another network namespace."""
+
+    def __init__(self, listening: socket.socket, metrics: Metrics, healthy: Check, ready: Check) -> None:
+        scrape = make_wsgi_app(metrics.registry)
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            match environ["PATH_INFO"]:
+                case "/metrics":
+                    page: Iterable[bytes] = scrape(environ, start_response)
+                    return page
+                case "/healthz":
+                    return _answer(healthy(), start_response)
+                case "/readyz":
+                    return _answer(ready(), start_response)
+                case _:
+                    start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
+                    return [b"there are /metrics, /healthz and /readyz\n"]
+
+        address = listening.getsockname()
+        self._server = _Server((address[0], address[1]), _Quiet, bind_and_activate=False)
+        self._server.socket.close()
+        self._server.socket = listening
+        self._server.server_bind()
+        self._server.set_app(app)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self.address = f"{address[0]}:{address[1]}"
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Closes the socket and waits for the thread."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _answer(trouble: str, start_response: StartResponse) -> Iterable[bytes]:
+    status = "503 Service Unavailable" if trouble else "200 OK"
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+    return [f"{trouble or 'ok'}\n".encode()]

@@ -1,0 +1,61 @@
+"""One machine as the controller sees it: each item goes to the driver of its transport, all under one fence."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from drivers.base import Applied, Change, Driver, Item, Observation, Rejected, Transport, Unknown
+
+
+class Fencing(Driver, Protocol):
+    """A driver that can tell the machine our epoch without changing anything else."""
+
+    def fence(self, epoch: int) -> None:
+        """Raises Fenced when the machine has seen a newer epoch."""
+        ...
+
+
+class Machine:
+    """A Driver made of a shell driver and, on hypervisors, a libvirt driver."""
+
+    def __init__(self, name: str, shell: Fencing, libvirt: Driver | None = None) -> None:
+        self._name = name
+        self._shell = shell
+        self._libvirt = libvirt
+
+    def observe(self, items: Sequence[Item]) -> Mapping[str, Observation]:
+        """See Driver."""
+        shell = [item for item in items if item.transport is Transport.SHELL]
+        libvirt = [item for item in items if item.transport is Transport.LIBVIRT]
+        seen = dict(self._shell.observe(shell)) if shell or not libvirt else {}
+        if libvirt and self._libvirt is not None:
+            seen |= self._libvirt.observe(libvirt)
+        elif libvirt:
+            seen |= {item.key: Observation(Unknown("not a hypervisor"), time.time(), "libvirt") for item in libvirt}
+        return seen
+
+    def apply(self, changes: Sequence[Change], epoch: int) -> tuple[Applied, ...]:
+        """See Driver. The fence is told over ssh before libvirt is touched (rule 10)."""
+        done: list[Applied] = []
+        for transport, group in itertools.groupby(changes, key=lambda change: change.item.transport):
+            batch = tuple(group)
+            if transport is Transport.SHELL:
+                results = self._shell.apply(batch, epoch)
+            elif self._libvirt is None:
+                results = (Applied(batch[0], Rejected("it is not a hypervisor", machine=self._name)),)
+            else:
+                self._shell.fence(epoch)
+                results = self._libvirt.apply(batch, epoch)
+            done.extend(results)
+            if any(one.error for one in results):
+                break
+        return tuple(done)
+
+    def close(self) -> None:
+        """See Driver."""
+        if self._libvirt is not None:
+            self._libvirt.close()
+        self._shell.close()
