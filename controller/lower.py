@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
-from drivers.base import Fields, Grade, Item
+from drivers.base import Fields, Grade, Item, SshTarget
 from resources.base import AnyResource, Invalid, NotYet, Placed
-from resources.fleet import Fleet, kinds
+from resources.fleet import Fleet, kinds, machine_kind
 from resources.world import Known, World
 
 
@@ -40,6 +39,9 @@ class Wait:
     final: bool = False
 
 
+NO_MACHINE = Wait("NotAMachine", "there is no Host or VirtualMachine of this name")
+
+
 @dataclass(frozen=True, slots=True)
 class Lowered:
     """One machine's items, and what was looked at to find them.
@@ -50,6 +52,8 @@ class Lowered:
         refs: the resources that were lowered whole.
         waiting: the resources that were not, and why.
         ceilings: the highest grade of change that each resource allows.
+        target: how to reach the machine, or why that is not known yet.
+        hypervisor: libvirt is to be asked on it.
     """
 
     machine: str
@@ -58,6 +62,8 @@ class Lowered:
     refs: frozenset[str] = frozenset()
     waiting: Mapping[str, Wait] = field(default_factory=dict)
     ceilings: Mapping[str, Grade] = field(default_factory=dict)
+    target: SshTarget | Wait = NO_MACHINE
+    hypervisor: bool = False
 
 
 def lower(machine: str, on_machine: Iterable[AnyResource], fleet: Fleet, known: Known) -> Lowered:
@@ -79,6 +85,7 @@ def lower(machine: str, on_machine: Iterable[AnyResource], fleet: Fleet, known: 
         waiting[ref] = conflict
         del placed[ref]
     wanted, cyclic = _ordered(_merge(placed))
+    target, hypervisor = _target(machine, world)
     return Lowered(
         machine,
         wanted,
@@ -86,7 +93,20 @@ def lower(machine: str, on_machine: Iterable[AnyResource], fleet: Fleet, known: 
         frozenset(placed) - cyclic.keys(),
         waiting | cyclic,
         ceilings,
+        target,
+        hypervisor,
     )
+
+
+def _target(machine: str, world: World) -> tuple[SshTarget | Wait, bool]:
+    resource = world.machine(machine)
+    if resource is None:
+        return NO_MACHINE, False
+    kind = machine_kind(resource)
+    try:
+        return kind.target(resource, world), kind.hypervisor(resource)
+    except NotYet as wait:
+        return Wait(wait.reason, wait.message), False
 
 
 def _conflicts(placed: Mapping[str, tuple[Placed, ...]]) -> dict[str, Wait]:
@@ -131,39 +151,3 @@ def _ordered(merged: dict[str, Wanted]) -> tuple[tuple[Wanted, ...], dict[str, W
             text = f"its items wait for each other: {' → '.join(circle)}"
             cyclic |= {ref: Wait("Cycle", text, final=True) for ref in owners}
             merged = {key: wanted for key, wanted in merged.items() if not owners & set(wanted.producers)}
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Which resources have items on which machine, and what was read to know it."""
-
-    machines: Mapping[str, tuple[str, ...]]
-    by_machine: Mapping[str, tuple[str, ...]]
-    waiting: Mapping[str, Wait]
-    readers: Mapping[str, frozenset[str]]
-
-
-def lay_out(fleet: Fleet, known: Known) -> Layout:
-    """Asks every resource on which machines it is. ``readers`` maps a read's name to the resources that read it."""
-    machines: dict[str, tuple[str, ...]] = {}
-    by_machine: dict[str, list[str]] = {machine.name: [] for machine in fleet.machines()}
-    waiting: dict[str, Wait] = {}
-    readers: dict[str, set[str]] = defaultdict(set)
-    for resource in fleet:
-        world = World(fleet, known)
-        try:
-            names = tuple(dict.fromkeys(kinds()[resource.kind].machines(resource, world)))
-        except NotYet as wait:
-            names = ()
-            waiting[resource.ref] = Wait(wait.reason, wait.message)
-        machines[resource.ref] = names
-        for name in names:
-            by_machine.setdefault(name, []).append(resource.ref)
-        for read in world.reads:
-            readers[read].add(resource.ref)
-    return Layout(
-        machines,
-        {name: tuple(refs) for name, refs in by_machine.items()},
-        waiting,
-        {read: frozenset(refs) for read, refs in readers.items()},
-    )

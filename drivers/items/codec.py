@@ -28,27 +28,26 @@ def item_types() -> Mapping[str, type[Item]]:
 
 
 @cache
-def _adapter(type_: type[Item]) -> TypeAdapter[Any]:
-    return TypeAdapter(type_)
+def _adapter(name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(item_types()[name])
 
 
 def dump(item: Item) -> str:
     """The item as JSON, without what it ``forgets``."""
     empty = {name: type(getattr(item, name))() for name in item.forgets}
     bare: Any = dataclasses.replace(item, **empty) if empty and dataclasses.is_dataclass(item) else item
-    return _adapter(type(item)).dump_json(bare).decode()
+    return _adapter(item.type()).dump_json(bare).decode()
 
 
 def restore(type_: str, text: str) -> Item:
     """The item that ``dump`` wrote. Raises SalvusError for a type or text that this version does not know."""
-    found = item_types().get(type_)
-    if found is None:
+    if type_ not in item_types():
         raise SalvusError(
             f"the inventory has an item of type {type_!r}, which this version of salvus does not know",
             hint="run the version that wrote it, or a newer one",
         )
     try:
-        item: Item = _adapter(found).validate_json(text)
+        item: Item = _adapter(type_).validate_json(text)
     except ValidationError as error:
         raise SalvusError(f"the inventory's note of a {type_} cannot be read: {error}") from error
     return item

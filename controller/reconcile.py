@@ -1,0 +1,151 @@
+"""A machine's pass: observe, plan, apply, observe again; its result is one frozen Outcome.
+
+Only this and ``execute`` touch machines. Nothing here knows the store: what must be remembered before a machine is
+written to goes through ``remember``, so that a kill at any point leaves nothing that salvus does not know of (rule 11).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from controller.execute import Executed, carry_out
+from controller.lower import Lowered
+from controller.plan import Circumstances, Owned, Plan, plan
+from drivers.base import Change, Driver, Item, Observation, Present, Unknown, Verb
+from drivers.items.system import System
+
+Result = Literal["synced", "changed", "held", "waiting", "failed", "unreachable", "fenced"]
+SYSTEM = System()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one pass over a machine found and did.
+
+    Attributes:
+        at: when it began, seconds since the epoch; ``duration`` in seconds.
+        planned: what was to be done; ``left`` what is still to be done afterwards.
+        jobs: the changes that are to be made as jobs.
+        seen: the last observation of each item, the machine itself (``System:self``) included.
+        unreachable: why the machine could not be asked; empty when it could.
+    """
+
+    machine: str
+    at: float
+    duration: float
+    lowered: Lowered
+    planned: Plan
+    executed: Executed
+    left: Plan
+    jobs: tuple[Change, ...]
+    seen: Mapping[str, Observation]
+    unreachable: str
+
+    @property
+    def result(self) -> Result:
+        """The pass in one word, for metrics and history."""
+        if self.unreachable:
+            return "unreachable"
+        if self.executed.failed:
+            return "failed"
+        if self.left.held or self.left.unknown:
+            return "held"
+        if self.lowered.waiting:
+            return "waiting"
+        return "changed" if self.executed.applied else "synced"
+
+    @property
+    def facts(self) -> Mapping[tuple[str, str], str]:
+        """What the machine told: (owner, what) → value."""
+        owners = {w.key: w.owner for w in self.lowered.wanted}
+        return {
+            (owners[key], what): value
+            for key, observation in self.seen.items()
+            if key in owners and isinstance(observation.state, Present)
+            for what, value in observation.state.facts.items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A machine observed and planned for, and nothing done: what ``diff`` shows."""
+
+    seen: Mapping[str, Observation]
+    plan: Plan
+    unreachable: str
+
+
+def look(lowered: Lowered, inventory: Sequence[Owned], driver: Driver, about: Circumstances) -> Look:
+    """Observes and plans. Changes nothing."""
+    wanted = {w.key: w.item for w in lowered.wanted}
+    items: list[Item] = [SYSTEM, *wanted.values(), *(o.item for o in inventory if o.key not in wanted)]
+    seen = driver.observe(items)
+    system = seen.get(SYSTEM.key)
+    state = system.state if system else Unknown("it did not answer")
+    reason = state.reason if isinstance(state, Unknown) else ""
+    return Look(seen, plan(lowered, seen, inventory, replace(about, now=time.time())), reason)
+
+
+def reconcile(
+    lowered: Lowered,
+    inventory: Sequence[Owned],
+    driver: Driver,
+    about: Circumstances,
+    epoch: int,
+    *,
+    remember: Callable[[Sequence[Owned]], None],
+    stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """One pass. Raises Fenced when another controller has taken the machine over; nothing was written then."""
+    began, start = time.time(), time.perf_counter()
+    first = look(lowered, inventory, driver, about)
+    jobs = tuple(change for change in first.plan.changes if change.item.lasting and change.verb is not Verb.DELETE)
+    now = _without(first.plan.changes, jobs)
+    rows = _inventory(lowered, first, inventory)
+    if rows:
+        remember(rows)
+    executed = carry_out(driver, now, epoch, stop=stop) if now else Executed()
+    last = first
+    if executed.applied:
+        known = {o.key: o for o in (*inventory, *rows)}
+        last = look(lowered, tuple(known.values()), driver, about)
+    duration = time.perf_counter() - start
+    return Outcome(
+        lowered.machine, began, duration, lowered, first.plan, executed, last.plan, jobs, last.seen, last.unreachable
+    )
+
+
+def _without(changes: Iterable[Change], jobs: Sequence[Change]) -> tuple[Change, ...]:
+    """The changes that need none of the jobs."""
+    waiting = {change.item.key for change in jobs}
+    now: list[Change] = []
+    for change in changes:
+        if change.item.key in waiting:
+            continue
+        if waiting.intersection(change.after):
+            waiting.add(change.item.key)
+        else:
+            now.append(change)
+    return tuple(now)
+
+
+def _inventory(lowered: Lowered, first: Look, inventory: Sequence[Owned]) -> list[Owned]:
+    """The inventory rows that are new or differ: written before the machine is."""
+    rows = {o.key: o for o in inventory}
+    creates = {change.item.key for change in first.plan.changes if change.verb is Verb.CREATE}
+    found: list[Owned] = []
+    for wanted in lowered.wanted:
+        before = rows.get(wanted.key)
+        state = first.seen[wanted.key].state if wanted.key in first.seen else None
+        if wanted.key in creates:
+            row = Owned(wanted.item, wanted.owner, True, wanted.after)
+        elif isinstance(state, Present):
+            row = Owned(wanted.item, wanted.owner, before.created if before else False, wanted.after)
+        else:
+            continue
+        if before is None or (before.owner, before.created, before.after) != (row.owner, row.created, row.after):
+            found.append(row)
+    return found

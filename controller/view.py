@@ -1,0 +1,116 @@
+"""The fleet in machine words, kept up to date by what changed: who is on which machine, and what each machine wants.
+
+Nothing here is worked out twice: each answer remembers what it read (see ``World``), and is dropped when that changes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from controller.lower import Lowered, Wait, lower
+from resources.base import NotYet
+from resources.fleet import Fleet, kinds
+from resources.world import Known, World
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a resource has items: machine names, or why that is not known yet; and what was read to know it."""
+
+    machines: tuple[str, ...] = ()
+    wait: Wait | None = None
+    reads: frozenset[str] = frozenset()
+
+
+class View:
+    """A fleet with what is known of it. Not safe for threads: its user locks."""
+
+    def __init__(self) -> None:
+        self.fleet = Fleet()
+        self.known = Known()
+        self._spots: dict[str, Spot] = {}
+        self._refs: defaultdict[str, set[str]] = defaultdict(set)
+        self._lowered: dict[str, Lowered] = {}
+        self._spot_readers: defaultdict[str, set[str]] = defaultdict(set)
+        self._machine_readers: defaultdict[str, set[str]] = defaultdict(set)
+
+    def update(self, fleet: Fleet, known: Known, touched: Collection[str]) -> frozenset[str]:
+        """Takes over new values; ``touched`` names what differs, as ``World.reads`` does.
+
+        Returns the machines on which something may have to be done.
+        """
+        self.fleet = fleet
+        self.known = known
+        affected: set[str] = set()
+        for ref in self._touched_resources(touched):
+            affected.update(self._respot(ref))
+        for read in touched:
+            affected.update(self._machine_readers.get(read, ()))
+        for machine in affected:
+            self._drop(machine)
+        return frozenset(affected)
+
+    def _touched_resources(self, touched: Iterable[str]) -> set[str]:
+        refs: set[str] = set()
+        for read in touched:
+            refs.update(self._spot_readers.get(read, ()))
+            if read.startswith("resource/"):
+                refs.add(read.removeprefix("resource/"))
+        return refs
+
+    def _respot(self, ref: str) -> set[str]:
+        """Finds anew where a resource is; returns the machines it is on or was on, and itself if it is one."""
+        before = self._spots.pop(ref, Spot())
+        for read in before.reads:
+            self._spot_readers[read].discard(ref)
+        for machine in before.machines:
+            self._refs[machine].discard(ref)
+        after = self._spot(ref)
+        if after is not None:
+            self._spots[ref] = after
+            for read in after.reads:
+                self._spot_readers[read].add(ref)
+            for machine in after.machines:
+                self._refs[machine].add(ref)
+        kind, _, name = ref.partition("/")
+        itself = {name} if kinds()[kind].is_machine else set()
+        return {*before.machines, *(after.machines if after else ()), *itself}
+
+    def _spot(self, ref: str) -> Spot | None:
+        kind, _, name = ref.partition("/")
+        resource = self.fleet.get(kind, name)
+        if resource is None:
+            return None
+        world = World(self.fleet, self.known)
+        try:
+            machines = tuple(dict.fromkeys(kinds()[kind].machines(resource, world)))
+        except NotYet as wait:
+            return Spot((), Wait(wait.reason, wait.message), frozenset(world.reads))
+        return Spot(machines, None, frozenset(world.reads))
+
+    def _drop(self, machine: str) -> None:
+        lowered = self._lowered.pop(machine, None)
+        for read in lowered.reads if lowered else ():
+            self._machine_readers[read].discard(machine)
+
+    def lowered(self, machine: str) -> Lowered:
+        """What is wanted on the machine."""
+        if (found := self._lowered.get(machine)) is not None:
+            return found
+        refs = sorted(self._refs.get(machine, ()))
+        resources = [self.fleet.get(*ref.split("/", 1)) for ref in refs]
+        found = lower(machine, [r for r in resources if r is not None], self.fleet, self.known)
+        self._lowered[machine] = found
+        for read in found.reads:
+            self._machine_readers[read].add(machine)
+        return found
+
+    def spot(self, ref: str) -> Spot:
+        """Where a resource has items."""
+        return self._spots.get(ref, Spot())
+
+    def spots(self) -> Mapping[str, Spot]:
+        """Where each resource has items."""
+        return self._spots

@@ -1,0 +1,52 @@
+"""What a machine tells of itself: asked so that reachability is known, and for its facts. Nothing is wanted of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from drivers.base import Change, Drift, Fields, Grade, Present, Rejected, State, Unknown
+from drivers.items.shell import ShellItem
+
+PROBE = """\
+echo "boot_id=$(cat /proc/sys/kernel/random/boot_id)"
+echo "kernel=$(uname -r)"
+echo "architecture=$(uname -m)"
+echo "hostname=$(uname -n)"
+(. /etc/os-release 2>/dev/null && echo "os=$ID $VERSION_ID")
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class System(ShellItem):
+    """The machine itself. Facts: ``boot_id``, ``kernel``, ``architecture``, ``hostname``, ``os`` (os-release(5))."""
+
+    @property
+    def name(self) -> str:
+        """There is one a machine."""
+        return "self"
+
+    def fields(self) -> Fields:
+        """Nothing is wanted."""
+        return {}
+
+    def grade(self, drift: Sequence[Drift]) -> Grade:
+        """Never asked, as there is never drift."""
+        return Grade.LIVE
+
+    @classmethod
+    def probe(cls, items: Sequence[Self]) -> str:
+        """See ShellItem."""
+        return PROBE
+
+    @classmethod
+    def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
+        """See ShellItem."""
+        facts = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+        state: State = Present({}, facts) if "boot_id" in facts else Unknown("the machine did not tell its boot id")
+        return {item.key: state for item in items}
+
+    def script(self, change: Change) -> str:
+        """There is nothing to change."""
+        raise Rejected("a machine cannot be made by shell")
