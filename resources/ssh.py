@@ -1,0 +1,55 @@
+"""What all machines have in common in ``spec.ssh``, and the check that jumps end somewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field
+
+from resources.base import AnyResource, Model, Name, Problem, Reference
+from resources.fields import ControllerPath
+from resources.fleet import Fleet
+from resources.quantity import Seconds
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class SshAccess(Model):
+    """How salvus reaches a machine by ssh."""
+
+    port: Port = 22
+    """The port sshd listens on."""
+    identity_files: tuple[ControllerPath, ...] = ()
+    """Private key files on the controller, tried in order: absolute, or beginning with ``~/``."""
+    use_agent: bool = False
+    """Whether keys of a running ssh-agent are tried too."""
+    via: Name | None = None
+    """The machine to jump over, when this one cannot be reached directly."""
+    connect_timeout: Annotated[Seconds, Field(ge=1)] = 10
+    """How long making a connection may take."""
+    command_timeout: Annotated[Seconds, Field(ge=1)] = 60
+    """How long the machine may be silent during a command before it counts as frozen."""
+
+
+VIA = ("spec", "ssh", "via")
+
+
+def via_references(access: SshAccess, machine_kinds: tuple[str, ...]) -> Iterator[Reference]:
+    """The reference in ``spec.ssh.via``, if there is one."""
+    if access.via is not None:
+        yield Reference(VIA, machine_kinds, access.via)
+
+
+def via_circle(resource: AnyResource, fleet: Fleet) -> Iterator[Problem]:
+    """A problem when the jumps from this machine come back to it."""
+    way = [resource.name]
+    machine: AnyResource | None = resource
+    while machine is not None and machine.spec.ssh.via is not None:
+        name = machine.spec.ssh.via
+        if name == resource.name:
+            yield Problem(resource.ref, VIA, f"the jumps go in a circle: {' → '.join([*way, name])}")
+        if name in way:
+            return
+        way.append(name)
+        machine = fleet.machine(name)

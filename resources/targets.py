@@ -1,0 +1,63 @@
+"""``spec.machines``: on which machines a resource is, by names or by labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from resources.base import AnyResource, Model, Name, Path, Problem, Reference, Selector
+from resources.fleet import Fleet
+from resources.world import World
+
+
+class Targets(Model):
+    """Machines, by names or by labels; hosts and virtual machines alike."""
+
+    names: tuple[Name, ...] | None = None
+    """The machines' names."""
+    selector: Selector | None = None
+    """Labels that the machines have; an empty selector is all machines."""
+
+    def references(self, path: Path) -> Iterator[Reference]:
+        """The machines named, for the check that they are there; ``path`` is where this field stands."""
+        for position, name in enumerate(self.names or ()):
+            yield Reference((*path, "names", position), ("Host", "VirtualMachine"), name)
+
+    def problems(self, ref: str, path: Path) -> Iterator[Problem]:
+        """Both or neither of the ways written, or one machine twice."""
+        if (self.names is None) == (self.selector is None):
+            yield Problem(ref, path, "write either names or selector, as in: machines: {selector: {matchLabels: {…}}}")
+        for position, name in enumerate(self.names or ()):
+            if name in (self.names or ())[:position]:
+                yield Problem(ref, (*path, "names", position), f"{name!r} is there twice")
+
+    def select(self, world: World) -> tuple[AnyResource, ...]:
+        """The machines that are there, by name."""
+        if self.selector is not None:
+            found = world.select_machines(self.selector)
+        else:
+            found = tuple(m for name in self.names or () if (m := world.machine(name)) is not None)
+        return tuple(sorted(found, key=lambda machine: machine.name))
+
+    def names_in(self, fleet: Fleet) -> tuple[str, ...]:
+        """The machines' names, without noting what was read: for checks of a whole fleet."""
+        if self.selector is None:
+            return self.names or ()
+        return tuple(m.name for m in fleet.machines() if self.selector.matches(m.metadata.labels))
+
+
+def parse_selector(text: str) -> Selector:
+    """``role=web,tier!=old,ssd,!broken`` as kubectl reads it. Raises ValueError (pydantic's for impossible labels)."""
+    exact: dict[str, str] = {}
+    expressions: list[dict[str, object]] = []
+    for term in filter(None, (part.strip() for part in text.split(","))):
+        if "!=" in term:
+            key, _, value = term.partition("!=")
+            expressions.append({"key": key.strip(), "operator": "NotIn", "values": [value.strip()]})
+        elif "=" in term:
+            key, _, value = term.replace("==", "=", 1).partition("=")
+            exact[key.strip()] = value.strip()
+        elif term.startswith("!"):
+            expressions.append({"key": term[1:].strip(), "operator": "DoesNotExist"})
+        else:
+            expressions.append({"key": term, "operator": "Exists"})
+    return Selector.model_validate({"matchLabels": exact, "matchExpressions": expressions})
