@@ -199,10 +199,17 @@ class Invalid(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of ``salvusctl get``: heading, and the path into the resource's document or ``detail`` of its status."""
+    """A column of ``salvusctl get``.
+
+    Attributes:
+        heading: in capitals.
+        path: of the value in the document that ``get -o json`` prints; empty where the document has no such field.
+            ``status.machines`` are the names of the machines that the resource is on.
+        wide: shown with ``-o wide`` only.
+    """
 
     heading: str
-    path: tuple[str, ...]
+    path: Path
     wide: bool = False
 
 

@@ -53,8 +53,8 @@ Words = Annotated[
 ]
 
 
-class DirectorySpec(Model):
-    """A directory."""
+class PathSpec(Model):
+    """Something in the file system."""
 
     path: AbsolutePath
     """Where it is."""
@@ -66,21 +66,19 @@ class DirectorySpec(Model):
     """Its group."""
 
 
-class FileSpec(Model):
+class DirectorySpec(PathSpec):
+    """A directory."""
+
+
+class FileSpec(PathSpec):
     """A file, written whole."""
 
-    path: AbsolutePath
-    """Where it is."""
+    mode: Mode = "0644"
+    """Its permissions: four octal digits, in quotes."""
     content: Text | None = None
     """What is in it, as it stands."""
     template: Text | None = None
     """What is in it, as a Jinja2 template over the fleet: ``machine``, ``members(…)``, ``service(…)``, ``fact(…)``."""
-    mode: Mode = "0644"
-    """Its permissions: four octal digits, in quotes."""
-    owner: User = "root"
-    """Its user."""
-    group: User = "root"
-    """Its group."""
     on_change: Literal["restart", "reload", "none"] = "restart"
     """What the service's unit does when the file has changed."""
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from drivers.base import SshTarget
 from resources.base import AnyResource, Model, Name, Problem, Reference
 from resources.fields import ControllerPath
 from resources.fleet import Fleet
@@ -30,6 +31,20 @@ class SshAccess(Model):
     """How long making a connection may take."""
     command_timeout: Annotated[Seconds, Field(ge=1)] = 60
     """How long the machine may be silent during a command before it counts as frozen."""
+
+    def target(self, address: str, user: str, host_keys: tuple[str, ...]) -> SshTarget:
+        """All that a connection needs. ``host_keys`` are public key lines without comments."""
+        return SshTarget(
+            addresses=(address,),
+            port=self.port,
+            user=user,
+            host_keys=host_keys,
+            identity_files=self.identity_files,
+            use_agent=self.use_agent,
+            via=self.via or "",
+            connect_timeout=self.connect_timeout,
+            command_timeout=self.command_timeout,
+        )
 
 
 VIA = ("spec", "ssh", "via")
