@@ -1,0 +1,173 @@
+"""up, down, status, load: the lab's life."""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lab import build, cgroup, machine, model, network
+from lab import hosts as lab_hosts
+from lab.model import Lab, LabError, LabHost
+from lab.progress import Progress, silent
+from lab.run import run
+
+MAX_HOSTS = 64
+_ROOM = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is there under a lab's name: "up" with all its hosts, "partial" (somebody is missing), "broken" (left
+    by a crash), or "down".
+    """
+
+    name: str
+    state: str
+    lab: Lab | None
+
+
+def up(name: str = "demo", hosts: int = 2, progress: Progress = silent) -> Lab:
+    """Makes the lab, or what is missing of it, and gives it back when every host can be worked on.
+
+    A running lab keeps what it has; it grows to `hosts`, it never shrinks. A stopped host is started with its disk
+    as it was. What a crash left
+    of a lab of this name (nothing of it runs, or it was never finished) is removed first. Raises LabError.
+    """
+    machine.require_root()
+    if not 1 <= hosts <= MAX_HOSTS:
+        raise LabError(f"{hosts} hosts: a lab has 1 to {MAX_HOSTS}")
+    with _locked(name):
+        found = status(name)
+        if found.lab is not None and found.state == "up" and len(found.lab.hosts) >= hosts:
+            return _enough(found.lab, hosts)
+        if packages := machine.missing_packages():
+            progress(f"installing {', '.join(packages)}")
+            machine.install(packages)
+        machine.load_modules()
+        if found.lab is not None and found.state in ("up", "partial"):
+            return _complete(_enough(found.lab, hosts), hosts, progress)
+        if found.state != "down":
+            progress(f"removing what a crashed lab {name} left")
+            _remove(name)
+        return _complete(_prepare(name, progress), hosts, progress)
+
+
+def down(name: str = "demo", progress: Progress = silent) -> None:
+    """Ends every process of the lab and removes all it had.
+
+    Nothing is shut down in order: nothing of it is kept. Doing it again does no harm.
+    """
+    machine.require_root()
+    if status(name).state == "down":
+        return
+    with _locked(name):
+        progress(f"removing lab {name}")
+        _remove(name)
+
+
+def load(name: str = "demo") -> Lab:
+    """The running lab, for any process. LabError where there is none."""
+    lab = status(name).lab
+    if lab is None:
+        raise LabError(f"there is no lab {name}: make it with `salvusctl lab up`")
+    return lab
+
+
+def status(name: str = "demo") -> Status:
+    """Looks, and changes nothing. Needs no root."""
+    folder, key = model.state_dir(name), model.namespace(name)
+    lab = model.read(name)
+    if lab is None:
+        rests = folder.exists() or cgroup.hosts(key) or network.exists(key)
+        return Status(name, "broken" if rests else "down", None)
+    lab = replace(lab, hosts=tuple(lab_hosts.look(lab, host) for host in lab.hosts))
+    stopped = [host for host in lab.hosts if host.state == "stopped"]
+    if len(stopped) == len(lab.hosts) or not network.exists(key):
+        return Status(name, "broken", None)
+    return Status(name, "partial" if stopped else "up", lab)
+
+
+def _enough(lab: Lab, wanted: int) -> Lab:
+    if len(lab.hosts) > wanted:
+        raise LabError(
+            f"lab {lab.name} has {len(lab.hosts)} hosts, which are not taken away one by one: "
+            "run `salvusctl lab down` first, or ask for more"
+        )
+    return lab
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """One `up` or `down` of a name at a time; another waits."""
+    folder = model.state_dir(name).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _prepare(name: str, progress: Progress) -> Lab:
+    """Images, folder, keys and network; no hosts yet, and no lab.json: a crash from here on leaves what `status`
+    calls broken.
+    """
+    root, image = build.products(progress)
+    folder, key = model.state_dir(name), model.namespace(name)
+    folder.mkdir(mode=0o700)
+    if shutil.disk_usage(folder).free < _ROOM:
+        raise LabError(
+            f"{folder} has less than {_ROOM >> 30} GiB free: make room, or set SALVUS_LAB_STATE to a folder elsewhere"
+        )
+    client_key = folder / "client_key"
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {name}", "-f", str(client_key)])
+    network.create(key)
+    return Lab(name, key, str(client_key), str(folder / "known_hosts"), (), image, str(root), str(folder))
+
+
+def _complete(lab: Lab, wanted: int, progress: Progress) -> Lab:
+    """Makes the hosts that are missing, starts those that do not run, waits for all, writes lab.json."""
+    folder = Path(lab.state_dir)
+    public = (folder / "client_key.pub").read_text()
+    made = [_fresh(folder / "hosts", number, public) for number in range(len(lab.hosts) + 1, wanted + 1)]
+    lab = replace(lab, hosts=(*lab.hosts, *made))
+    _pin_hosts(lab)
+    starting = [host for host in lab.hosts if host.state == "stopped"]
+    progress(f"starting {', '.join(host.name for host in starting)}")
+    for host in starting:
+        lab_hosts.start(lab, host)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda host: lab_hosts.wait(lab, host), starting))
+    lab = replace(lab, hosts=tuple(lab_hosts.look(lab, host) for host in lab.hosts))
+    model.save(lab)
+    progress(f"lab {lab.name} is up: {', '.join(f'{host.name} {host.address}' for host in lab.hosts)}")
+    return lab
+
+
+def _fresh(folder: Path, number: int, client_key: str) -> LabHost:
+    """A new host; what an interrupted `up` left in its place goes."""
+    if (rest := folder / f"host{number}").exists():
+        shutil.rmtree(rest)
+    return lab_hosts.new(folder, number, client_key)
+
+
+def _pin_hosts(lab: Lab) -> None:
+    path = Path(lab.known_hosts)
+    pinned = {host.address: host.host_key for host in lab.hosts}
+    guests = [line for line in path.read_text().splitlines() if line.split()[0] not in pinned] if path.exists() else []
+    path.write_text(
+        "".join(f"{line}\n" for line in [*(f"{address} {key}" for address, key in pinned.items()), *guests])
+    )
+
+
+def _remove(name: str) -> None:
+    """Processes first: with a host's last one its mounts, loop device and network are gone too."""
+    key = model.namespace(name)
+    for host in cgroup.hosts(key):
+        cgroup.group(key, host).kill()
+    cgroup.remove(key)
+    network.delete(key)
+    folder = model.state_dir(name)
+    if folder.exists():
+        shutil.rmtree(folder)
