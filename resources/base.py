@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, StringConstraints, TypeAdapter
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from drivers.base import Grade, Item, SshTarget
 
@@ -38,6 +40,18 @@ class Model(BaseModel):
         validate_by_alias=True,
         use_attribute_docstrings=True,
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema with defaults as users write them: pydantic leaves ``10s`` as the number 10."""
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for info in cls.model_fields.values():
+            shown = properties.get(info.alias, {})
+            if shown.get("type") == "string" and isinstance(info.default, int):
+                adapter: TypeAdapter[int] = TypeAdapter(Annotated[int, *info.metadata])
+                shown["default"] = adapter.dump_python(info.default)
+        return schema
 
 
 class Metadata(Model):

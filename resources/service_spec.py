@@ -14,6 +14,7 @@ from resources.fields import (
     DebianPackage,
     Mode,
     PlainPath,
+    Shape,
     Text,
     UnitName,
     User,
@@ -92,7 +93,7 @@ class Need(Model):
     """A VirtualMachine."""
     host: Name | None = None
     """A Host."""
-    condition: Annotated[str, Field(pattern="^[A-Z][A-Za-z]*$")] = "Ready"
+    condition: Annotated[str, Shape("[A-Z][A-Za-z]*", "the name of a condition, as in Ready or Synced")] = "Ready"
     """The condition that must be True."""
 
     def named(self) -> tuple[tuple[str, str, str], ...]:

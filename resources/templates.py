@@ -72,11 +72,11 @@ def render(source: str, names: Mapping[str, object]) -> str:
             parts.append(part)
             length += len(part)
             if length > MAX_OUTPUT:
-                raise Invalid(f"the template gives more than {MAX_OUTPUT} characters")
-    except _ERRORS as error:
+                raise Invalid(f"gives more than {MAX_OUTPUT} characters")
+    except (Invalid, *_ERRORS) as error:
         line = _line(error)
-        where = f"line {line} of the template: " if line else "the template: "
-        raise Invalid(f"{where}{error}") from error
+        where = f"line {line} of the template" if line else "the template"
+        raise Invalid(f"{where}: {error}") from error
     return "".join(parts)
 
 
