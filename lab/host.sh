@@ -31,8 +31,13 @@ network() {
     ip -n "$namespace" link set "$name" master lab0 up
 }
 
+# Hosts have /dev/kvm where this machine has one, also where it cannot run guests: whoever trusts its presence is found out.
 kvm=
-[ ! -c /dev/kvm ] || kvm=,CAP_MKNOD
+rm -f root/etc/tmpfiles.d/kvm.conf
+if [ -c /dev/kvm ]; then
+    kvm=,CAP_MKNOD
+    echo 'c /dev/kvm 0660 root kvm - 10:232' >root/etc/tmpfiles.d/kvm.conf
+fi
 while :; do
     network
     code=0

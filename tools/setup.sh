@@ -14,5 +14,6 @@ if ((${#need[@]})); then
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${need[@]}" >/dev/null
 fi
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-"$venv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+# --no-deps: the lock is whole, and older pips look for newer versions of what is named with extras.
+"$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps -e .

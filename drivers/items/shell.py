@@ -35,6 +35,14 @@ class ShellItem(Item):
         """Shell text that makes the change; runs under ``set -eu``; what it prints to stderr explains a failure."""
         raise NotImplementedError
 
+    @property
+    def payload(self) -> str:
+        """A file on the controller that is sent as the script's standard input; empty when there is none.
+
+        Such a change goes alone, with a deadline on silence and none on the whole.
+        """
+        return ""
+
 
 def here(content: bytes) -> str:
     """A shell command that prints ``content`` byte by byte: data never stands in argv (rule 13), nor needs quoting."""

@@ -53,4 +53,6 @@ HOST = Recipe(
     (*_BOTH, "libvirt-clients", "libvirt-daemon-system", "qemu-system-x86", "qemu-utils", "xorriso"),
     ("hello", "nginx-light", "tree"),
 )
-GUEST = Recipe("guest", (*_BOTH, "busybox-static", "cloud-init", "udev"), ("hello", "nginx-light", "tree"))
+GUEST = Recipe(
+    "guest", (*_BOTH, "busybox-static", "cloud-init", "libnss-myhostname", "udev"), ("hello", "nginx-light", "tree")
+)

@@ -12,7 +12,5 @@ namespaces = []
 security_driver = "none"
 CONF
 rm -f "$root/etc/libvirt/qemu/networks/autostart/default.xml"
-# Present even where it cannot run guests: whoever trusts its presence is to be found out here.
-if [ -c /dev/kvm ]; then echo 'c /dev/kvm 0660 root kvm - 10:232' >"$root/etc/tmpfiles.d/kvm.conf"; fi
 systemctl --quiet --root="$root" mask getty.target console-getty.service systemd-timesyncd.service systemd-logind-varlink.socket \
     systemd-udevd.service systemd-udev-trigger.service nftables.service 2>/dev/null

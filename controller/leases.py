@@ -1,0 +1,209 @@
+"""Leases: who may act. One for the fleet pass, one for each shard of machines; each acquisition has a higher epoch.
+
+Time is only ever compared on one's own monotonic clock: a holder counts from before its write, and stops well before the
+end; a contender takes over when it has *watched* a row stay the same for the whole time, or at once when the holder was
+a process of this very machine and is dead. A lease alone fences nothing: the machine compares the epoch (rule 10).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from controller.store.base import Row, Store, StoreUnavailable, Table
+
+PARTITION = "leases"
+FLEET = "fleet"
+SHARDS = 16
+TTL = 10.0
+# The holder stops this much before the end of the time, for clocks that do not run quite alike.
+USABLE = 0.7
+
+
+def shard_of(machine: str) -> str:
+    """The lease of a machine's shard; a machine's shard never changes, so its epochs only grow."""
+    digest = hashlib.sha256(machine.encode()).digest()
+    return f"shard/{digest[0] % SHARDS:02d}"
+
+
+ALL = (FLEET, *(f"shard/{number:02d}" for number in range(SHARDS)))
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process, told apart from all others: by host, boot, pid namespace, pid and its start time (proc(5))."""
+
+    host: str
+    boot: str
+    namespace: str
+    pid: int
+    started: str
+
+    @classmethod
+    def this_process(cls) -> Holder:
+        """The running process."""
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+        return cls(socket.gethostname(), boot, namespace, os.getpid(), _start_time(os.getpid()) or "")
+
+    def dead(self, observer: Holder) -> bool:
+        """Whether it certainly runs no more: only known of processes of the same boot and pid namespace."""
+        if (self.boot, self.namespace) != (observer.boot, observer.namespace):
+            return False
+        return _start_time(self.pid) != self.started
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} on {self.host}"
+
+
+def _start_time(pid: int) -> str | None:
+    """Field 22 of /proc/PID/stat; None without such a process. A zombie runs no more."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in {"Z", "X"} else fields[19]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A lease's row. ``beat`` changes with every renewal; a free lease has no holder and keeps its epoch."""
+
+    epoch: int
+    beat: int
+    holder: Holder | None
+
+    def text(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def of(cls, row: Row) -> _Entry:
+        value = json.loads(row.value)
+        holder = Holder(**value["holder"]) if value["holder"] else None
+        return cls(value["epoch"], value["beat"], holder)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One lease as this process has it; ``until`` on its monotonic clock."""
+
+    name: str
+    epoch: int
+    until: float
+    clock: Callable[[], float]
+
+    def valid(self) -> bool:
+        """Whether it may still be acted on."""
+        return self.clock() < self.until
+
+
+class Leases:
+    """The leases that one process holds or wants. Safe for threads."""
+
+    def __init__(
+        self,
+        store: Store,
+        me: Holder,
+        *,
+        names: Sequence[str] = ALL,
+        ttl: float = TTL,
+        clock: Callable[[], float] = time.monotonic,
+        dead: Callable[[Holder], bool] | None = None,
+    ) -> None:
+        self._store = store
+        self._me = me
+        self._names = names
+        self._ttl = ttl
+        self._clock = clock
+        self._dead = dead or (lambda holder: holder.dead(me))
+        self._held: dict[str, Lease] = {}
+        self._watched: dict[str, tuple[int, float]] = {}
+        self._others: dict[str, Holder] = {}
+        self._lock = threading.Lock()
+
+    def lease(self, name: str) -> Lease:
+        """The lease as it is held; one that is not held is never valid."""
+        return self._held.get(name) or Lease(name, 0, float("-inf"), self._clock)
+
+    def held(self) -> dict[str, int]:
+        """The epochs of the leases that are held and valid, by name."""
+        return {name: lease.epoch for name, lease in self._held.items() if lease.valid()}
+
+    def other_holder(self) -> str:
+        """Who else holds leases, as last seen; empty for nobody."""
+        return ", ".join(sorted({str(holder) for holder in self._others.values()}))
+
+    def tick(self) -> bool:
+        """Renews what is due, takes what is free; returns whether anything was won. To be called more often than ttl/3.
+
+        Raises StoreUnavailable; what is held then simply runs out.
+        """
+        with self._lock:
+            due = [name for name in self._names if self._due(name)]
+            if not due:
+                return False
+            rows = self._store.read(Table.LEASE, PARTITION)
+            return any([self._try(name, rows.get(name)) for name in due])
+
+    def _due(self, name: str) -> bool:
+        lease = self._held.get(name)
+        return lease is None or lease.until - self._clock() < self._ttl * (USABLE - 1 / 3)
+
+    def _try(self, name: str, row: Row | None) -> bool:
+        entry = _Entry.of(row) if row else _Entry(0, 0, None)
+        mine = self._held.get(name)
+        if mine is not None and entry.holder == self._me and entry.epoch == mine.epoch:
+            self._write(name, row, replace(entry, beat=entry.beat + 1))
+            return False
+        self._held.pop(name, None)
+        if not self._free(name, row, entry):
+            return False
+        return self._write(name, row, _Entry(entry.epoch + 1, entry.beat + 1, self._me))
+
+    def _free(self, name: str, row: Row | None, entry: _Entry) -> bool:
+        """Whether the lease may be taken. A row of our own that we do not know of comes from an unclear write: taken anew."""
+        if row is None or entry.holder is None or entry.holder == self._me or self._dead(entry.holder):
+            self._others.pop(name, None)
+            return True
+        self._others[name] = entry.holder
+        version, since = self._watched.get(name, (None, 0.0))
+        if version != row.version:
+            self._watched[name] = (row.version, self._clock())
+            return False
+        return self._clock() - since > self._ttl
+
+    def _write(self, name: str, row: Row | None, entry: _Entry) -> bool:
+        """One compare-and-set. The time counts from before it was sent."""
+        before = self._clock()
+        version = row.version if row else None
+        if not self._store.compare_and_set(Table.LEASE, PARTITION, name, version, entry.text()):
+            self._held.pop(name, None)
+            return False
+        self._held[name] = Lease(name, entry.epoch, before + self._ttl * USABLE, self._clock)
+        self._others.pop(name, None)
+        return True
+
+    def release_all(self) -> None:
+        """Gives everything back at once; the epochs stay."""
+        with self._lock:
+            held = dict(self._held)
+            self._held.clear()
+            try:
+                rows = self._store.read(Table.LEASE, PARTITION)
+                for name, lease in held.items():
+                    row = rows.get(name)
+                    if row is None:
+                        continue
+                    entry = _Entry.of(row)
+                    if entry.holder == self._me and entry.epoch == lease.epoch:
+                        free = replace(entry, holder=None).text()
+                        self._store.compare_and_set(Table.LEASE, PARTITION, name, row.version, free)
+            except StoreUnavailable:
+                return  # they run out by themselves

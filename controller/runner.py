@@ -1,0 +1,127 @@
+"""The machinery around the engine: a thread that keeps the view fresh, and workers that take machines off the queue."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from controller.engine import Engine
+from controller.log import log
+from controller.metrics import Metrics
+from controller.queue import Pace, Queue
+from controller.reconcile import Outcome
+from controller.store.base import StoreError
+from drivers.base import DriverError, Fenced
+
+POLL = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often things are looked at again, in seconds, and by how many threads."""
+
+    resync: float = 30.0
+    workers: int = 16
+
+
+class Runner:
+    """Runs passes until stopped. ``ended`` is called after each machine pass, from a worker."""
+
+    def __init__(
+        self, engine: Engine, rhythm: Rhythm, metrics: Metrics, ended: Callable[[Outcome], None] = lambda outcome: None
+    ) -> None:
+        self.engine = engine
+        self.queue = Queue(Pace(longest_retry=max(rhythm.resync, 5.0)))
+        self._rhythm = rhythm
+        self._metrics = metrics
+        self._ended = ended
+        self._poke = threading.Event()
+        self._stop = threading.Event()
+        self._known: set[str] = set()
+        self._threads: list[threading.Thread] = []
+        engine.woken = self.queue.add
+
+    def start(self) -> None:
+        """Begins: one thread that keeps up with the store, ``workers`` that make passes."""
+        self._threads = [threading.Thread(target=self._keep_up, name="fleet")]
+        self._threads += [threading.Thread(target=self._work, name=f"worker-{n}") for n in range(self._rhythm.workers)]
+        for thread in self._threads:
+            thread.start()
+
+    def poke(self) -> None:
+        """Something changed in the store: look at once."""
+        self._poke.set()
+
+    def stop(self) -> None:
+        """Ends at the next safe points, and waits for it. Leases are given back."""
+        self._stop.set()
+        self._poke.set()
+        self.queue.close()
+        for thread in self._threads:
+            thread.join()
+        self.engine.close()
+        self.engine.leases.release_all()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether stop() was called."""
+        return self._stop.is_set()
+
+    def _keep_up(self) -> None:
+        while not self._stop.is_set():
+            self._poke.clear()
+            try:
+                self.step()
+            except StoreError as error:
+                self._metrics.fleet_passes.labels("failed").inc()
+                log(logging.ERROR, "the store cannot be used; nothing is written to machines", error=str(error))
+                self._stop.wait(2.0)
+            self._poke.wait(POLL)
+
+    def step(self) -> None:
+        """Leases, the store's news, the fleet pass; queues what is concerned."""
+        won = self.engine.leases.acquire_all()
+        affected = set(self.engine.refresh())
+        names = set(self.engine.machine_names())
+        if won:
+            affected |= names
+        while self.engine.fleet_pass():
+            self._metrics.fleet_passes.labels("wrote").inc()
+            affected |= self.engine.refresh()
+        for gone in self._known - names:
+            self.queue.forget(gone)
+            self.engine.machines.forget(gone)
+        for machine in (affected & names) | (names - self._known):
+            self.queue.add(machine)
+        self._known = names
+
+    def _work(self) -> None:
+        while (machine := self.queue.take()) is not None:
+            failed = True
+            try:
+                outcome = self.engine.machine_pass(machine, self._stop.is_set)
+                failed = outcome is not None and outcome.result in {"failed", "unreachable"}
+                if outcome is not None:
+                    self._measure(outcome)
+                    self._ended(outcome)
+                    self._poke.set()
+            except Fenced as error:
+                self._metrics.passes.labels("fenced").observe(0)
+                log(logging.WARNING, "fenced: another controller has this machine", machine=machine, error=str(error))
+            except (StoreError, DriverError) as error:
+                log(logging.ERROR, "a pass was dropped", machine=machine, error=str(error))
+            except Exception:  # a defect in one kind or item must not end the controller
+                LOGGER.exception("a defect; please report it", extra={"salvus": {"machine": machine}})
+            self.queue.done(machine, failed=failed, again_in=self._rhythm.resync)
+
+    def _measure(self, outcome: Outcome) -> None:
+        self._metrics.passes.labels(outcome.result).observe(outcome.duration)
+        for one in outcome.executed.applied:
+            change = one.change
+            self._metrics.changes.labels(change.verb, change.grade.word, "failed" if one.error else "made").inc()
+        if outcome.executed.applied:
+            self._metrics.writes.labels(outcome.machine).inc(len(outcome.executed.applied))
+        else:
+            self._metrics.writes.labels(outcome.machine).inc(0)

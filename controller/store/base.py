@@ -1,0 +1,104 @@
+"""The row store that every backend is: tables of partitions of rows, each row a key, a text and a version.
+
+Shaped for Cassandra as for SQLite: no transaction spans two partitions, compare-and-set is per row, rows may
+expire.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from drivers.base import SalvusError
+
+
+class StoreError(SalvusError):
+    """Something about the store."""
+
+
+class NotFound(StoreError):
+    """There is no such row."""
+
+
+class Conflict(StoreError):
+    """Somebody else wrote the row meanwhile: forget this pass, and try again now."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be used at the moment. Back off, stay up."""
+
+
+class StoreUnusable(StoreError):
+    """The store will not work without a human: damaged, or written by a newer version. Nothing was changed."""
+
+
+class Table(enum.StrEnum):
+    """The tables, with what their partitions and keys are."""
+
+    RESOURCE = "resource"  # Kind/name / "manifest"
+    STATUS = "status"  # Kind/name / machine, or empty for the whole
+    INVENTORY = "inventory"  # machine / item key
+    FACT = "fact"  # Kind/name / what
+    ALLOCATION = "allocation"  # Kind/name / what
+    OBSERVATION = "observation"  # machine / "items"
+    EVENT = "event"  # Kind/name / digest of what is said
+    RUN = "run"  # machine / time
+    JOB = "job"  # machine / item key
+    LEASE = "lease"  # "leases" / lease name
+    META = "meta"  # topic / key
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row's text and its version, which grows with every write that changed it."""
+
+    value: str
+    version: int
+
+
+Partition = tuple[Table, str]
+
+
+class Store(Protocol):
+    """A row store. Safe for threads and for several processes. Raises StoreUnavailable when it cannot be used."""
+
+    def get(self, table: Table, partition: str, key: str) -> Row | None:
+        """One row."""
+        ...
+
+    def read(self, table: Table, partition: str) -> Mapping[str, Row]:
+        """A partition's rows by key, sorted."""
+        ...
+
+    def read_all(self, table: Table) -> Mapping[str, Mapping[str, Row]]:
+        """A whole table: partition → key → row."""
+        ...
+
+    def write(
+        self,
+        table: Table,
+        partition: str,
+        puts: Mapping[str, str],
+        deletes: Collection[str] = (),
+        *,
+        ttl: float | None = None,
+    ) -> bool:
+        """Writes and deletes rows of one partition at once. Rows that are so already are not touched.
+
+        ``ttl`` in seconds: after it the rows written now are gone. Returns whether anything changed.
+        """
+        ...
+
+    def compare_and_set(self, table: Table, partition: str, key: str, expected: int | None, value: str | None) -> bool:
+        """Writes (or with None deletes) the row if its version is as expected (None: there is none)."""
+        ...
+
+    def changed_since(self, cursor: int) -> tuple[int, frozenset[Partition]]:
+        """The partitions changed after the cursor, and the new cursor. Begin with 0; cheap when nothing is."""
+        ...
+
+    def close(self) -> None:
+        """Ends the use of the store."""
+        ...

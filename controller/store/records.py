@@ -1,0 +1,146 @@
+"""What salvus keeps, typed: the values in the store's rows. Frozen; times in seconds since the epoch (UTC)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResource:
+    """A manifest as it is in force.
+
+    Attributes:
+        uid: a UUID, the same for all the resource's life, renaming included.
+        generation: grows by one when the manifest changes.
+        document: the manifest.
+        source: where it came from: ``apply``, or ``directory:/path``.
+        revision: digest of the source's state it came with.
+        deleting_since: when its deletion began; it stays until its items are gone.
+    """
+
+    ref: str
+    uid: str
+    generation: int
+    document: Mapping[str, Any]
+    source: str
+    revision: str
+    created_at: float
+    deleting_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition, positive: ``status`` is ``True``, ``False`` or ``Unknown``; ``since`` is its last transition."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+    since: float
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What one machine says of a resource; under the empty machine name, what the fleet pass says of it."""
+
+    conditions: tuple[Condition, ...] = ()
+    detail: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryRow:
+    """An item that salvus has on a machine, as ``drivers.items.codec`` writes it."""
+
+    type: str
+    item: str
+    owner: str
+    created: bool
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a resource; repeats are counted, not listed. ``type`` is Normal or Warning."""
+
+    ref: str
+    machine: str
+    type: str
+    reason: str
+    message: str
+    first: float
+    last: float
+    count: int = 1
+
+    @property
+    def key(self) -> str:
+        """The same for repeats."""
+        said = (self.machine, self.type, self.reason, self.message)
+        return hashlib.sha256(repr(said).encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One machine pass that did or found something; ``result`` as in ``reconcile.Result``."""
+
+    machine: str
+    at: float
+    duration: float
+    result: str
+    made: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A long change under way, or its end."""
+
+    machine: str
+    key: str
+    epoch: int
+    started: float
+    ended: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How an item was last seen: ``present``, ``absent`` or ``unknown`` with the reason. Secrets are left out."""
+
+    state: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """How the last reading of a source went."""
+
+    source: str
+    revision: str
+    at: float
+    errors: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+
+
+@cache
+def _adapter(name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(globals()[name])
+
+
+def dump(value: object) -> str:
+    """The value as JSON; equal values give equal text."""
+    return _adapter(type(value).__name__).dump_json(value).decode()
+
+
+def parse(type_: type[T], text: str) -> T:
+    """The value that ``dump`` wrote; fields that this version does not know are passed over."""
+    value: T = _adapter(type_.__name__).validate_json(text)
+    return value
