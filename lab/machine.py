@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.model import LabError
 from lab.recipes import SUITE
-from lab.run import run
+from lab.run import ENVIRONMENT, run
 
 # program → the Debian package that brings it
 _PROGRAMS = {
@@ -34,7 +34,8 @@ def require_root() -> None:
 
 def missing_packages() -> tuple[str, ...]:
     """The Debian packages that bring what is not here."""
-    packages = {package for program, package in _PROGRAMS.items() if not shutil.which(program)}
+    path = ENVIRONMENT["PATH"]  # where `run` looks: the caller's may be without sbin
+    packages = {package for program, package in _PROGRAMS.items() if not shutil.which(program, path=path)}
     if not Path(_TRUST).exists():
         packages.add("debian-archive-keyring")
     return tuple(sorted(packages))

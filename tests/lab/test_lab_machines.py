@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import lab as lab_package
-from lab import Lab, LabError, LabHost, breakage, cgroup, exec_in, pin, ssh_argv
+from lab import Lab, LabError, LabHost, breakage, cgroup, exec_in, machine, pin, ssh_argv
 from lab.hosts import DISK_SIZE, wait
 
 pytestmark = pytest.mark.lab
@@ -111,6 +111,11 @@ def test_a_lab_does_not_shrink_silently(lab: Lab) -> None:
 def test_bad_names_are_refused(name: str) -> None:
     with pytest.raises(LabError, match="is no name for a lab"):
         lab_package.up(name)
+
+
+def test_a_caller_without_a_path_misses_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert machine.missing_packages() == ()
 
 
 def test_packages_can_be_installed_without_a_network(lab: Lab) -> None:
