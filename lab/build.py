@@ -25,6 +25,8 @@ from lab.run import run
 _NEEDED = 6 << 30
 _SIZE = "1G"
 _CMDLINE = "root=/dev/vda console=ttyS0 net.ifnames=0 quiet systemd.show_status=0"
+# Whatever a killed `up` was building ends with it, and nothing of it stays mounted: setpriv(1), unshare(1).
+_MORTAL = ("setpriv", "--pdeathsig=KILL", "unshare", "--mount-proc", "--fork", "--kill-child", "--")
 _EXCLUDED = ("man", "doc", "info", "locale")
 
 
@@ -51,7 +53,7 @@ def _product(recipe: Recipe, progress: Progress) -> Path:
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.parent / f"{recipe.name}.lock"):
+    with _locked(folder.parent / f"{recipe.name}.lock") as lock:
         if not folder.is_dir():
             if shutil.disk_usage(folder.parent).free < _NEEDED:
                 raise LabError(
@@ -59,34 +61,34 @@ def _product(recipe: Recipe, progress: Progress) -> Path:
                     "make room, or set XDG_CACHE_HOME"
                 )
             progress(f"building the {recipe.name} image, a minute or two; kept in {folder.parent} for the next time")
-            _build(recipe, folder)
+            _build(recipe, folder, lock)
             progress(f"built the {recipe.name} image")
     return folder
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """A second run waits here, and then finds the product made."""
+def _locked(path: Path) -> Iterator[int]:
+    """A second run waits here, and then finds the product made. Whoever keeps the file open has the lock."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()
 
 
-def _build(recipe: Recipe, folder: Path) -> None:
+def _build(recipe: Recipe, folder: Path, lock: int) -> None:
     """Builds beside the place and renames into it; what an earlier, interrupted build left is removed first, under
-    the same lock.
+    the same lock, which is free only when the last process of that build has ended.
     """
     work = folder.parent / f"{recipe.name}.building"
     if work.exists():
         shutil.rmtree(work)
     work.mkdir()
-    _bootstrap(recipe, work)
+    _bootstrap(recipe, work, lock)
     if recipe is GUEST:
         _finish_image(work)
     work.rename(folder)
 
 
-def _bootstrap(recipe: Recipe, work: Path) -> None:
+def _bootstrap(recipe: Recipe, work: Path, lock: int) -> None:
     debs = work.parent / "debs"
     debs.mkdir(exist_ok=True)
     (work / "sources.list").write_text(machine.sources())
@@ -103,6 +105,7 @@ def _bootstrap(recipe: Recipe, work: Path) -> None:
     ]
     run(
         [
+            *_MORTAL,
             *("mmdebstrap", "--mode=root", "--variant=apt", "--format=directory", "--quiet"),
             *(f"--aptopt={option}" for option in apt),
             *(f"--dpkgopt={option}" for option in dpkg),
@@ -113,6 +116,7 @@ def _bootstrap(recipe: Recipe, work: Path) -> None:
             *(SUITE, str(work / "root"), str(work / "sources.list")),
         ],
         timeout=1800,
+        keep=(lock,),
     )
 
 

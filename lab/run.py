@@ -20,13 +20,15 @@ def environment() -> dict[str, str]:
     return ENVIRONMENT | {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
-def run(argv: Sequence[str], timeout: float = 60, stdin: bytes | None = None) -> str:
-    """Runs a program and gives back its standard output.
+def run(argv: Sequence[str], timeout: float = 60, stdin: bytes | None = None, keep: Sequence[int] = ()) -> str:
+    """Runs a program and gives back its standard output; it keeps the open files `keep`.
 
     LabError with the end of what it said if it fails or takes longer than `timeout` seconds.
     """
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout, env=environment(), check=False)
+        done = subprocess.run(
+            argv, input=stdin, capture_output=True, timeout=timeout, env=environment(), pass_fds=keep, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise LabError(f"{' '.join(argv)}: no end after {timeout:g} s") from error
     except OSError as error:

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import lab as lab_package
-from lab import Lab, LabError, LabHost, breakage, cgroup, exec_in, machine, pin, ssh_argv
+from lab import Lab, LabError, LabHost, breakage, build, cgroup, exec_in, machine, pin, ssh_argv
 from lab.hosts import DISK_SIZE, wait
 
 pytestmark = pytest.mark.lab
@@ -239,6 +240,22 @@ def test_up_and_down_clean_what_a_killed_lab_left_and_touch_no_other(lab: Lab, d
         fresh.state_dir not in subprocess.run(["losetup", "--list"], capture_output=True, text=True, check=True).stdout
     )
     assert lab_package.load(lab.name) == lab
+
+
+def test_a_killed_build_ends_and_is_in_nobody_s_way(lab: Lab, tmp_path: Path) -> None:
+    cache = tmp_path / "salvus"
+    building = subprocess.Popen(
+        [sys.executable, "-c", "from lab import build, progress; build.products(progress.silent)"],
+        env={"XDG_CACHE_HOME": str(tmp_path)},
+    )
+    assert eventually(lambda: all((cache / f"{name}.building" / "root").exists() for name in ("host", "guest")))
+    building.kill()
+    building.wait()
+    for name in ("host", "guest"):
+        with build._locked(cache / f"{name}.lock"):
+            at_work = subprocess.run(["pgrep", "--full", f"{cache}/{name}.building"], capture_output=True, check=False)
+            assert at_work.stdout == b""
+            shutil.rmtree(cache / f"{name}.building")
 
 
 def test_a_stopped_host_is_started_again_with_its_disk(lab: Lab, doomed: str) -> None:
