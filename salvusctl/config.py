@@ -1,0 +1,144 @@
+"""The configuration file: contexts, each with a store and where its manifests are. Errors have file:line:column."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+
+from resources.base import Model
+from resources.envelope import nearest
+from resources.errors import ManifestError, field_name
+from resources.fleet import did_you_mean
+from resources.sentences import wrongs
+from resources.yaml12 import Document, Fault, parse
+from salvusctl.exits import UseError
+from salvusctl.flags import Flags
+
+HTTP = "127.0.0.1:9465"
+
+
+class StoreConfig(Model):
+    """Where salvus keeps what it knows."""
+
+    sqlite: Annotated[str, Field(min_length=1)]
+    """Path of the SQLite file; it is made when it is not there."""
+
+
+class ContextConfig(Model):
+    """One fleet."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """What ``--context`` and ``currentContext`` call it."""
+    store: StoreConfig | None = None
+    """Where its store is; without it, in the XDG state folder under the context's name."""
+    manifests: Annotated[str, Field(min_length=1)] | None = None
+    """Directory of its manifests: what the controller follows, and ``apply`` and ``diff`` read without ``-f``."""
+    network_namespace: str = ""
+    """Network namespace, a name under ``/run/netns`` or a path, in which machines are reached."""
+    http: str = HTTP
+    """``HOST:PORT`` of the controller's page; outside the network namespace."""
+
+
+class Configuration(Model):
+    """The whole file. Relative paths in it start from its folder."""
+
+    current_context: str = ""
+    """The context that is used without ``--context``; the first one when it is left out."""
+    contexts: Annotated[tuple[ContextConfig, ...], Field(min_length=1)]
+    """The fleets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a command works with, after file and flags."""
+
+    name: str
+    store: Path
+    manifests: Path | None = None
+    namespace: str = ""
+    http: str = HTTP
+    file: Path | None = None
+
+
+def resolve(flags: Flags, environment: Mapping[str, str]) -> Context:
+    """The context that a command works with.
+
+    The file is ``--config``, else ``$SALVUS_CONFIG``, else ``./salvus.yaml``, else ``salvus/salvus.yaml`` in the XDG
+    configuration folder; with none, everything is as by default. Raises ManifestError, UseError.
+    """
+    file = _file(flags, environment)
+    if file is None:
+        if flags.context is not None:
+            raise UseError(f"there is no configuration, so no context {flags.context!r}", hint=_HINT)
+        context = Context("default", _state_folder() / "default.db")
+    else:
+        context = _chosen(read(file), flags.context, file)
+    context = context if flags.store is None else replace(context, store=flags.store.absolute())
+    return context if flags.namespace is None else replace(context, namespace=flags.namespace)
+
+
+_HINT = "write one as ./salvus.yaml, or name it with --config FILE or SALVUS_CONFIG; see docs/salvusctl.md"
+
+
+def read(file: Path) -> Configuration:
+    """The file, checked. Raises ManifestError for the first thing wrong, and UseError when it cannot be read."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise UseError(f"the configuration {file} cannot be read: {error.strerror}", hint=_HINT) from error
+    parsed = parse(data)
+    document = parsed.documents[0] if parsed.documents else Document(None, {})
+    for fault in (*((parsed.broken,) if parsed.broken else ()), *document.faults):
+        raise _error(file, fault)
+    if len(parsed.documents) > 1:
+        raise ManifestError("a configuration is one document", file=str(file))
+    try:
+        return Configuration.model_validate_json(json.dumps(document.value), strict=True)
+    except ValidationError as error:
+        found = wrongs(error, document.value, Configuration)
+        hint = "\n".join(f"also {field_name(wrong.path)}: {wrong.what}" for wrong in found[1:])
+        place = nearest(document.positions, found[0].path)
+        raise _error(file, Fault(*place, found[0].path, found[0].what), hint) from error
+
+
+def _error(file: Path, fault: Fault, hint: str = "") -> ManifestError:
+    field = field_name(fault.path)
+    return ManifestError(fault.what, file=str(file), line=fault.line, column=fault.column, field=field, hint=hint)
+
+
+def _file(flags: Flags, environment: Mapping[str, str]) -> Path | None:
+    if flags.config is not None:
+        return flags.config
+    if named := environment.get("SALVUS_CONFIG"):
+        return Path(named)
+    from platformdirs import user_config_path
+
+    return next((p for p in (Path("salvus.yaml"), user_config_path("salvus") / "salvus.yaml") if p.is_file()), None)
+
+
+def _chosen(configuration: Configuration, wanted: str | None, file: Path) -> Context:
+    name = wanted or configuration.current_context or configuration.contexts[0].name
+    by_name = {context.name: context for context in configuration.contexts}
+    if (found := by_name.get(name)) is None:
+        raise UseError(f"{file} has no context {name!r}{did_you_mean(name, by_name)}", hint=f"edit {file}")
+    folder = file.absolute().parent
+    store = folder / Path(found.store.sqlite).expanduser() if found.store else _state_folder() / f"{name}.db"
+    manifests = folder / Path(found.manifests).expanduser() if found.manifests else None
+    return Context(name, store, manifests, found.network_namespace, found.http, file)
+
+
+def _state_folder() -> Path:
+    from platformdirs import user_state_path
+
+    return user_state_path("salvus")
+
+
+def current(flags: Flags) -> Context:
+    """``resolve`` for this process."""
+    return resolve(flags, os.environ)

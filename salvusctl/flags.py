@@ -1,0 +1,74 @@
+"""The options that every verb takes, before or after the verb's name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from salvusctl.config import Context
+
+PANEL = "Options of all verbs"
+SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """The options that every verb takes; None where not given."""
+
+    config: Path | None = None
+    context: str | None = None
+    store: Path | None = None
+    namespace: str | None = None
+
+
+def context_of(ctx: typer.Context) -> Context:
+    """What a verb works with. Raises SalvusError."""
+    from salvusctl.config import current
+
+    return current(ctx.find_root().obj or Flags())
+
+
+def verb_app(**settings: Any) -> typer.Typer:
+    """A Typer for one verb."""
+    return typer.Typer(add_completion=False, context_settings=SETTINGS, pretty_exceptions_enable=False, **settings)
+
+
+def add_flags(command: Any) -> None:
+    """Adds the options to a command, or to the commands of a group."""
+    for one in command.commands.values() if isinstance(command, TyperGroup) else (command,):
+        one.params.extend(typer.main.get_command(_carrier).params)
+
+
+def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+    root = ctx.find_root()
+    root.obj = root.obj or Flags()
+    if value is not None:
+        root.obj = replace(root.obj, **{str(param.name): value})
+    return value
+
+
+def _option(name: str, help_: str, **more: Any) -> Any:
+    return typer.Option(name, help=help_, rich_help_panel=PANEL, callback=_remember, expose_value=False, **more)
+
+
+ConfigOption = Annotated[Path | None, _option("--config", "Configuration file.")]
+ContextOption = Annotated[str | None, _option("--context", "Context of the configuration.")]
+StoreOption = Annotated[Path | None, _option("--store", "SQLite file of the store.")]
+NamespaceOption = Annotated[str | None, _option("--namespace", "Network namespace in which machines are reached.")]
+
+_carrier = typer.Typer(add_completion=False)
+
+
+@_carrier.command()
+def _carry(
+    config: ConfigOption = None,
+    context: ContextOption = None,
+    store: StoreOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Only its options are used."""
