@@ -1,0 +1,112 @@
+"""What a host can run: found out by trying, because ``/dev/kvm`` may be there and listed and still run nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+import libvirt
+
+from drivers.base import Failed, Present
+from drivers.items.domain_xml import parse
+from drivers.libvirt.session import PROBE_PREFIX, Session
+
+_MEMORY_MIB = 64
+# A processor that cannot run guests says so at the first instructions, not when the guest is made.
+_FIRST_STEPS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """https://libvirt.org/formatcaps.html, for guests of the host's own architecture. ``types``: kvm, qemu …"""
+
+    arch: str
+    emulator: str
+    types: tuple[str, ...]
+
+    @classmethod
+    def read(cls, text: str) -> Capabilities:
+        """Raises Failed for what is not a document of capabilities that lists such guests."""
+        root = parse(text)
+        arch = root.findtext("host/cpu/arch") or ""
+        for guest in root.iterfind("guest"):
+            found = guest.find(f"arch[@name='{arch}']")
+            if guest.findtext("os_type") == "hvm" and found is not None:
+                types = tuple(one.get("type", "") for one in found.iterfind("domain"))
+                return cls(arch, found.findtext("emulator") or "", types)
+        raise Failed(
+            f"libvirt there can run no guests of the host's architecture {arch!r}",
+            hint="install qemu on the host: on Debian, qemu-system-x86 or qemu-system-arm",
+        )
+
+
+def look(session: Session) -> Present:
+    """The facts of item ``Hypervisor``.
+
+    Where KVM is listed, a guest without disk or network is started with it and destroyed, once a connection. It has
+    no definition, and libvirt ends it when the connection ends: it leaves nothing behind. Raises DriverError.
+    """
+    capabilities = Capabilities.read(session.ask("asking for capabilities", session.connection.getCapabilities))
+    version = session.ask("asking for the version", session.connection.getLibVersion)
+    return Present({}, _facts(capabilities, _domain_type(session, capabilities), version))
+
+
+def _facts(capabilities: Capabilities, domain_type: str, version: int) -> Mapping[str, str]:
+    return {
+        "domain_type": domain_type,
+        "emulator": capabilities.emulator,
+        "arch": capabilities.arch,
+        "libvirt_version": f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}",
+    }
+
+
+def _domain_type(session: Session, capabilities: Capabilities) -> str:
+    others = [one for one in capabilities.types if one != "kvm"]
+    if "kvm" not in capabilities.types:
+        return others[0] if others else ""
+    try:
+        _try(session, capabilities, "kvm")
+    except Failed:
+        if not others:
+            raise
+        # Without KVM every guest would be another machine. A host that now runs no guest at all is no proof of that.
+        _try(session, capabilities, others[0])
+        return others[0]
+    return "kvm"
+
+
+def _try(session: Session, capabilities: Capabilities, domain_type: str) -> None:
+    """Raises Failed when no guest of that type runs."""
+    connection, xml = session.connection, _guest(capabilities, domain_type)
+    domain = session.work(
+        f"trying a guest of type {domain_type}",
+        lambda: connection.createXML(xml, libvirt.VIR_DOMAIN_START_AUTODESTROY),
+    )
+    try:
+        time.sleep(_FIRST_STEPS)
+        _require_running(session, domain, domain_type)
+    finally:
+        # Gone already is as good.
+        with contextlib.suppress(Failed):
+            session.work("ending the guest that was tried", domain.destroy)
+
+
+def _require_running(session: Session, domain: Any, domain_type: str) -> None:
+    state, reason = session.ask("looking at the guest that was tried", domain.state)
+    if state != libvirt.VIR_DOMAIN_RUNNING:
+        raise Failed(f"a guest of type {domain_type} stopped at once: state {state}, reason {reason}")
+
+
+def _guest(capabilities: Capabilities, domain_type: str) -> str:
+    root = ElementTree.Element("domain", type=domain_type)
+    ElementTree.SubElement(root, "name").text = PROBE_PREFIX + secrets.token_hex(4)
+    ElementTree.SubElement(root, "memory", unit="MiB").text = str(_MEMORY_MIB)
+    ElementTree.SubElement(ElementTree.SubElement(root, "os"), "type", arch=capabilities.arch).text = "hvm"
+    if domain_type == "kvm":
+        ElementTree.SubElement(root, "cpu", mode="host-passthrough")
+    return ElementTree.tostring(root, encoding="unicode")

@@ -1,0 +1,112 @@
+"""One open connection to a machine's libvirt, with its events."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import libvirt
+
+from drivers.base import State
+from drivers.libvirt.calls import Calls
+from drivers.libvirt.events import start_event_loop
+
+T = TypeVar("T")
+# A peer that is silent for 5 * (3 + 1) seconds is given up by libvirt, and every call that hangs on it fails.
+_KEEPALIVE = (5, 3)
+PROBE_PREFIX = "salvus-probe-"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long is waited, in seconds.
+
+    Attributes:
+        answer: for what libvirt answers from memory.
+        work: for what it does itself: starting a guest, destroying one.
+        shutdown: for a guest to shut down before it is destroyed; ``farewell`` the same when it is to be deleted.
+    """
+
+    answer: float = 15.0
+    work: float = 120.0
+    shutdown: float = 60.0
+    farewell: float = 20.0
+
+
+class Session:
+    """An open connection.
+
+    Attributes:
+        connection: libvirt's, safe for threads.
+        hypervisor: what was found out about the host over this connection; None before it was asked.
+    """
+
+    def __init__(self, connection: Any, calls: Calls, patience: Patience) -> None:
+        self.connection = connection
+        self.patience = patience
+        self.hypervisor: State | None = None
+        self._calls = calls
+        self._events: int | None = None
+
+    @classmethod
+    def open(cls, uri: str, calls: Calls, patience: Patience, on_event: Callable[[str], None]) -> Session:
+        """Connects, and from then on tells ``on_event`` the name of every domain whose life changes.
+
+        It is told an empty name when the connection is lost: nobody knows what happened since. It is called on the
+        thread of libvirt's event loop and must return at once. Raises DriverError.
+        """
+        start_event_loop()
+        session = cls(calls.run("connecting", lambda: libvirt.open(uri), patience.work), calls, patience)
+        try:
+            session.ask("asking for events", lambda: session._listen(on_event))
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _listen(self, on_event: Callable[[str], None]) -> None:
+        def lifecycle(_: object, domain: Any, *__: object) -> None:
+            if not domain.name().startswith(PROBE_PREFIX):
+                on_event(domain.name())
+
+        def closed(_: object, reason: int, __: object) -> None:
+            if reason != libvirt.VIR_CONNECT_CLOSE_REASON_CLIENT:
+                on_event("")
+
+        with contextlib.suppress(libvirt.libvirtError):  # the test driver has neither; nothing depends on them
+            self.connection.setKeepAlive(*_KEEPALIVE)
+            self.connection.registerCloseCallback(closed, None)
+        kind = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
+        self._events = self.connection.domainEventRegisterAny(None, kind, lifecycle, None)
+
+    def ask(self, doing: str, call: Callable[[], T]) -> T:
+        """A call that libvirt answers from memory; see Calls."""
+        return self._calls.run(doing, call, self.patience.answer)
+
+    def work(self, doing: str, call: Callable[[], T]) -> T:
+        """A call that takes libvirt some time; see Calls."""
+        return self._calls.run(doing, call, self.patience.work)
+
+    @property
+    def alive(self) -> bool:
+        """Whether libvirt still believes in the connection; asks nobody."""
+        try:
+            return bool(self.connection.isAlive())
+        except libvirt.libvirtError:
+            return False
+
+    def close(self) -> None:
+        """Lets go of the connection, without waiting: on a frozen peer this hangs as long as any call."""
+        threading.Thread(target=self._close, name="libvirt-close", daemon=True).start()
+
+    def _close(self) -> None:
+        # Callbacks hold the connection: without these it would never be freed.
+        if self._events is not None:
+            with contextlib.suppress(libvirt.libvirtError):
+                self.connection.domainEventDeregisterAny(self._events)
+        for farewell in (self.connection.unregisterCloseCallback, self.connection.close):
+            with contextlib.suppress(libvirt.libvirtError):
+                farewell()
