@@ -5,7 +5,7 @@ README.md says what is kept where.
 
 from lab.machines import Status, down, load, status, up
 from lab.model import Lab, LabError, LabHost, LabImage
-from lab.reach import exec_in, pin, ssh_argv
+from lab.reach import exec_argv, exec_in, pin, ssh_argv
 
 __all__ = [
     "Lab",
@@ -14,6 +14,7 @@ __all__ = [
     "LabImage",
     "Status",
     "down",
+    "exec_argv",
     "exec_in",
     "load",
     "pin",

@@ -29,28 +29,25 @@ def _numbers(pid: int) -> list[str]:
     return next((line.split()[1:] for line in lines if line.startswith("NSpid:")), [])
 
 
+def exec_argv(lab: Lab, host: LabHost, argv: Sequence[str]) -> list[str]:
+    """The command line that runs a program as root inside the host without network or sshd. It is not in the host's
+    control group: it also runs while the host is frozen.
+
+    Raises LabError while the host does not run.
+    """
+    spaces = ("--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd")
+    return ["nsenter", f"--target={leader(lab, host)}", *spaces, "--", *argv]
+
+
 def exec_in(
     lab: Lab, host: LabHost, argv: Sequence[str], stdin: bytes | None = None, timeout: float = 60
 ) -> subprocess.CompletedProcess[bytes]:
-    """Runs a program as root inside the host without network or sshd. It is not in the host's control group: it
-    also runs while the host is frozen.
+    """Runs exec_argv and gives back what it said.
 
     Raises LabError while the host does not run, subprocess.TimeoutExpired after `timeout` seconds.
     """
-    enter = [
-        "nsenter",
-        f"--target={leader(lab, host)}",
-        "--mount",
-        "--uts",
-        "--ipc",
-        "--net",
-        "--pid",
-        "--root",
-        "--wd",
-    ]
-    return subprocess.run(
-        [*enter, "--", *argv], input=stdin, capture_output=True, timeout=timeout, env=ENVIRONMENT, check=False
-    )
+    inside = exec_argv(lab, host, argv)
+    return subprocess.run(inside, input=stdin, capture_output=True, timeout=timeout, env=ENVIRONMENT, check=False)
 
 
 def ssh_argv(lab: Lab, target: str, user: str = "root") -> list[str]:
