@@ -25,7 +25,10 @@ while [ "$left" -ge 4 ]; do
     fi
 done
 """
-_KILL_VM = 'kill -KILL "$(cat "/run/libvirt/qemu/$1.pid")"'
+_KILL_VM = """
+pid=$(cat "/run/libvirt/qemu/$1.pid" 2>/dev/null) || { echo "no virtual machine $1 runs here" >&2; exit 1; }
+kill -KILL "$pid"
+"""
 
 
 def kill_vm(lab: Lab, host: LabHost, domain: str) -> None:

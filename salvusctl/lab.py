@@ -16,7 +16,8 @@ from lab.progress import on_terminal
 from lab.run import ENVIRONMENT
 from resources.base import API_VERSION
 from salvusctl import out
-from salvusctl.exits import UseError, expected_errors
+from salvusctl.exits import UseError
+from salvusctl.flags import verb_app
 
 
 class _LabGroup(TyperGroup):
@@ -24,11 +25,10 @@ class _LabGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
-        with expected_errors():
-            try:
-                return super().invoke(ctx)
-            except LabError as error:
-                raise UseError(str(error)) from error
+        try:
+            return super().invoke(ctx)
+        except LabError as error:
+            raise UseError(str(error)) from error
 
 
 class Output(enum.StrEnum):
@@ -38,8 +38,8 @@ class Output(enum.StrEnum):
     JSON = "json"
 
 
-app = typer.Typer(cls=_LabGroup, no_args_is_help=True, help="A real fleet on this machine, to try salvus on.")
-break_app = typer.Typer(no_args_is_help=True, help="Make something go wrong in the lab, or undo it.")
+app = verb_app(cls=_LabGroup, no_args_is_help=True, help="A real fleet on this machine, to try salvus on.")
+break_app = verb_app(no_args_is_help=True, help="Make something go wrong in the lab, or undo it.")
 app.add_typer(break_app, name="break")
 
 LabName = Annotated[str, typer.Option("--name", help="Which lab; several may be up side by side.")]
@@ -164,22 +164,25 @@ def kill_vm(
     breakage.kill_vm(found, found.host(host), domain)
 
 
-def _host_verb(act: Callable[[Lab, LabHost], None], said: str) -> None:
+def _host_verb(act: Callable[[Lab, LabHost], None], said: str, undo: str = "") -> None:
     def command(host: HostName, name: LabName = "demo") -> None:
         found = _load(name)
         act(found, found.host(host))
+        if undo:
+            other = "" if name == "demo" else f" --name {name}"
+            out.note(f"undo it with: salvusctl lab break {undo} {host}{other}")
 
     break_app.command(act.__name__.replace("_", "-"), help=said)(command)
 
 
-_host_verb(breakage.freeze, "Stop every process of a host, as if it hung.")
+_host_verb(breakage.freeze, "Stop every process of a host, as if it hung.", "thaw")
 _host_verb(breakage.thaw, "Let a frozen host go on.")
-_host_verb(breakage.cut, "Pull a host's network cable; its guests are alone with it.")
+_host_verb(breakage.cut, "Pull a host's network cable; its guests are alone with it.", "mend")
 _host_verb(breakage.mend, "Put the cable in again.")
-_host_verb(breakage.fill, "Fill a host's disk to the last block.")
+_host_verb(breakage.fill, "Fill a host's disk to the last block.", "free")
 _host_verb(breakage.free, "Take away what fill put there.")
 _host_verb(breakage.reboot, "Reboot a host in good order.")
-_host_verb(breakage.stop_sshd, "Stop a host's sshd, and end its sessions.")
+_host_verb(breakage.stop_sshd, "Stop a host's sshd, and end its sessions.", "start-sshd")
 _host_verb(breakage.start_sshd, "Start a host's sshd again.")
 
 
