@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError, create_model
 
 from resources import fleet as fleets
 from resources.base import API_VERSION, AnyKind, AnyResource, Metadata, Model, Path, Resource
 from resources.errors import ManifestError, field_name
-from resources.sentences import Wrong, similar, wrongs
+from resources.sentence_table import similar
+from resources.sentences import Wrong, wrongs
 from resources.yaml12 import Plain
 
 Document = dict[str, object]
@@ -38,8 +39,8 @@ def manifest_model(kind: AnyKind) -> type[Manifest]:
         kind.name,
         __base__=Manifest,
         __doc__=kind.spec.__doc__,
-        kind=(Annotated[str, Field(json_schema_extra={"const": kind.name}, description="What the resource is.")], ...),
-        spec=(Annotated[kind.spec, Field(description="What is wanted.")], ...),
+        kind=(str, Field(json_schema_extra={"const": kind.name}, description="What the resource is.")),
+        spec=(kind.spec, Field(description="What is wanted.")),
     )
 
 

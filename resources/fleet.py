@@ -6,13 +6,17 @@ import difflib
 import importlib
 import pkgutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 import resources
-from resources.base import AnyKind, AnyResource, MachineKind, Problem
+from resources.base import MOVED_FROM, AnyKind, AnyResource, MachineKind, Name, Path, Problem
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 @cache
@@ -79,21 +83,28 @@ def machine_kind(resource: AnyResource) -> MachineKind[Any]:
     return kind
 
 
-def check(fleet: Fleet) -> list[Problem]:
-    """Everything that is wrong between resources: dangling references, double machine names, what kinds check."""
+def check(fleet: Fleet, broken: Collection[str] | None = ()) -> list[Problem]:
+    """Everything that is wrong between resources: dangling references, double machine names, what kinds check.
+
+    ``broken`` are resources (``Kind/name``) that are written, but wrong in themselves: to name them is no error. None
+    when not all of these can be told; then no name is known to be dangling.
+    """
     problems = list(_double_machines(fleet))
     for kind in kinds().values():
         problems.extend(kind.check_together(fleet))
     for resource in fleet:
         kind = kinds()[resource.kind]
-        problems.extend(_dangling(resource, kind, fleet))
+        if broken is not None:
+            problems.extend(_dangling(resource, kind, fleet, broken))
+        problems.extend(_moved(resource, fleet))
         problems.extend(kind.check(resource, fleet))
+    problems.extend(_moved_twice(fleet))
     return problems
 
 
-def _dangling(resource: AnyResource, kind: AnyKind, fleet: Fleet) -> Iterator[Problem]:
+def _dangling(resource: AnyResource, kind: AnyKind, fleet: Fleet, broken: Collection[str]) -> Iterator[Problem]:
     for reference in kind.references(resource):
-        if any(fleet.get(k, reference.name) for k in reference.kinds):
+        if any(fleet.get(k, reference.name) or f"{k}/{reference.name}" in broken for k in reference.kinds):
             continue
         known = [r.name for k in reference.kinds for r in fleet.of(k)]
         yield Problem(
@@ -102,6 +113,42 @@ def _dangling(resource: AnyResource, kind: AnyKind, fleet: Fleet) -> Iterator[Pr
             f"there is no {' or '.join(reference.kinds)} named {reference.name!r}"
             + did_you_mean(reference.name, known),
         )
+
+
+_MOVED: Path = ("metadata", "annotations", MOVED_FROM)
+
+
+def _moved(resource: AnyResource, fleet: Fleet) -> Iterator[Problem]:
+    """The name that a resource had before must be one, and no other resource may have it now."""
+    before = resource.moved_from
+    if before is None:
+        return
+    if not _is_name(before):
+        yield Problem(
+            resource.ref, _MOVED, f"{before!r} is no name; write the name alone that this {resource.kind} had"
+        )
+    elif before == resource.name:
+        yield Problem(resource.ref, _MOVED, "is this resource's own name; write the one that it had before")
+    elif fleet.get(resource.kind, before) is not None:
+        message = f"{resource.kind}/{before} is still in the manifests; take it out, as this resource is what it was"
+        yield Problem(resource.ref, _MOVED, message)
+
+
+def _moved_twice(fleet: Fleet) -> Iterator[Problem]:
+    first: dict[tuple[str, str], AnyResource] = {}
+    for resource in fleet:
+        if resource.moved_from is not None:
+            other = first.setdefault((resource.kind, resource.moved_from), resource)
+            if other is not resource:
+                message = f"{other.ref} was {resource.moved_from!r} too; only one can have been"
+                yield Problem(resource.ref, _MOVED, message)
+
+
+def _is_name(text: str) -> bool:
+    try:
+        return bool(_NAME.validate_python(text))
+    except ValidationError:
+        return False
 
 
 def _double_machines(fleet: Fleet) -> Iterator[Problem]:

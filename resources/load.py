@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Final
 
 from resources import fleet as fleets
-from resources.base import AnyResource, Place, Resource
+from resources.base import AnyResource, Place, Problem, Resource
 from resources.base import Path as FieldPath
 from resources.envelope import Document, document_of, nearest, resource_of, resource_or_wrongs, written_name
 from resources.errors import ManifestError, field_name
 from resources.fleet import Fleet
-from resources.manifest_files import ManifestFile, manifest_files
-from resources.yaml12 import Fault, parse
+from resources.manifest_files import manifest_files
 from resources.yaml12 import Document as YamlDocument
+from resources.yaml12 import Fault, parse
 
 __all__ = ["LoadCache", "Loaded", "ManifestError", "document_of", "load", "resource_of"]
 
@@ -124,3 +123,80 @@ def load(paths: Iterable[Path], cache: LoadCache | None = None) -> Loaded:
     if len(errors) == 0:
         cache.keep(key, loaded)
     return loaded
+
+
+def _content(data: bytes) -> _Content:
+    parsed = parse(data)
+    documents = tuple(_read(document) for document in parsed.documents if document.value is not None or document.faults)
+    return _Content(documents, parsed.broken, len(data) + 1)
+
+
+def _read(document: YamlDocument) -> _Read:
+    value, positions = document.value, document.positions
+    found = resource_or_wrongs(value)
+    faults = list(document.faults)
+    if not isinstance(found, Resource):
+        # What YAML made of a field that it found fault with is not worth a second sentence.
+        faulty = {fault.path for fault in faults}
+        new = (wrong for wrong in found if wrong.path not in faulty)
+        faults += [Fault(*nearest(positions, wrong.path), wrong.path, wrong.what) for wrong in new]
+    if faults or not isinstance(found, Resource):
+        return _Read(None, {}, written_name(value), positions, tuple(faults))
+    return _Read(found, document_of(found), (found.kind, found.name), positions, ())
+
+
+def _revision(names: Iterable[tuple[str, str, bytes]], errors: Iterable[ManifestError]) -> str:
+    digest = hashlib.sha256()
+    for name, _, content in sorted(names):
+        digest.update(f"{name}\0".encode("utf-8", "surrogateescape") + content)
+    for error in sorted(map(str, errors)):
+        digest.update(f"\0{error}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _combine(contents: Mapping[str, _Content], unread: Iterable[ManifestError], revision: str) -> Loaded:
+    errors = list(unread)
+    known: dict[str, _Read] = {}
+    places: dict[str, Place] = {}
+    all_named = not errors
+    for file, content in contents.items():
+        for read in content.documents:
+            errors += (_error(file, fault) for fault in read.faults)
+            if read.written is None:
+                all_named = False
+                continue
+            ref = "/".join(read.written)
+            if ref in known:
+                errors.append(_twice(file, read, places[ref]))
+                continue
+            known[ref], places[ref] = read, Place(file, read.positions)
+        if content.broken is not None:
+            errors.append(_error(file, content.broken))
+            all_named = False
+    fleet = Fleet.of_resources(read.resource for read in known.values() if read.resource is not None)
+    broken = {ref for ref, read in known.items() if read.resource is None} if all_named else None
+    errors += (_problem(places[problem.ref], problem) for problem in fleets.check(fleet, broken))
+    return Loaded(
+        fleet=fleet,
+        documents={ref: read.document for ref, read in known.items() if read.resource is not None},
+        places=places,
+        errors=tuple(sorted(errors, key=lambda error: error.order)),
+        revision=revision,
+        empty=not errors and not known,
+    )
+
+
+def _error(file: str, fault: Fault) -> ManifestError:
+    return ManifestError(fault.what, file=file, line=fault.line, column=fault.column, field=field_name(fault.path))
+
+
+def _twice(file: str, read: _Read, first: Place) -> ManifestError:
+    path: FieldPath = ("metadata", "name")
+    line, column = nearest(read.positions, path)
+    what = f"{'/'.join(read.written or ())} is written twice; first at {first.at(path)}"
+    return ManifestError(what, file=file, line=line, column=column, field=field_name(path))
+
+
+def _problem(place: Place, problem: Problem) -> ManifestError:
+    line, column = nearest(place.positions, problem.path)
+    return ManifestError(problem.message, file=place.file, line=line, column=column, field=field_name(problem.path))

@@ -74,7 +74,10 @@ class Node:
         return tuple(
             value if isinstance(value, str) else json.dumps(value)
             for option in self.options()
-            for value in (*_sequence(option.schema.get("enum")), *([option.schema["const"]] * ("const" in option.schema)))
+            for value in (
+                *_sequence(option.schema.get("enum")),
+                *([option.schema["const"]] * ("const" in option.schema)),
+            )
         )
 
     @property
@@ -105,9 +108,10 @@ class Node:
 
     def type_name(self) -> str:
         """``text``, ``whole number``, ``list of Interface``, ``mapping of text`` …; alternatives joined by "or"."""
-        return " or ".join(dict.fromkeys(option._own_type() for option in self.options()))
+        return " or ".join(dict.fromkeys(option.own_type() for option in self.options()))
 
-    def _own_type(self) -> str:
+    def own_type(self) -> str:
+        """The name of its type when it is none of several."""
         if (entry := self.entry()) is not None:
             return f"list of {entry.type_name()}"
         if "properties" in self.schema:
@@ -130,8 +134,14 @@ class Node:
         return Node(self.root, here)
 
 
-_TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "object": "mapping",
-          "array": "list"}  # fmt: skip
+_TYPES = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+    "object": "mapping",
+    "array": "list",
+}
 
 
 def _mapping(value: object) -> Mapping[str, object]:

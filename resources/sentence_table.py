@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from pydantic_core import ErrorDetails
@@ -13,15 +14,40 @@ from resources.fleet import did_you_mean
 from resources.schema_tree import Node
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One error of pydantic's: what it says, the field's path, its place in the schema (if it has one), the schema."""
+
+    details: ErrorDetails
+    path: Path
+    node: Node | None
+    root: Node
+
+    @property
+    def value(self) -> object:
+        """What is written."""
+        return self.details["input"]
+
+    @property
+    def secret(self) -> bool:
+        """Whether what is written must not be shown."""
+        return self.node is not None and self.node.secret
+
+    def context(self, name: str) -> object:
+        """A word of pydantic's about the error; empty without it."""
+        return self.details.get("ctx", {}).get(name, "")
+
+
 def sentence(details: ErrorDetails, path: Path, root: Node) -> str:
     """What is wrong and what is allowed. Types without a sentence of their own keep pydantic's words."""
+    case = Case(details, path, root.at(path), root)
     if details["loc"][-1:] == ("[key]",):
-        return f"{_quoted(details['input'])} cannot be a key here; {_form(details) or 'see salvusctl explain'}"
+        return f"{_quoted(case.value)} cannot be a key here; {_form(case) or 'see salvusctl explain'}"
     make = _SENTENCES.get(details["type"])
     if make is None:
         message = details["msg"]
         return message[:1].lower() + message[1:]
-    return make(details, root.at(path), path, root)
+    return make(case)
 
 
 def similar(word: str, allowed: Iterable[str]) -> str:
@@ -35,10 +61,6 @@ def similar(word: str, allowed: Iterable[str]) -> str:
 
 def _letters(word: str) -> str:
     return word.lower().replace("_", "").replace("-", "")
-
-
-def _context(details: ErrorDetails, name: str) -> object:
-    return details.get("ctx", {}).get(name, "")
 
 
 def _got(value: object) -> str:
@@ -63,39 +85,38 @@ def _quoted(value: object) -> str:
     return repr(text if len(text) <= 40 else f"{text[:39]}…")
 
 
-Maker = Callable[[ErrorDetails, Node | None, Path, Node], str]
+Maker = Callable[[Case], str]
 
 
 def _must_be(what: str, hint: str = "") -> Maker:
-    def make(details: ErrorDetails, node: Node | None, path: Path, root: Node) -> str:
-        secret = node is not None and node.secret
-        got = "" if secret else f", but {_got(details['input'])}"
+    def make(case: Case) -> str:
+        got = "" if case.secret else f", but {_got(case.value)}"
         return f"must be {what}{got}{hint}"
 
     return make
 
 
-def _text(details: ErrorDetails, node: Node | None, path: Path, root: Node) -> str:
-    hint = "; write it in quotes" if isinstance(details["input"], bool | int | float) else ""
-    return _must_be("text", hint)(details, node, path, root)
+def _text(case: Case) -> str:
+    hint = "; write it in quotes" if isinstance(case.value, bool | int | float) else ""
+    return _must_be("text", hint)(case)
 
 
-def _unknown_field(details: ErrorDetails, node: Node | None, path: Path, root: Node) -> str:
-    if path == ("status",):
+def _unknown_field(case: Case) -> str:
+    if case.path == ("status",):
         return "is written by salvus alone; leave it out"
-    around = root.at(path[:-1])
-    return f"unknown field{similar(str(path[-1]), around.fields() if around else ())}"
+    around = case.root.at(case.path[:-1])
+    return f"unknown field{similar(str(case.path[-1]), around.fields() if around else ())}"
 
 
-def _missing(details: ErrorDetails, node: Node | None, path: Path, root: Node) -> str:
-    return f"is missing{_as_in(node)}"
+def _missing(case: Case) -> str:
+    return f"is missing{_as_in(case.node)}"
 
 
-def _allowed(details: ErrorDetails, node: Node | None, path: Path, root: Node) -> str:
-    allowed = node.allowed if node else ()
+def _allowed(case: Case) -> str:
+    allowed = case.node.allowed if case.node else ()
+    word = case.value
     if not allowed:
-        return f"must be {_context(details, 'expected')}"
-    word = details["input"]
+        return f"must be {case.context('expected')}"
     near = difflib.get_close_matches(word.lower(), {a.lower() for a in allowed}, n=1) if isinstance(word, str) else []
     meant = "".join(f"; did you mean {a!r}?" for a in allowed if near and a.lower() == near[0])
     if not isinstance(word, str):
@@ -114,41 +135,40 @@ _FORMS: Final = {
         "letters, digits and . _ -, beginning and ending with a letter or digit"
     ),
     r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$": (
-        "letters, digits and . _ -, beginning and ending with a letter or digit; before them a DNS name and '/' if need be"
+        "letters, digits and . _ -, beginning and ending with a letter or digit; a DNS name and '/' may come before"
     ),
 }
 
 
-def _form(details: ErrorDetails) -> str:
-    pattern = str(_context(details, "pattern"))
-    if details["type"] == "string_pattern_mismatch":
+def _form(case: Case) -> str:
+    pattern = str(case.context("pattern"))
+    if case.details["type"] == "string_pattern_mismatch":
         return f"allowed: {_FORMS.get(pattern, f'text that matches {pattern}')}"
-    if details["type"] == "string_too_long":
-        return f"at most {_context(details, 'max_length')} characters are allowed"
+    if case.details["type"] == "string_too_long":
+        return f"at most {case.context('max_length')} characters are allowed"
     return ""
 
 
-def _pattern(details: ErrorDetails, node: Node | None, path: Path, root: Node) -> str:
-    shown = "the value" if node is not None and node.secret else _quoted(details["input"])
-    return f"{shown} has the wrong form; {_form(details)}{_as_in(node)}"
+def _pattern(case: Case) -> str:
+    shown = "the value" if case.secret else _quoted(case.value)
+    return f"{shown} has the wrong form; {_form(case)}{_as_in(case.node)}"
 
 
-def _value_error(details: ErrorDetails, node: Node | None, path: Path, root: Node) -> str:
-    return str(_context(details, "error"))
+def _value_error(case: Case) -> str:
+    return str(case.context("error"))
 
 
 def _limit(words: str, name: str) -> Maker:
-    def make(details: ErrorDetails, node: Node | None, path: Path, root: Node) -> str:
-        return f"must be {words} {_context(details, name)}, but {_got(details['input'])}"
+    def make(case: Case) -> str:
+        return f"must be {words} {case.context(name)}, but {_got(case.value)}"
 
     return make
 
 
 def _length(words: str, name: str, unit: str) -> Maker:
-    def make(details: ErrorDetails, node: Node | None, path: Path, root: Node) -> str:
-        value = details["input"]
-        size = f", but it has {len(value)}" if isinstance(value, str | list | dict) else ""
-        return f"must have {words} {_context(details, name)} {unit}{size}"
+    def make(case: Case) -> str:
+        size = f", but it has {len(case.value)}" if isinstance(case.value, str | list | dict) else ""
+        return f"must have {words} {case.context(name)} {unit}{size}"
 
     return make
 

@@ -46,11 +46,12 @@ def _path(details: ErrorDetails, document: Plain) -> Path:
     path: list[str | int] = []
     here: Plain = document
     for part in details["loc"]:
-        if isinstance(here, dict) and isinstance(part, str) and part in here:
-            here = here[part]
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
-            here = here[part]
-        elif details["type"] != "missing" or part != details["loc"][-1]:
-            continue
+        match here, part:
+            case dict(), str() if part in here:
+                here = here[part]
+            case list(), int() if part < len(here):
+                here = here[part]
+            case _ if details["type"] != "missing" or part != details["loc"][-1]:
+                continue
         path.append(part)
     return tuple(path)

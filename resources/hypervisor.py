@@ -1,0 +1,36 @@
+"""``spec.hypervisor`` of a Host: where its virtual machines are, on which bridge, and how they are run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from drivers.items.directory import Directory
+from resources.base import Model, Placed
+from resources.fields import DeviceName, PlainPath
+from resources.storage import Storage
+
+# qemu runs as a user of its own and must pass through; who is no root need not list.
+_MODE = "0711"
+
+
+class HypervisorSpec(Model):
+    """What a host needs to know to run virtual machines. libvirt and qemu must be installed there."""
+
+    storage_path: PlainPath = "/var/lib/salvus"
+    """The directory for images, disks and seeds. It is made; nothing that was in it is touched."""
+    bridge: DeviceName = "br0"
+    """The bridge of the host for interfaces that name none. salvus does not make it."""
+    domain_type: Literal["auto", "kvm", "qemu"] = "auto"
+    """``kvm`` or ``qemu`` (emulation) for machines that say ``auto``; ``auto`` takes what was seen to work."""
+
+    @property
+    def storage(self) -> Storage:
+        """The folders and files of virtual machines."""
+        return Storage(self.storage_path)
+
+    def folders(self, owner: str) -> tuple[Placed, ...]:
+        """The folders, outer ones first, as items of the host ``owner``."""
+        storage = self.storage
+        root = Directory(storage.root, mode=_MODE)
+        inner = (Directory(path, mode=_MODE) for path in (storage.images, storage.volumes, storage.seeds))
+        return Placed(root, owner=owner), *(Placed(folder, after=(root.key,), owner=owner) for folder in inner)

@@ -1,0 +1,61 @@
+"""``Service``: what runs on machines, and the packages and files that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from drivers.base import Grade
+from resources.base import Column, Kind, Placed, Problem, Reference, Resource
+from resources.fleet import Fleet
+from resources.service_checks import alone, together
+from resources.service_items import placed
+from resources.service_spec import ServiceSpec
+from resources.world import World
+
+
+class ServiceKind(Kind[ServiceSpec]):
+    """Services, on hosts and in virtual machines alike."""
+
+    name = "Service"
+    plural = "services"
+    short = ("svc",)
+    spec = ServiceSpec
+    columns = (
+        Column("MACHINES", ("status", "machines")),
+        Column("STATE", ("spec", "state")),
+        Column("UNIT", ("spec", "unitName"), wide=True),
+        Column("PACKAGES", ("spec", "packages"), wide=True),
+    )
+
+    def references(self, resource: Resource[ServiceSpec]) -> Iterator[Reference]:
+        """The machines it names, and what it needs."""
+        yield from resource.spec.machines.references(("spec", "machines"))
+        for position, need in enumerate(resource.spec.needs):
+            for field, kind, name in need.named():
+                yield Reference(("spec", "needs", position, field), (kind,), name)
+
+    def check(self, resource: Resource[ServiceSpec], fleet: Fleet) -> Iterator[Problem]:
+        """Contradictions, and templates that can never be rendered."""
+        yield from alone(resource)
+
+    def check_together(self, fleet: Fleet) -> Iterator[Problem]:
+        """Services that need each other in a circle; two that describe one file or unit of a machine."""
+        yield from together(fleet)
+
+    def machines(self, resource: Resource[ServiceSpec], world: World) -> Iterator[str]:
+        """The machines that it names or selects."""
+        yield from (machine.name for machine in resource.spec.machines.select(world))
+
+    def items(self, resource: Resource[ServiceSpec], machine: str, world: World) -> Iterator[Placed]:
+        """Packages, directories, files and the unit, once everything that it needs is there."""
+        for need in resource.spec.needs:
+            for _, kind, name in need.named():
+                world.require(f"{kind}/{name}", need.condition)
+        yield from placed(resource, machine, world)
+
+    def ceiling(self, resource: Resource[ServiceSpec]) -> Grade:
+        """``spec.disruption.ceiling``."""
+        return resource.spec.disruption.grade
+
+
+KIND = ServiceKind()

@@ -1,0 +1,87 @@
+"""A service in machine words. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Iterable, Iterator
+
+from drivers.items.directory import Directory
+from drivers.items.file import File
+from drivers.items.package import Package
+from drivers.items.systemd_unit import SystemdUnit, Watched
+from resources.base import Invalid, Placed, Resource
+from resources.service_spec import FileSpec, ServiceSpec
+from resources.systemd import Command, unit_file
+from resources.template_names import names
+from resources.templates import render
+from resources.world import World
+
+
+def placed(service: Resource[ServiceSpec], machine: str, world: World) -> Iterator[Placed]:
+    """Packages, then directories and files, then the unit.
+
+    Files come after the packages because these bring users, directories and files of their own.
+    Raises Invalid for a template that cannot be rendered, NotYet for one that asks for what is not known yet.
+    """
+    spec = service.spec
+    packages = [Package(name) for name in spec.packages]
+    directories = [Directory(d.path, d.mode, d.owner, d.group) for d in spec.directories]
+    files = [_file(file, machine, world) for file in spec.files]
+    unit = _unit_file(service)
+    made: list[Directory | File] = [*directories, *files, *([unit] if unit else [])]
+    yield from map(Placed, packages)
+    first = tuple(package.key for package in packages)
+    folders = {directory.path: directory.key for directory in directories}
+    for item in made:
+        yield Placed(item, after=(*first, *_around(item.path, folders)))
+    name = spec.unit_of(service.name)
+    if name is not None:
+        restart, reload = _watched(spec, files, "restart"), _watched(spec, files, "reload")
+        own = (_seen(unit),) if unit else ()
+        running = spec.state == "running"
+        after = (*first, *(item.key for item in made))
+        yield Placed(SystemdUnit(name, running, spec.enabled, (*own, *restart), reload), after=after)
+
+
+def _file(file: FileSpec, machine: str, world: World) -> File:
+    return File(file.path, _content(file, machine, world), file.mode, file.owner, file.group)
+
+
+def _content(file: FileSpec, machine: str, world: World) -> str:
+    if file.template is None:
+        return file.content or ""
+    resource = world.machine(machine)
+    if resource is None:
+        raise Invalid(f"its machine {machine} is not in the manifests any more")
+    try:
+        return render(file.template, names(resource, world))
+    except Invalid as error:
+        raise Invalid(f"{file.path}: {error}") from error
+
+
+def _unit_file(service: Resource[ServiceSpec]) -> File | None:
+    """The unit file that the service brings."""
+    spec = service.spec
+    path = spec.unit_path(service.name)
+    if path is None:
+        return None
+    if spec.command is None:
+        return File(path, spec.unit or "")
+    command = Command(spec.command, spec.user or "", spec.working_directory or "", spec.environment)
+    return File(path, unit_file(f"{service.ref} of salvus", command))
+
+
+def _around(path: str, folders: dict[str, str]) -> Iterator[str]:
+    """The keys of the service's own directories that are around the path."""
+    while (path := posixpath.dirname(path)) != "/":
+        if path in folders:
+            yield folders[path]
+
+
+def _watched(spec: ServiceSpec, files: Iterable[File], how: str) -> tuple[Watched, ...]:
+    return tuple(_seen(file) for file, written in zip(files, spec.files, strict=True) if written.on_change == how)
+
+
+def _seen(file: File) -> Watched:
+    return Watched(file.path, hashlib.sha256(file.content.encode()).hexdigest())
