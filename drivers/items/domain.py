@@ -58,9 +58,9 @@ class Definition:
         memory: bytes that the guest has; ``memory_max`` is what it can be given while it runs. Whole mebibytes, as
             qemu aligns to these when it starts.
         vnc: True on the host's loopback only, False without VNC; else a sentence.
+        others: disks that are not ours; compared only where ours would take their place.
     """
 
-    uuid: str
     owner: str
     domain_type: str
     arch: str
@@ -76,12 +76,12 @@ class Definition:
     cmdline: str
     firmware: str
     vnc: bool | str
+    others: tuple[Disk, ...] = ()
 
     def fields(self) -> dict[str, Value]:
         """The definition as comparable fields."""
         return {
             "owner": self.owner,
-            "uuid": self.uuid,
             "domain_type": self.domain_type,
             "arch": self.arch,
             "machine": self.machine,
@@ -121,6 +121,8 @@ class Seen:
 class Domain(Item):
     """A libvirt domain. Memory is in bytes and is rounded up to whole mebibytes; ``running`` None is not managed.
 
+    ``uuid`` is given to it when it is defined; it is not compared, as no change may touch it (rule 5).
+
     A running domain has ``autostart`` set: it comes up with its host, also when salvus is gone (rule 9).
     Field ``fresh`` is False while the instance that runs was started from an older definition: it needs a restart.
     """
@@ -154,7 +156,6 @@ class Domain(Item):
     def definition(self) -> Definition:
         """What the domain's definition should say."""
         return Definition(
-            uuid=self.uuid.lower(),
             owner=self.owner_uid,
             domain_type=self.domain_type,
             arch=self.arch,
@@ -187,15 +188,22 @@ class Domain(Item):
         fields = seen.definition.fields()
         if machine_family(seen.definition.machine) == wanted.machine:
             fields["machine"] = wanted.machine
-        if seen.live is not None and seen.definition.vcpus == wanted.vcpus > seen.live.vcpus:
-            fields["vcpus"] = seen.live.vcpus
+        live, vcpus = seen.live, wanted.vcpus
+        if live is not None and seen.definition.vcpus == vcpus and live.vcpus < min(vcpus, live.vcpus_max):
+            fields["vcpus"] = live.vcpus
+        fields["disks"] = tuple(sorted(map(str, (*seen.definition.disks, *_in_the_way(wanted, seen.definition)))))
         fields |= {"running": seen.running, "autostart": seen.autostart, "persistent": seen.persistent}
         fields["fresh"] = seen.live is None or fresh(seen.definition, seen.live)
         return Present(fields)
 
     def grade(self, drift: Sequence[Drift]) -> Grade:
-        """See Item. What is off is not disturbed by a new definition; another root disk is another machine."""
+        """See Item. What is off is not disturbed by a new definition; another root disk is another machine.
+
+        A domain that is not ours is not changed at all: the driver refuses, and no ceiling must hide its sentence.
+        """
         found = {one.field: one for one in drift}
+        if "owner" in found:
+            return Grade.LIVE
         off = "running" not in found if not self.running else found.get("running", _NONE).observed is False
         grades = (self._grade(one) for one in drift)
         return max((grade for grade in grades if not (off and grade is Grade.RESTART)), default=Grade.LIVE)
@@ -204,7 +212,7 @@ class Domain(Item):
         match one.field:
             case "running":
                 return Grade.LIVE if one.desired else Grade.RESTART
-            case "owner" | "uuid" | "persistent" | "autostart" | "memory":
+            case "persistent" | "autostart" | "memory":
                 return Grade.LIVE
             case "vcpus":
                 return Grade.LIVE if _more(one) else Grade.RESTART
@@ -215,6 +223,12 @@ class Domain(Item):
 
 
 _NONE = Drift("", None, None)
+
+
+def _in_the_way(wanted: Definition, seen: Definition) -> tuple[Disk, ...]:
+    """Disks of somebody else where ours are to be: the domain was given to salvus with a disk of its own."""
+    sources = {disk.target: disk.source for disk in wanted.disks}
+    return tuple(disk for disk in seen.others if sources.get(disk.target, disk.source) != disk.source)
 
 
 def fresh(definition: Definition, live: Definition) -> bool:

@@ -63,7 +63,6 @@ def read(root: Element) -> Definition:
     current = root.find("currentMemory")
     os_type = root.find("os/type")
     return Definition(
-        uuid=(root.findtext("uuid") or "").strip().lower(),
         owner=owner(root),
         domain_type=root.get("type", ""),
         arch=_attribute(os_type, "arch"),
@@ -79,6 +78,7 @@ def read(root: Element) -> Definition:
         cmdline=root.findtext("os/cmdline") or "",
         firmware=_firmware(root),
         vnc=_vnc(root),
+        others=tuple(_disk(disk) for disk in root.iterfind("devices/disk") if not alias(disk).startswith(ALIAS)),
     )
 
 

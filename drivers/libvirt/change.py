@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import libvirt
 
-from drivers.base import Change, Grade, Rejected, Verb, drift
-from drivers.items.domain import Definition, Domain, Seen
+from drivers.base import Change, Failed, Grade, Rejected, Verb, drift
+from drivers.items.domain import Definition, Domain
 from drivers.items.domain_xml import OWNER_NAMESPACE, definition
 from drivers.items.domain_xml_write import create, update
 from drivers.libvirt import power
@@ -26,6 +26,8 @@ def carry_out(session: Session, item: Domain, change: Change) -> None:
         if found is not None:
             _delete(session, item, found)
         return
+    if found is not None and found.passing:
+        raise Failed(f"{item.domain}: {found.passing}", hint="nothing to do: salvus looks again when that is over")
     if found is None:
         xml = create(item)
         session.work(f"defining {item.domain}", lambda: session.connection.defineXML(xml))
@@ -66,20 +68,22 @@ def _mend(session: Session, item: Domain, found: Glance, allowed: Grade) -> None
     seen = read(session, found)
     _refuse_foreign(item, seen.definition)
     if seen.live is not None and allowed < Grade.RESTART:
-        _change_live(session, item, found, seen)
+        _change_live(session, item, found, seen.definition, seen.live)
     text = session.ask(f"reading {item.domain}", lambda: found.domain.XMLDesc(_WHOLE))
     updated = update(item, text)
     if definition(updated) != seen.definition or not found.persistent:
         session.work(f"defining {item.domain}", lambda: session.connection.defineXML(updated))
 
 
-def _change_live(session: Session, item: Domain, found: Glance, seen: Seen) -> None:
-    wanted, domain, live = item.definition(), found.domain, libvirt.VIR_DOMAIN_AFFECT_LIVE
-    if seen.live is not None and seen.live.vcpus < wanted.vcpus:
-        session.work(f"plugging CPUs into {item.domain}", lambda: domain.setVcpusFlags(wanted.vcpus, live))
-    if seen.definition.memory != wanted.memory:
-        kibibytes = wanted.memory // 1024
-        session.work(f"changing the memory of {item.domain}", lambda: domain.setMemoryFlags(kibibytes, live))
+def _change_live(session: Session, item: Domain, found: Glance, before: Definition, live: Definition) -> None:
+    """As far as the instance can take it: of what needs a restart, the definition tells."""
+    wanted, domain, affect = item.definition(), found.domain, libvirt.VIR_DOMAIN_AFFECT_LIVE
+    vcpus = min(wanted.vcpus, live.vcpus_max)
+    if live.vcpus < vcpus:
+        session.work(f"plugging CPUs into {item.domain}", lambda: domain.setVcpusFlags(vcpus, affect))
+    if before.memory != wanted.memory:
+        kibibytes = min(wanted.memory, live.memory_max) // 1024
+        session.work(f"changing the memory of {item.domain}", lambda: domain.setMemoryFlags(kibibytes, affect))
 
 
 def _bring_up_or_down(session: Session, item: Domain, allowed: Grade) -> None:

@@ -56,9 +56,10 @@ class Glance:
     @property
     def running(self) -> bool | str:
         """True, False, or a word for what is neither."""
+        if self.passing:
+            return self.passing
         if self.state == libvirt.VIR_DOMAIN_PAUSED and self.reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR:
             return IO_ERROR
-        # A crashed domain that libvirt did not keep is shut off; one that it kept holds its memory.
         return _RUNNING[self.state]
 
 

@@ -94,6 +94,22 @@ def test_fewer_cpus_than_the_instance_has_need_a_restart() -> None:
     assert drift(fewer.fields(), fewer.present(found).fields) == (Drift("fresh", True, False),)
 
 
+def test_an_instance_that_cannot_take_more_cpus_waits_for_its_restart() -> None:
+    """Nobody restarts a VM that is run by hand: its definition is as wanted, and there is nothing to do."""
+    more = replace(DOMAIN, vcpus=8, vcpus_max=8, running=None)
+    found = Seen(more.definition(), replace(DOMAIN.definition(), vcpus=4), True, True)
+    assert drift(more.fields(), more.present(found).fields) == ()
+
+
+@given(domains(), domains())
+def test_a_domain_that_is_not_ours_is_not_held_by_a_ceiling(wanted: Domain, other: Domain) -> None:
+    """It reaches the driver, which refuses it and says why (rule 6)."""
+    found = seen(replace(other, owner_uid=""))
+    different = drift(wanted.fields(), wanted.present(found).fields)
+    assert "owner" in {one.field for one in different}
+    assert wanted.grade(different) is Grade.LIVE
+
+
 def test_the_balloon_of_the_moment_is_not_drift() -> None:
     live = replace(DOMAIN.definition(), memory=100 * MEBIBYTE)
     found = Seen(DOMAIN.definition(), live, True, True)

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 
-from drivers.base import Failed, Rejected, drift
+from drivers.base import Failed, Grade, Rejected, drift
 from drivers.items.domain import MEBIBYTE, Disk, Domain, Interface, Seen
 from drivers.items.domain_xml import OWNER_NAMESPACE, definition, parse
 from drivers.items.domain_xml_write import create, update
@@ -35,10 +35,10 @@ def test_what_was_written_is_read_back(item: Domain) -> None:
 @given(domains(), domains())
 def test_an_update_makes_any_domain_any_other(old: Domain, new: Domain) -> None:
     updated = update(new, create(old))
-    same = replace(new, uuid=old.uuid)
     found = Seen(definition(updated), None, bool(new.running), bool(new.running))
-    assert drift(same.fields(), same.present(found).fields) == ()
+    assert drift(new.fields(), new.present(found).fields) == ()
     assert parse(updated).findtext("name") == old.domain
+    assert parse(updated).findtext("uuid") == old.uuid
 
 
 @given(domains(), domains())
@@ -127,6 +127,15 @@ def test_removed_devices_of_ours_go_and_others_stay() -> None:
     after = parse(update(replace(DOMAIN, disks=(), interfaces=()), DUMPED))
     assert [one.get("dev") for one in after.iterfind("devices/disk/target")] == ["vdx"]
     assert [one.get("address") for one in after.iterfind("devices/interface/mac")] == ["52:54:00:99:99:99"]
+
+
+def test_a_disk_of_a_domain_that_was_given_to_salvus_is_not_swapped_by_a_restart() -> None:
+    """Its root disk is another file than ours: another machine."""
+    unmarked = DUMPED.replace("<alias name='ua-salvus-vda'/>", "")
+    item = replace(DOMAIN, disks=(replace(ROOT, source="/srv/ours.qcow2"), SEED))
+    found = drift(item.fields(), item.present(Seen(definition(unmarked), None, False, True)).fields)
+    assert {one.field for one in found} >= {"disks"}
+    assert item.grade(found) is Grade.REPLACE
 
 
 def test_a_device_that_lost_its_mark_is_taken_back_not_doubled() -> None:
