@@ -62,7 +62,11 @@ Partition = tuple[Table, str]
 
 
 class Store(Protocol):
-    """A row store. Safe for threads and for several processes. Raises StoreUnavailable when it cannot be used."""
+    """A row store. Safe for threads and for several processes.
+
+    Partitions, keys and values are any Unicode text, the empty one included. Raises StoreUnavailable when it cannot
+    be used: what was being written may then be written, or not.
+    """
 
     def get(self, table: Table, partition: str, key: str) -> Row | None:
         """One row."""
@@ -87,7 +91,8 @@ class Store(Protocol):
     ) -> bool:
         """Writes and deletes rows of one partition at once. Rows that are so already are not touched.
 
-        ``ttl`` in seconds: after it the rows written now are gone. Returns whether anything changed.
+        ``ttl`` in seconds: after it the rows written now are gone, which is no change. A row that expires is written
+        again also when its value is the same. Returns whether anything changed.
         """
         ...
 
@@ -96,7 +101,11 @@ class Store(Protocol):
         ...
 
     def changed_since(self, cursor: int) -> tuple[int, frozenset[Partition]]:
-        """The partitions changed after the cursor, and the new cursor. Begin with 0; cheap when nothing is."""
+        """The partitions changed after the cursor, and the new cursor. Begin with 0; cheap when nothing is.
+
+        A partition may be named again without need, but none is ever missed; for a cursor that this store did not
+        give (it was put back from a copy), all are named.
+        """
         ...
 
     def close(self) -> None:

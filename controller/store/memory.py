@@ -16,6 +16,10 @@ class _Kept:
     expires: float | None
 
 
+def _same(kept: _Kept | None, value: str) -> bool:
+    return kept is not None and kept.expires is None and kept.row.value == value
+
+
 class MemoryStore:
     """See Store."""
 
@@ -34,8 +38,10 @@ class MemoryStore:
     def get(self, table: Table, partition: str, key: str) -> Row | None:
         """See Store."""
         with self._lock:
-            kept = self._live((table, partition)).get(key)
-            return kept.row if kept else None
+            kept = self._partitions.get((table, partition), {}).get(key)
+            if kept is None or (kept.expires is not None and kept.expires <= self._clock()):
+                return None
+            return kept.row
 
     def read(self, table: Table, partition: str) -> Mapping[str, Row]:
         """See Store."""
@@ -61,17 +67,13 @@ class MemoryStore:
         with self._lock:
             rows = self._live((table, partition))
             expires = None if ttl is None else self._clock() + ttl
-            new = {
-                k: v for k, v in puts.items() if k not in rows or rows[k].row.value != v or rows[k].expires != expires
-            }
-            gone = [key for key in deletes if key in rows]
+            new = {key: value for key, value in puts.items() if ttl is not None or not _same(rows.get(key), value)}
+            gone = {key for key in deletes if key in rows}
             if not new and not gone:
                 return False
             stamp = self._stamp((table, partition))
             rows |= {key: _Kept(Row(value, stamp), expires) for key, value in new.items()}
-            for key in gone:
-                del rows[key]
-            self._partitions[table, partition] = rows
+            self._partitions[table, partition] = {key: kept for key, kept in rows.items() if key not in gone}
             return True
 
     def _stamp(self, partition: Partition) -> int:
@@ -98,7 +100,8 @@ class MemoryStore:
         with self._lock:
             if cursor == self._cursor:
                 return cursor, frozenset()
-            return self._cursor, frozenset(where for where, at in self._changes.items() if at > cursor)
+            since = cursor if cursor < self._cursor else 0
+            return self._cursor, frozenset(where for where, at in self._changes.items() if at > since)
 
     def close(self) -> None:
         """See Store."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from controller.store.base import Partition, Row, StoreError, StoreUnavailable, StoreUnusable, Table
@@ -38,6 +39,22 @@ def _unusable(path: Path, error: str, hint: str) -> StoreUnusable:
     return StoreUnusable(f"the store {path} cannot be used: {error}; nothing was changed", hint=hint)
 
 
+def _make(path: Path) -> None:
+    """An empty store that is nowhere half-made: built beside, in WAL mode, then given its name unless it is taken.
+
+    Switching to WAL in place would fail as soon as a second process looks at the file.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=path.name, dir=path.parent) as folder:
+        draft = Path(folder, path.name)
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        with closing(sqlite3.connect(draft, isolation_level=None)) as db:
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute("PRAGMA journal_mode = WAL")
+        with suppress(FileExistsError):
+            path.hardlink_to(draft)
+
+
 class SqliteStore:
     """See Store. Raises StoreUnusable for a file that is damaged, not ours, or of a newer version."""
 
@@ -47,8 +64,8 @@ class SqliteStore:
         self._lock = threading.RLock()
         self._swept = 0.0
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            if not path.exists():
+                _make(path)
             self._db = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.OperationalError) as error:
             raise StoreUnavailable(
@@ -62,30 +79,30 @@ class SqliteStore:
             raise
 
     def _prepare(self) -> None:
-        ours = self._db.execute("PRAGMA application_id").fetchone()[0]
-        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if tables and ours != APPLICATION_ID:
-            raise _unusable(self._path, "it is an SQLite file of another program", "give another path")
-        self._db.execute("PRAGMA journal_mode = WAL")
+        """Writes only where the schema is older than ours: reading works on a full disk, too."""
+        if self._db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            raise _unusable(self._path, "it is empty, or of another program", "give another path, or remove it")
+        if self._schema() < len(MIGRATIONS):
+            self._migrate()
         self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version > len(MIGRATIONS):
-                raise _unusable(
-                    self._path,
-                    f"its schema is version {version}, this salvus knows {len(MIGRATIONS)}",
-                    "use the salvus that wrote it, or a newer one",
-                )
-            for number in range(version, len(MIGRATIONS)):
+
+    def _schema(self) -> int:
+        version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise _unusable(
+                self._path,
+                f"its schema is version {version}, this salvus knows {len(MIGRATIONS)}",
+                "use the salvus that wrote it, or a newer one",
+            )
+        return version
+
+    def _migrate(self) -> None:
+        with self._transaction():
+            # Another process may have been faster: the version is read again under the lock.
+            for number in range(self._schema(), len(MIGRATIONS)):
                 for statement in MIGRATIONS[number].split(";"):
                     self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-            self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -93,8 +110,8 @@ class SqliteStore:
         with self._lock:
             try:
                 yield
-            except sqlite3.OperationalError as error:
-                full = "full" in str(error)
+            except (sqlite3.OperationalError, sqlite3.ProgrammingError) as error:
+                full = "full" in str(error) or "I/O" in str(error)
                 raise StoreUnavailable(
                     f"the store {self._path} cannot be used now: {error}",
                     hint="make room on its disk" if full else "it is tried again",
@@ -106,18 +123,23 @@ class SqliteStore:
                 raise StoreError(f"the store {self._path}: {error}") from error
 
     @contextmanager
-    def _transaction(self) -> Iterator[int]:
-        """A write transaction; gives the stamp for what is written in it."""
+    def _transaction(self) -> Iterator[None]:
+        """A write transaction: nobody else writes while it lasts, and all of it is there or nothing."""
         with self._errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                stamp = self._db.execute("UPDATE cursor SET at = at + 1 RETURNING at").fetchone()[0]
-                yield stamp
+                yield
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+    def _stamp(self, table: Table, partition: str) -> int:
+        """The version of what is written to the partition in this transaction."""
+        stamp: int = self._db.execute("UPDATE cursor SET at = at + 1 RETURNING at").fetchone()[0]
+        self._db.execute("INSERT OR REPLACE INTO changes VALUES (?,?,?)", (table, partition, stamp))
+        return stamp
 
     def get(self, table: Table, partition: str, key: str) -> Row | None:
         """See Store."""
@@ -153,31 +175,47 @@ class SqliteStore:
         ttl: float | None = None,
     ) -> bool:
         """See Store."""
-        rows = (
-            self.read(table, partition) if len(puts) + len(deletes) > 1 else self._some(table, partition, puts, deletes)
-        )
-        new = puts if ttl is not None else {k: v for k, v in puts.items() if k not in rows or rows[k].value != v}
-        gone = [key for key in deletes if key in rows]
+        keys = {*puts, *deletes}
+        new, gone = self._difference(puts, deletes, ttl, self._kept(table, partition, keys))
         if not new and not gone:
             return False
         expires = None if ttl is None else self._clock() + ttl
-        with self._transaction() as stamp:
-            self._put(table, partition, new, stamp, expires)
-            drop = "DELETE FROM rows WHERE tbl=? AND part=? AND key=?"
-            self._db.executemany(drop, [(table, partition, key) for key in gone])
-            self._sweep()
-        return True
+        with self._transaction():
+            # What somebody else wrote since the first look counts: what is there afterwards is all of ``puts``.
+            new, gone = self._difference(puts, deletes, ttl, self._kept(table, partition, keys))
+            if new or gone:
+                self._put(table, partition, new, expires, self._stamp(table, partition))
+                self._drop(table, partition, gone)
+                self._sweep()
+        return bool(new or gone)
 
-    def _some(self, table: Table, partition: str, *keys: Collection[str]) -> Mapping[str, Row]:
-        found = {key: self.get(table, partition, key) for group in keys for key in group}
-        return {key: row for key, row in found.items() if row is not None}
+    def _kept(self, table: Table, partition: str, keys: Collection[str]) -> Mapping[str, tuple[str, float | None]]:
+        """Key → (value, when it expires), at least of those among ``keys`` that are there."""
+        query = "SELECT key, value, expires FROM rows WHERE tbl=? AND part=? AND (expires IS NULL OR expires>?)"
+        where: tuple[str | float, ...] = (table, partition, self._clock())
+        if len(keys) == 1:
+            query, where = query + " AND key=?", (*where, *keys)
+        with self._errors():
+            return {key: (value, expires) for key, value, expires in self._db.execute(query, where)}
 
-    def _put(self, table: Table, partition: str, puts: Mapping[str, str], stamp: int, expires: float | None) -> None:
-        self._db.executemany(
-            "INSERT OR REPLACE INTO rows VALUES (?,?,?,?,?,?)",
-            [(table, partition, key, value, stamp, expires) for key, value in puts.items()],
-        )
-        self._db.execute("INSERT OR REPLACE INTO changes VALUES (?,?,?)", (table, partition, stamp))
+    @staticmethod
+    def _difference(
+        puts: Mapping[str, str],
+        deletes: Collection[str],
+        ttl: float | None,
+        kept: Mapping[str, tuple[str, float | None]],
+    ) -> tuple[Mapping[str, str], list[str]]:
+        """What is not so yet. A row that expires is never as wanted: its time is set anew, or taken away."""
+        new = {key: value for key, value in puts.items() if ttl is not None or kept.get(key) != (value, None)}
+        return new, [key for key in deletes if key in kept]
+
+    def _put(self, table: Table, partition: str, puts: Mapping[str, str], expires: float | None, stamp: int) -> None:
+        rows = [(table, partition, key, value, stamp, expires) for key, value in puts.items()]
+        self._db.executemany("INSERT OR REPLACE INTO rows VALUES (?,?,?,?,?,?)", rows)
+
+    def _drop(self, table: Table, partition: str, keys: Collection[str]) -> None:
+        rows = [(table, partition, key) for key in keys]
+        self._db.executemany("DELETE FROM rows WHERE tbl=? AND part=? AND key=?", rows)
 
     def _sweep(self) -> None:
         """Now and then, what has expired is thrown away."""
@@ -190,12 +228,14 @@ class SqliteStore:
         """See Store."""
         if self._version(table, partition, key) != expected:
             return False
-        with self._transaction() as stamp:
+        with self._transaction():
             if self._version(table, partition, key) != expected:
                 return False
-            self._put(table, partition, {} if value is None else {key: value}, stamp, None)
+            stamp = self._stamp(table, partition)
             if value is None:
-                self._db.execute("DELETE FROM rows WHERE tbl=? AND part=? AND key=?", (table, partition, key))
+                self._drop(table, partition, [key])
+            else:
+                self._put(table, partition, {key: value}, None, stamp)
         return True
 
     def _version(self, table: Table, partition: str, key: str) -> int | None:
@@ -208,7 +248,9 @@ class SqliteStore:
             now: int = self._db.execute("SELECT at FROM cursor").fetchone()[0]
             if now == cursor:
                 return cursor, frozenset()
-            found = self._db.execute("SELECT tbl, part FROM changes WHERE at > ? AND at <= ?", (cursor, now)).fetchall()
+            # A cursor from the future is that of another store (an older copy was put back): everything is new.
+            since = cursor if cursor < now else 0
+            found = self._db.execute("SELECT tbl, part FROM changes WHERE at > ? AND at <= ?", (since, now)).fetchall()
         return now, frozenset((Table(table), partition) for table, partition in found)
 
     def close(self) -> None:

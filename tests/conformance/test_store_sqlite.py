@@ -1,0 +1,163 @@
+"""What only a file can suffer: damage, strangers, newer versions, a full disk."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from controller.store.base import StoreUnavailable, StoreUnusable, Table
+from controller.store.sqlite import MIGRATIONS, SqliteStore
+from tests.conformance import stores
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A store with something in it, closed."""
+    with closing(SqliteStore(tmp_path / "salvus.db")) as store:
+        for n in range(200):
+            store.write(Table.FACT, f"p{n}", {"k": "v" * 200})
+    return tmp_path / "salvus.db"
+
+
+def overwrite(path: Path, at: int, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(content)
+
+
+def half(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def header(path: Path) -> None:
+    overwrite(path, 0, b"\xff" * 64)
+
+
+def schema(path: Path) -> None:
+    overwrite(path, 100, b"\xff" * 200)
+
+
+def text(path: Path) -> None:
+    path.write_text("apiVersion: salv.us/v1\n" * 300)
+
+
+def short_text(path: Path) -> None:
+    path.write_text("x")
+
+
+def foreign(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE bookmarks (url TEXT)")
+        db.commit()
+
+
+def newer(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+
+
+@pytest.mark.parametrize("spoil", [half, emptied, header, schema, text, short_text, foreign, newer])
+def test_a_file_that_cannot_be_used_is_told_of_and_left_as_it_is(path: Path, spoil: Callable[[Path], None]) -> None:
+    spoil(path)
+    before = path.read_bytes()
+    with pytest.raises(StoreUnusable, match="nothing was changed") as raised:
+        SqliteStore(path)
+    assert str(path) in str(raised.value)
+    assert raised.value.hint
+    assert path.read_bytes() == before
+    assert [one.name for one in path.parent.iterdir()] == [path.name], "nothing is left beside it"
+
+
+def test_a_newer_schema_says_which(path: Path) -> None:
+    newer(path)
+    with pytest.raises(StoreUnusable, match=f"version {len(MIGRATIONS) + 1}, this salvus knows {len(MIGRATIONS)}"):
+        SqliteStore(path)
+
+
+def test_damage_in_the_middle_is_told_by_who_reads_there(path: Path) -> None:
+    page = 4096
+    for number in range(2, path.stat().st_size // page):
+        overwrite(path, number * page, b"\xff" * page)
+    before = path.read_bytes()
+    with closing(SqliteStore(path)) as store:
+        with pytest.raises(StoreUnusable, match="malformed"):
+            store.read_all(Table.FACT)
+        with pytest.raises(StoreUnusable, match="malformed"):
+            store.write(Table.FACT, "p7", {"k": "w"})
+    assert path.read_bytes() == before
+
+
+def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "salvus.db"
+    with closing(SqliteStore(path)) as store:
+        store.write(Table.FACT, "p", {"k": "v"})
+        files = {one.name: stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()}
+    assert files == {"salvus.db": 0o600, "salvus.db-wal": 0o600, "salvus.db-shm": 0o600}
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("name", ["folder", "file/salvus.db"])
+def test_a_path_that_cannot_be_opened_may_be_better_later(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreUnavailable, match="cannot be opened"):
+        SqliteStore(tmp_path / name)
+
+
+def test_a_closed_store_is_unavailable_and_harmless(path: Path) -> None:
+    store = SqliteStore(path)
+    store.close()
+    store.close()
+    with pytest.raises(StoreUnavailable):
+        store.write(Table.FACT, "p", {"k": "v"})
+
+
+def test_reading_writes_nothing(path: Path) -> None:
+    before = path.read_bytes()
+    with closing(SqliteStore(path)) as store:
+        store.read_all(Table.FACT)
+        store.changed_since(0)
+        wal = path.with_name(path.name + "-wal")
+        assert not wal.exists() or wal.stat().st_size == 0
+    assert path.read_bytes() == before
+
+
+def test_a_second_opening_in_one_process_leaves_the_locks_of_the_first(path: Path) -> None:
+    """Closing any descriptor of a file ends all the process's locks on it (fcntl(2)), SQLite's own among them."""
+    with closing(SqliteStore(path)) as first:
+        first.write(Table.FACT, "p", {"k": "before"})
+        SqliteStore(path).close()
+        with stores.process(stores.open_together, stores.SqliteElsewhere(path)) as (_, connection):
+            assert connection.recv() == "ready"
+            connection.send("go")
+            assert connection.recv() == "done"
+        assert path.with_name(path.name + "-wal").exists(), "nobody thought to be the last one, and threw it away"
+        first.write(Table.FACT, "p", {"k": "after"})
+    with closing(SqliteStore(path)) as store:
+        row = store.get(Table.FACT, "p", "k")
+        assert row is not None
+        assert row.value == "after"
+
+
+def test_without_room_it_reads_and_says_so_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    open_ = stores.SqliteElsewhere(tmp_path / "salvus.db")
+    with stores.process(stores.fill_disk, open_) as (_, connection):
+        said, hint, read, read_anew, written, keys = connection.recv()
+    assert "cannot be used now" in said
+    assert hint == "make room on its disk"
+    assert read == read_anew == {"before": 4}
+    assert written
+    assert keys == ["after", "before"]
+    with closing(SqliteStore(tmp_path / "salvus.db")) as store:
+        assert list(store.read(Table.META, "disk")) == ["after", "before"]
