@@ -112,10 +112,6 @@ class VirtualMachineKind(MachineKind[VirtualMachineSpec]):
         """Its first static address."""
         return next((without_prefix(nic.address) for nic in resource.spec.interfaces if nic.address), None)
 
-    def answers(self, resource: Vm) -> bool:
-        """One that always runs and has a static address does."""
-        return resource.spec.run_strategy == "Always" and self.address(resource) is not None
-
 
 def _hosts(resource: Vm, world: World) -> tuple[str, ...]:
     """The hosts that it may be on. One that takes no new machines keeps those that it has.
