@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 import os
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, NoReturn
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, NoReturn, Self
 
 import typer
 from typer.core import TyperGroup
@@ -17,7 +17,8 @@ from lab.run import ENVIRONMENT
 from resources.base import API_VERSION
 from salvusctl import out
 from salvusctl.exits import UseError
-from salvusctl.flags import verb_app
+from salvusctl.flags import context_of, verb_app
+from salvusctl.outputs import Output, TextOrJson
 
 
 class _LabGroup(TyperGroup):
@@ -31,11 +32,49 @@ class _LabGroup(TyperGroup):
             raise UseError(str(error)) from error
 
 
-class Output(enum.StrEnum):
-    """What ``status`` prints."""
+class LabHostStatus(Output):
+    """A host of the lab."""
 
-    TABLE = "table"
-    JSON = "json"
+    name: str
+    """What ``ssh``, ``exec`` and ``break`` call it."""
+    address: str
+    """In the lab's network."""
+    host_key: str
+    """The public host key that is pinned."""
+    state: Literal["running", "frozen", "stopped"]
+    """How it is."""
+    pid: int
+    """Its supervisor's process; 0 when it does not run."""
+
+
+class LabStatus(Output):
+    """``lab status``; with all but the first two fields only when there is a lab that can be worked with."""
+
+    name: str
+    """Which lab."""
+    state: Literal["up", "partial", "broken", "down"]
+    """``partial``: a host is stopped; ``broken``: left by a crash."""
+    network_namespace: str = ""
+    """Its network, under ``/run/netns``."""
+    identity_file: str = ""
+    """The private key that its hosts accept."""
+    known_hosts: str = ""
+    """The host keys, for ssh."""
+    hosts: tuple[LabHostStatus, ...] = ()
+    """Its hosts."""
+
+    @classmethod
+    def of(cls, found: lab.Status) -> Self:
+        """What was found, as data."""
+        document: dict[str, Any] = {"name": found.name, "state": found.state}
+        if found.lab is not None:
+            document |= {
+                "network_namespace": found.lab.namespace,
+                "identity_file": found.lab.key_path,
+                "known_hosts": found.lab.known_hosts,
+                "hosts": tuple(LabHostStatus(**asdict(host)) for host in found.lab.hosts),
+            }
+        return cls(**document)
 
 
 app = verb_app(cls=_LabGroup, no_args_is_help=True, help="A real fleet on this machine, to try salvus on.")
@@ -65,11 +104,14 @@ def down(name: LabName = "demo") -> None:
 
 
 @app.command()
-def status(name: LabName = "demo", output: Annotated[Output, typer.Option("--output", "-o")] = Output.TABLE) -> None:
+def status(
+    name: LabName = "demo",
+    output: Annotated[TextOrJson, typer.Option("--output", "-o", help="How to print it.")] = TextOrJson.TEXT,
+) -> None:
     """Look what is there, and change nothing: the lab is up, partial, broken (left by a crash) or down."""
     found = lab.status(name)
-    if output is Output.JSON:
-        out.write_json(status_document(found))
+    if output is TextOrJson.JSON:
+        out.emit(LabStatus.of(found))
         return
     out.note(f"lab {name} is {found.state}{_ADVICE.get(found.state, '')}")
     if found.lab is not None:
@@ -84,31 +126,33 @@ _ADVICE = {
 }
 
 
-def status_document(found: lab.Status) -> dict[str, Any]:
-    """What ``status -o json`` prints."""
-    document: dict[str, Any] = {"name": found.name, "state": found.state}
-    if found.lab is not None:
-        document |= {
-            "networkNamespace": found.lab.namespace,
-            "identityFile": found.lab.key_path,
-            "knownHosts": found.lab.known_hosts,
-            "hosts": [
-                {"name": h.name, "address": h.address, "hostKey": h.host_key, "state": h.state, "pid": h.pid}
-                for h in found.lab.hosts
-            ],
-        }
-    return document
-
-
 @app.command()
 def ssh(
-    target: Annotated[str, typer.Argument(metavar="NAME", help="A host, or the address of a guest with a pinned key.")],
+    ctx: typer.Context,
+    target: Annotated[str, typer.Argument(metavar="NAME", help="A host of the lab, or a virtual machine.")],
     command: Command = None,
-    user: Annotated[str, typer.Option(help="The user to log in as.")] = "root",
+    user: Annotated[str, typer.Option(help="The user to log in as; by default the one that salvus takes.")] = "",
     name: LabName = "demo",
 ) -> None:
     """Log in over the lab's network, host key checked; ends with the command's exit code."""
-    _become([*lab.ssh_argv(_load(name), target, user), *(command or ())])
+    found = _load(name)
+    address, usual = (target, "root") if target in {host.name for host in found.hosts} else _guest(ctx, found, target)
+    _become([*lab.ssh_argv(found, address, user or usual), *(command or ())])
+
+
+def _guest(ctx: typer.Context, found: Lab, name: str) -> tuple[str, str]:
+    """Address and user of a virtual machine of the store, its host key noted for ssh. Raises SalvusError."""
+    from controller.lower import Wait, lower
+    from salvusctl.fleet import reading
+
+    with reading(context_of(ctx)) as session:
+        knowledge = session.knowledge()
+    target = lower(name, (), knowledge.fleet, knowledge.known).target
+    if isinstance(target, Wait):
+        hosts = ", ".join(host.name for host in found.hosts)
+        raise UseError(f"{name!r} is no host of lab {found.name} ({hosts}), and as a virtual machine: {target.message}")
+    lab.pin(found, target.addresses[0], target.host_keys[0])
+    return target.addresses[0], target.user
 
 
 @app.command("exec")
