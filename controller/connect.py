@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from controller.machines import Connect
 from drivers.base import Driver, SshTarget
 from drivers.libvirt import LibvirtDriver
 from drivers.machine import Machine
@@ -20,16 +22,24 @@ class RealMachine(Machine):
         self.connection = connection
 
 
-def connect(
-    machine: str, target: SshTarget, *, hypervisor: bool, via: Driver | None, woken: Callable[[str], None]
-) -> Driver:
-    """The driver of a real machine (see ``controller.machines.Connect``). Connects when it is first used."""
-    jump = via.connection if isinstance(via, RealMachine) else None
-    connection = Connection(machine, target, jump)
-    libvirt = None
-    if hypervisor:
-        libvirt = LibvirtDriver(machine, lambda: _uri(connection), on_event=lambda domain: woken(machine))
-    return RealMachine(machine, connection, ShellDriver(connection), libvirt)
+def real(identity_files: tuple[str, ...] = ()) -> Connect:
+    """How real machines are connected to (see ``controller.machines.Connect``): when they are first used.
+
+    ``identity_files`` are private keys for machines whose manifest names none.
+    """
+
+    def connect(
+        machine: str, target: SshTarget, *, hypervisor: bool, via: Driver | None, woken: Callable[[str], None]
+    ) -> Driver:
+        jump = via.connection if isinstance(via, RealMachine) else None
+        keys = target.identity_files or identity_files
+        connection = Connection(machine, replace(target, identity_files=keys), jump)
+        libvirt = None
+        if hypervisor:
+            libvirt = LibvirtDriver(machine, lambda: _uri(connection), on_event=lambda _: woken(machine))
+        return RealMachine(machine, connection, ShellDriver(connection), libvirt)
+
+    return connect
 
 
 def _uri(connection: Connection) -> str:

@@ -20,6 +20,8 @@ from controller.sync import Sync
 from drivers.base import SalvusError
 
 RESYNC_SOURCE = 30.0
+# A deletion is believed when a second reading, after this time, lacks the resource too.
+CONFIRM_SOURCE = 2.0
 
 
 def run(settings: Settings, *, manifests: Path | None, http: str, enter: Callable[[], None], version: str) -> int:
@@ -58,8 +60,9 @@ def run(settings: Settings, *, manifests: Path | None, http: str, enter: Callabl
 def _ready(runner: Runner, stop: threading.Event) -> str:
     if stop.is_set():
         return "stopping"
-    if not runner.engine.leases.held():
-        return f"no lease is held; the controller that has them: {runner.engine.leases.holder() or 'unknown'}"
+    leases = runner.engine.leases
+    if not leases.held():
+        return f"no lease is held; who has them: {leases.other_holder() or 'unknown'}"
     return ""
 
 
@@ -77,12 +80,15 @@ def _follow(
     def follow() -> None:
         while not stop.is_set():
             changed.clear()
+            again = False
             try:
-                metrics.manifest_errors.set(sync.once(directory.read()))
+                loaded = directory.read(session.others(directory.name))
+                again = sync.once(loaded)
+                metrics.manifest_errors.set(len(loaded.errors))
                 runner.poke()
             except SalvusError as error:
                 log(logging.WARNING, "the manifests were not taken over", error=str(error))
-            changed.wait(RESYNC_SOURCE)
+            changed.wait(CONFIRM_SOURCE if again else RESYNC_SOURCE)
 
     thread = threading.Thread(target=follow, name="source")
     thread.start()

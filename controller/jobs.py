@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from drivers.base import Change, Driver, DriverError
+from controller.log import LOGGER
+from drivers.base import Change, Driver, DriverError, Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,27 @@ class Progress:
         return f"a job makes {self.key} since {time.time() - self.started:.0f} s"
 
 
-class Jobs:
-    """The jobs of this controller. Safe for threads."""
+FIRST_RETRY = 5.0
+LONGEST_RETRY = 300.0
 
-    def __init__(self, report: Callable[[Progress, DriverError | None], None], side_by_side: int = 8) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """The last tries of a job failed: when it may be tried again, on the clock of ``time.time``."""
+
+    error: str
+    count: int
+    again: float
+
+
+class Jobs:
+    """The jobs of this controller. Safe for threads. One that failed rests a while, each time longer."""
+
+    def __init__(self, report: Callable[[Progress, Change, DriverError | None], None], side_by_side: int = 8) -> None:
         self._report = report
         self._pool = ThreadPoolExecutor(side_by_side, thread_name_prefix="job")
         self._running: dict[tuple[str, str], Progress] = {}
+        self._failures: dict[tuple[str, str], _Failure] = {}
         self._lock = threading.Lock()
 
     def start(self, machine: str, change: Change, driver: Driver, epoch: int) -> None:
@@ -50,7 +65,7 @@ class Jobs:
                 return
             job = Progress(machine, change.item.key, epoch, time.time())
             self._running[key] = job
-        self._report(job, None)
+        self._report(job, change, None)
         self._pool.submit(self._run, job, change, driver)
 
     def _run(self, job: Progress, change: Change, driver: Driver) -> None:
@@ -60,20 +75,38 @@ class Jobs:
             error = applied.error
         except DriverError as failure:
             error = failure
+        except Exception as defect:
+            LOGGER.exception("a defect; please report it", extra={"salvus": {"machine": job.machine, "item": job.key}})
+            error = Failed(f"a defect of salvus: {defect!r}", machine=job.machine)
+        key = (job.machine, job.key)
         with self._lock:
-            del self._running[job.machine, job.key]
-        self._report(replace(job, done=1.0, ended=time.time(), error=str(error or "")), error)
+            del self._running[key]
+            before = self._failures.pop(key, None)
+            if error is not None:
+                count = before.count + 1 if before else 1
+                rest = min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(count - 1, 10))
+                self._failures[key] = _Failure(str(error), count, time.time() + rest)
+        self._report(replace(job, done=1.0, ended=time.time(), error=str(error or "")), change, error)
 
-    def under_way(self, machine: str) -> Mapping[str, str]:
-        """Item key → sentence, of the machine's jobs."""
+    def under_way(self, machine: str) -> Mapping[str, tuple[str, str]]:
+        """Item key → (reason, sentence), of the machine's jobs that run, and of those that rest after a failure."""
+        now = time.time()
         with self._lock:
-            return {key: job.sentence for (name, key), job in self._running.items() if name == machine}
+            running = {k: ("JobRunning", job.sentence) for (name, k), job in self._running.items() if name == machine}
+            resting = {
+                key: ("JobFailed", f"{failure.error}; it is tried again in {failure.again - now:.0f} s")
+                for (name, key), failure in self._failures.items()
+                if name == machine and failure.again > now
+            }
+        return resting | running
 
     def busy(self) -> bool:
         """Whether any job is under way."""
         with self._lock:
             return bool(self._running)
 
-    def close(self) -> None:
-        """Waits for the jobs that run; begins no more."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    def close(self, interrupt: Callable[[], None]) -> None:
+        """Begins no more, calls ``interrupt`` to end what the running ones wait for, and waits for their end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        interrupt()
+        self._pool.shutdown(wait=True)

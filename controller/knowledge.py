@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
-from controller.status import Verdict, summary
-from controller.store.records import Mirror, Status, StoredResource
+from controller.log import log
+from controller.status import merged
+from controller.store.mirror import Mirror
+from controller.store.records import Status, StoredResource
 from resources.base import AnyResource
+from resources.envelope import resource_of
+from resources.errors import ManifestError
 from resources.fleet import Fleet
-from resources.load import resource_of
 from resources.world import Known
 
 K = TypeVar("K")
@@ -27,7 +32,10 @@ def differing(old: Mapping[K, V], new: Mapping[K, V]) -> Iterator[K]:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """One state of the store, as values. ``touched`` names what differs from the state before, as ``World`` does."""
+    """One state of the store, as values. ``touched`` names what differs from the state before, as ``World`` does.
+
+    Resources that are being deleted are in ``rows`` and no longer in ``fleet``.
+    """
 
     fleet: Fleet = field(default_factory=Fleet)
     known: Known = field(default_factory=Known)
@@ -35,14 +43,20 @@ class Knowledge:
     statuses: Statuses = field(default_factory=dict)
     touched: frozenset[str] = frozenset()
 
+    @cached_property
+    def living(self) -> Collection[str]:
+        """``Kind/name`` of all that is to be kept."""
+        return {ref for ref, row in self.rows.items() if row.deleting_since is None}
+
     def after(self, mirror: Mirror) -> Knowledge:
         """The state that the mirror holds now."""
         rows, statuses = mirror.resources, mirror.statuses
         changed = set(differing(self.rows, rows))
         touched = {name for ref in changed for name in (f"resource/{ref}", f"kind/{ref.partition('/')[0]}")}
         fleet = _fleet(self.fleet, rows, changed) if changed else self.fleet
+        stale = set(differing(self.statuses, statuses)) | changed
         conditions = dict(self.known.conditions)
-        for ref in set(differing(self.statuses, statuses)) | changed:
+        for ref in stale:
             touched |= _recondition(conditions, ref, rows.get(ref), statuses.get(ref, {}))
         touched |= {f"fact/{ref}/{what}" for ref, what in differing(self.known.facts, mirror.facts)}
         touched |= {f"allocation/{ref}/{what}" for ref, what in differing(self.known.allocations, mirror.allocations)}
@@ -52,12 +66,19 @@ class Knowledge:
 
 
 def _fleet(before: Fleet, rows: Mapping[str, StoredResource], changed: set[str]) -> Fleet:
-    """The fleet of the rows that are not being deleted; only changed ones are read anew."""
+    """The fleet of the rows that are not being deleted; only changed ones are read anew.
+
+    One that this version cannot read is left out, and still counts as living: what it has is not taken away.
+    """
     resources: dict[str, AnyResource] = {r.ref: r for r in before if r.ref not in changed}
     for ref in changed:
         row = rows.get(ref)
-        if row is not None and row.deleting_since is None:
+        if row is None or row.deleting_since is not None:
+            continue
+        try:
             resources[ref] = resource_of(row.document)
+        except ManifestError as error:
+            log(logging.ERROR, "a stored resource cannot be read by this version", resource=ref, error=str(error))
     return Fleet.of_resources(resources.values())
 
 
@@ -65,13 +86,19 @@ def _recondition(
     conditions: dict[tuple[str, str], str], ref: str, row: StoredResource | None, by_machine: Mapping[str, Status]
 ) -> set[str]:
     """Works a resource's conditions out anew; returns the names of those that changed."""
-    new = {verdict.type: verdict.status for verdict in ready(row, by_machine)} if row else {}
+    new = {condition.type: condition.status for condition in merged(row, by_machine)} if row else {}
     touched: set[str] = set()
-    for type_ in [t for r, t in conditions if r == ref and t not in new]:
-        del conditions[ref, type_]
+    for type_ in _CONDITIONS | new.keys():
+        value = new.get(type_)
+        if conditions.get((ref, type_)) == value:
+            continue
         touched.add(f"condition/{ref}/{type_}")
-    for type_, status in new.items():
-        if conditions.get((ref, type_)) != status:
-            conditions[ref, type_] = status
-            touched.add(f"condition/{ref}/{type_}")
+        if value is None:
+            del conditions[ref, type_]
+        else:
+            conditions[ref, type_] = value
     return touched
+
+
+# All that passes give; so that one that is no longer given is found without looking through everything.
+_CONDITIONS = frozenset({"Ready", "Synced", "Reachable", "Placed"})

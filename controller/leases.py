@@ -1,8 +1,8 @@
 """Leases: who may act. One for the fleet pass, one for each shard of machines; each acquisition has a higher epoch.
 
-Time is only ever compared on one's own monotonic clock: a holder counts from before its write, and stops well before the
-end; a contender takes over when it has *watched* a row stay the same for the whole time, or at once when the holder was
-a process of this very machine and is dead. A lease alone fences nothing: the machine compares the epoch (rule 10).
+Time is only ever compared on one's own monotonic clock: a holder counts from before its write, and stops well before
+the end; a contender takes over when it has *watched* a row stay the same for the whole time, or at once when the
+holder was a process of this very machine and is dead. A lease alone fences nothing: the machine compares the epoch (rule 10).
 """
 
 from __future__ import annotations
@@ -90,6 +90,13 @@ class _Entry:
         return cls(value["epoch"], value["beat"], holder)
 
 
+def holders(store: Store) -> str:
+    """Who holds leases and is not known to be dead, as ``pid 7 on host``; empty for nobody. Raises StoreUnavailable."""
+    me = Holder.this_process()
+    entries = [_Entry.of(row) for row in store.read(Table.LEASE, PARTITION).values()]
+    return ", ".join(sorted({str(e.holder) for e in entries if e.holder is not None and not e.holder.dead(me)}))
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """One lease as this process has it; ``until`` on its monotonic clock."""
@@ -150,7 +157,8 @@ class Leases:
             if not due:
                 return False
             rows = self._store.read(Table.LEASE, PARTITION)
-            return any([self._try(name, rows.get(name)) for name in due])
+            won = [self._try(name, rows.get(name)) for name in due]
+            return any(won)
 
     def _due(self, name: str) -> bool:
         lease = self._held.get(name)
@@ -168,7 +176,7 @@ class Leases:
         return self._write(name, row, _Entry(entry.epoch + 1, entry.beat + 1, self._me))
 
     def _free(self, name: str, row: Row | None, entry: _Entry) -> bool:
-        """Whether the lease may be taken. A row of our own that we do not know of comes from an unclear write: taken anew."""
+        """Whether it may be taken. A row of ours that we do not know of, from an unclear write, is taken anew."""
         if row is None or entry.holder is None or entry.holder == self._me or self._dead(entry.holder):
             self._others.pop(name, None)
             return True

@@ -73,14 +73,14 @@ class Circumstances:
     Attributes:
         now: seconds since the epoch.
         max_age: seconds after which an observation counts as unknown.
-        jobs: item key → sentence, of jobs that are under way.
+        jobs: item key → (reason, sentence), of jobs that are under way or rest after a failure.
         rejected: item key → (fields, sentence) of what a machine refused for good, until other fields are wanted.
         living: ``Kind/name`` of all resources in the fleet.
     """
 
     now: float
     max_age: float = 300.0
-    jobs: Mapping[str, str] = field(default_factory=dict)
+    jobs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     rejected: Mapping[str, tuple[Fields, str]] = field(default_factory=dict)
     living: Collection[str] = ()
 
@@ -138,7 +138,7 @@ def _hold(
     before = next((blocked[key] for key in wanted.after if key in blocked), None)
     refused = about.rejected.get(wanted.key)
     if wanted.key in about.jobs:
-        return Held(change, wanted.owner, "JobRunning", about.jobs[wanted.key])
+        return Held(change, wanted.owner, *about.jobs[wanted.key])
     if before is not None:
         return Held(change, wanted.owner, "WaitsForItem", before)
     if refused is not None and refused[0] == wanted.fields:

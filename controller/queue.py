@@ -109,6 +109,12 @@ class Queue:
             self._put(name, min(waits))
             return self._due[name] - now
 
+    def hurry(self, name: str) -> None:
+        """There is reason to think that it will not fail again: it is tried now, and soon again if it does."""
+        with self._wake:
+            self._failures.pop(name, None)
+        self.add(name)
+
     def forget(self, name: str) -> None:
         """The machine is no longer in the fleet."""
         with self._wake:

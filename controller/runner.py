@@ -8,14 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from controller.engine import Engine
-from controller.log import log
+from controller.log import LOGGER, log
 from controller.metrics import Metrics
 from controller.queue import Pace, Queue
 from controller.reconcile import Outcome
 from controller.store.base import StoreError
-from drivers.base import DriverError, Fenced
+from drivers.base import Fenced, SalvusError
+from resources.fleet import kinds
 
 POLL = 0.5
+LONGEST_RETRY = 15.0
+STORE_RETRY = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +33,10 @@ class Runner:
     """Runs passes until stopped. ``ended`` is called after each machine pass, from a worker."""
 
     def __init__(
-        self, engine: Engine, rhythm: Rhythm, metrics: Metrics, ended: Callable[[Outcome], None] = lambda outcome: None
+        self, engine: Engine, rhythm: Rhythm, metrics: Metrics, ended: Callable[[Outcome], None] = lambda _: None
     ) -> None:
         self.engine = engine
-        self.queue = Queue(Pace(longest_retry=max(rhythm.resync, 5.0)))
+        self.queue = Queue(Pace(longest_retry=LONGEST_RETRY))
         self._rhythm = rhythm
         self._metrics = metrics
         self._ended = ended
@@ -49,6 +52,10 @@ class Runner:
         self._threads += [threading.Thread(target=self._work, name=f"worker-{n}") for n in range(self._rhythm.workers)]
         for thread in self._threads:
             thread.start()
+
+    def idle(self) -> bool:
+        """Whether nothing is due, worked on or made as a job."""
+        return self.queue.idle() and not self.engine.jobs.busy()
 
     def poke(self) -> None:
         """Something changed in the store: look at once."""
@@ -77,51 +84,76 @@ class Runner:
             except StoreError as error:
                 self._metrics.fleet_passes.labels("failed").inc()
                 log(logging.ERROR, "the store cannot be used; nothing is written to machines", error=str(error))
-                self._stop.wait(2.0)
+                self._stop.wait(STORE_RETRY)
+            except Exception:  # a defect in one kind must not end the controller
+                self._metrics.fleet_passes.labels("failed").inc()
+                LOGGER.exception("a defect in the fleet pass; please report it")
+                self._stop.wait(STORE_RETRY)
             self._poke.wait(POLL)
 
     def step(self) -> None:
         """Leases, the store's news, the fleet pass; queues what is concerned."""
-        won = self.engine.leases.acquire_all()
+        won = self.engine.leases.tick()
         affected = set(self.engine.refresh())
-        names = set(self.engine.machine_names())
-        if won:
-            affected |= names
         while self.engine.fleet_pass():
             self._metrics.fleet_passes.labels("wrote").inc()
             affected |= self.engine.refresh()
+        names = set(self.engine.machine_names())
         for gone in self._known - names:
             self.queue.forget(gone)
-            self.engine.machines.forget(gone)
-        for machine in (affected & names) | (names - self._known):
+            self.engine.forget(gone)
+            self._metrics.forget_machine(gone)
+        for machine in names if won else (affected & names) | (names - self._known):
             self.queue.add(machine)
         self._known = names
 
     def _work(self) -> None:
         while (machine := self.queue.take()) is not None:
-            failed = True
-            try:
-                outcome = self.engine.machine_pass(machine, self._stop.is_set)
-                failed = outcome is not None and outcome.result in {"failed", "unreachable"}
-                if outcome is not None:
-                    self._measure(outcome)
-                    self._ended(outcome)
-                    self._poke.set()
-            except Fenced as error:
-                self._metrics.passes.labels("fenced").observe(0)
-                log(logging.WARNING, "fenced: another controller has this machine", machine=machine, error=str(error))
-            except (StoreError, DriverError) as error:
-                log(logging.ERROR, "a pass was dropped", machine=machine, error=str(error))
-            except Exception:  # a defect in one kind or item must not end the controller
-                LOGGER.exception("a defect; please report it", extra={"salvus": {"machine": machine}})
-            self.queue.done(machine, failed=failed, again_in=self._rhythm.resync)
+            self.work(machine)
+
+    def work(self, machine: str) -> None:
+        """One pass over a machine that was taken off the queue, and what follows from it."""
+        outcome = self._pass(machine)
+        failed = outcome is None or outcome.result in {"failed", "unreachable"}
+        again = self.queue.done(machine, failed=failed, again_in=self._rhythm.resync)
+        if outcome is not None:
+            self._after(outcome, again)
+
+    def _pass(self, machine: str) -> Outcome | None:
+        try:
+            return self.engine.machine_pass(machine, self._stop.is_set)
+        except Fenced as error:
+            self._metrics.passes.labels("fenced").observe(0)
+            log(logging.WARNING, "fenced: another controller has this machine", machine=machine, error=str(error))
+        except SalvusError as error:
+            log(logging.ERROR, "a pass was dropped", machine=machine, error=str(error))
+        except Exception:  # a defect in one kind or item must not end the controller
+            LOGGER.exception("a defect; please report it", extra={"salvus": {"machine": machine}})
+        return None
+
+    def _after(self, outcome: Outcome, again: float | None) -> None:
+        """What follows from a pass: numbers, history, and a look at the machines that live on this one."""
+        self._measure(outcome)
+        try:
+            self.engine.recorder.run(outcome, again)
+        except StoreError as error:
+            log(logging.ERROR, "a pass was not noted", machine=outcome.machine, error=str(error))
+        for name in guests_changed(outcome):
+            self.queue.hurry(name)
+        self._ended(outcome)
+        if outcome.result != "synced":
+            self._poke.set()
 
     def _measure(self, outcome: Outcome) -> None:
         self._metrics.passes.labels(outcome.result).observe(outcome.duration)
         for one in outcome.executed.applied:
             change = one.change
             self._metrics.changes.labels(change.verb, change.grade.word, "failed" if one.error else "made").inc()
-        if outcome.executed.applied:
-            self._metrics.writes.labels(outcome.machine).inc(len(outcome.executed.applied))
-        else:
-            self._metrics.writes.labels(outcome.machine).inc(0)
+        self._metrics.writes.labels(outcome.machine).inc(len(outcome.executed.applied))
+
+
+def guests_changed(outcome: Outcome) -> frozenset[str]:
+    """Virtual machines of which something was made or changed in this pass: they may answer now, or soon."""
+    owners = (outcome.planned.owners.get(one.change.item.key, "") for one in outcome.executed.applied)
+    named = (owner.partition("/") for owner in owners if owner)
+    return frozenset(name for kind, _, name in named if kinds()[kind].is_machine)

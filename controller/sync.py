@@ -22,7 +22,7 @@ class Target(Protocol):
         """Writes what is new or changed."""
         ...
 
-    def delete(self, refs: Collection[str]) -> None:
+    def delete(self, refs: Collection[str]) -> object:
         """Marks for deletion."""
         ...
 

@@ -282,6 +282,10 @@ class MachineKind(Kind[S]):
         """The address that its manifest gives it, for templates and checks; None when only the machine knows it."""
         return None
 
+    def answers(self, resource: Resource[S]) -> bool:
+        """Whether it is meant to be on and reached by ssh: only then is it Ready when it is."""
+        return True
+
     def hypervisor(self, resource: Resource[S]) -> bool:
         """Whether libvirt is to be asked on this machine."""
         return False

@@ -6,11 +6,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from resources.load import LoadCache, Loaded, load
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from drivers.base import SalvusError
+from resources.fleet import Fleet
+from resources.load import LoadCache, Loaded, load
 
 READ_EVENTS = frozenset({"opened", "closed_no_write"})
 
@@ -47,13 +48,16 @@ class Directory:
         self._observer.schedule(Handler(), str(self.path), recursive=True)
         self._observer.start()
 
-    def read(self) -> Loaded:
-        """The manifests, once two successive readings gave the same. Raises SalvusError while they keep changing."""
-        before = load([self.path], self._cache)
+    def read(self, others: Fleet) -> Loaded:
+        """The manifests, once two successive readings gave the same; ``others`` come from elsewhere and may be named.
+
+        Raises SalvusError while they keep changing.
+        """
+        before = load([self.path], self._cache, others)
         for _ in range(self._tries):
             if self._stopped.wait(self._settle):
                 break
-            now = load([self.path], self._cache)
+            now = load([self.path], self._cache, others)
             if now.revision == before.revision:
                 return now
             before = now

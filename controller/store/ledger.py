@@ -6,9 +6,8 @@ import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
-from controller.store.base import Conflict, Store, Table
+from controller.store.base import Conflict, Store, StoreUnavailable, Table
 from controller.store.mirror import MANIFEST
 from controller.store.records import (
     Event,
@@ -29,6 +28,7 @@ JOB_TTL = 86400.0
 # A repeated event is written again only after this time, so that what fails every second costs a write a minute.
 EVENT_QUIET = 60.0
 SOURCES = "sources"
+IDENTITY = "identity"
 
 
 class Ledger:
@@ -44,26 +44,31 @@ class Ledger:
         row = self.store.get(Table.RESOURCE, ref, MANIFEST)
         return parse(StoredResource, row.value) if row else None
 
-    def put_resource(self, ref: str, document: Mapping[str, Any], source: str, revision: str) -> str:
+    def identity(self) -> str:
+        """A UUID of this store, made once: two fleets with machines of one name give them different UUIDs."""
+        self.store.compare_and_set(Table.META, IDENTITY, IDENTITY, None, str(uuid.uuid4()))
+        row = self.store.get(Table.META, IDENTITY, IDENTITY)
+        if row is None:
+            raise StoreUnavailable("the store's identity is not there just after it was written")
+        return row.value
+
+    def put_resource(self, new: StoredResource) -> str:
         """Brings a manifest into force; returns ``created``, ``configured`` or ``unchanged``. Raises Conflict.
 
-        One that is being deleted is kept after all, with its UUID.
+        Of an existing one UUID and generation are kept, and one that is being deleted is kept after all.
         """
-        row = self.store.get(Table.RESOURCE, ref, MANIFEST)
+        row = self.store.get(Table.RESOURCE, new.ref, MANIFEST)
         if row is None:
-            made = StoredResource(ref, str(uuid.uuid4()), 1, document, source, revision, time.time())
-            self._set(ref, None, made)
+            self._set(new.ref, None, new)
             return "created"
         old = parse(StoredResource, row.value)
-        same = dict(old.document) == dict(document)
-        if same and old.source == source and old.deleting_since is None:
+        if old.deleting_since is None and dict(old.document) == dict(new.document):
+            if old.source != new.source:
+                self._set(new.ref, row.version, replace(old, source=new.source, revision=new.revision))
             return "unchanged"
-        generation = old.generation if same else old.generation + 1
-        new = replace(
-            old, document=document, source=source, revision=revision, generation=generation, deleting_since=None
-        )
-        self._set(ref, row.version, new)
-        return "unchanged" if same and old.deleting_since is None else "configured"
+        kept = replace(new, uid=old.uid, created_at=old.created_at, generation=old.generation + 1)
+        self._set(new.ref, row.version, kept)
+        return "configured"
 
     def _set(self, ref: str, version: int | None, value: StoredResource) -> None:
         if not self.store.compare_and_set(Table.RESOURCE, ref, MANIFEST, version, dump(value)):
@@ -81,22 +86,29 @@ class Ledger:
             self._set(ref, row.version, replace(old, deleting_since=time.time()))
         return True
 
-    def rename(self, before: str, after: str, document: Mapping[str, Any], source: str, revision: str) -> bool:
+    def rename(self, before: str, new: StoredResource, *, machine: bool) -> bool:
         """Moves a resource with its UUID, status, facts and allocations (rule 18). False when ``before`` is not there.
+
+        Of a ``machine`` also what is known to be on it.
 
         The new name is written before the old one goes: a kill in between leaves both, and a second try ends it.
         """
         old = self.resource(before)
         if old is None:
             return False
-        moved = replace(old, ref=after, document=document, source=source, revision=revision)
         for table in (Table.STATUS, Table.FACT, Table.ALLOCATION):
-            rows = self.store.read(table, before)
-            self.store.write(table, after, {key: row.value for key, row in rows.items()})
-        row = self.store.get(Table.RESOURCE, after, MANIFEST)
-        self._set(after, row.version if row else None, replace(moved, generation=old.generation + 1))
+            self._copy(table, before, new.ref)
+        for table in (Table.INVENTORY, Table.OBSERVATION) if machine else ():
+            self._copy(table, before.partition("/")[2], new.ref.partition("/")[2])
+        row = self.store.get(Table.RESOURCE, new.ref, MANIFEST)
+        version = row.version if row else None
+        kept = replace(new, uid=old.uid, created_at=old.created_at, generation=old.generation + 1)
+        self._set(new.ref, version, kept)
         self.remove_resource(before)
         return True
+
+    def _copy(self, table: Table, before: str, after: str) -> None:
+        self.store.write(table, after, {key: row.value for key, row in self.store.read(table, before).items()})
 
     def remove_resource(self, ref: str) -> None:
         """Takes everything away that is kept of a resource, events excepted."""
@@ -153,7 +165,7 @@ class Ledger:
 
     def drop_machine(self, machine: str) -> None:
         """The machine left the fleet: nothing of it is kept, and nothing on it is touched."""
-        for table in (Table.INVENTORY, Table.OBSERVATION, Table.JOB):
+        for table in (Table.INVENTORY, Table.OBSERVATION, Table.JOB, Table.RUN):
             self.store.write(table, machine, {}, tuple(self.store.read(table, machine)))
 
     # History

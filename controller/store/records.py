@@ -23,6 +23,7 @@ class StoredResource:
         document: the manifest.
         source: where it came from: ``apply``, or ``directory:/path``.
         revision: digest of the source's state it came with.
+        written_at: when the manifest last changed.
         deleting_since: when its deletion began; it stays until its items are gone.
     """
 
@@ -33,6 +34,7 @@ class StoredResource:
     source: str
     revision: str
     created_at: float
+    written_at: float
     deleting_since: float | None = None
 
 
@@ -89,13 +91,19 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One machine pass that did or found something; ``result`` as in ``reconcile.Result``."""
+    """One machine pass that did or found something; ``result`` as in ``reconcile.Result``.
+
+    Attributes:
+        made: what was changed, a sentence each.
+        next_at: when the machine is looked at again, at the latest.
+    """
 
     machine: str
     at: float
     duration: float
     result: str
     made: tuple[str, ...] = ()
+    next_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,96 @@
+"""What would be done, machine by machine: manifests laid over the store, machines observed, nothing changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from controller.allocate import allocate
+from controller.knowledge import Knowledge
+from controller.lower import Lowered, Wait
+from controller.machines import Machines
+from controller.plan import Circumstances, Plan
+from controller.reconcile import look
+from controller.record import read_inventory
+from controller.session import Session, fresh_uid
+from controller.store.records import StoredResource
+from controller.view import View
+from resources.fleet import Fleet
+from resources.load import Loaded
+from resources.world import Known
+
+SIDE_BY_SIDE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class MachineDiff:
+    """One machine: the plan that ``apply`` would carry out, and what stands in its way.
+
+    Attributes:
+        waiting: ``Kind/name`` → why its items on this machine are not known yet.
+        unreachable: why the machine could not be asked; empty when it could.
+    """
+
+    machine: str
+    plan: Plan
+    waiting: Mapping[str, Wait] = field(default_factory=dict)
+    unreachable: str = ""
+
+
+def difference(session: Session, loaded: Loaded | None = None) -> tuple[MachineDiff, ...]:
+    """All machines of the fleet, by name; with ``loaded``, as if these manifests were in force. Raises StoreError."""
+    knowledge = session.knowledge()
+    if loaded is not None:
+        knowledge = overlay(knowledge, loaded, session.ledger.identity())
+    view = View()
+    view.update(knowledge.fleet, knowledge.known, {f"resource/{ref}" for ref in knowledge.rows})
+    names = sorted(machine.name for machine in knowledge.fleet.machines())
+    lowered = {name: view.lowered(name) for name in names}
+    machines = Machines(session.connect, lambda _: None)
+    try:
+        with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="diff") as pool:
+            return tuple(pool.map(lambda name: _one(session, machines, lowered, name, knowledge), names))
+    finally:
+        machines.close()
+
+
+def _one(
+    session: Session, machines: Machines, lowered: Mapping[str, Lowered], name: str, knowledge: Knowledge
+) -> MachineDiff:
+    here = lowered[name]
+    driver = machines.driver(name, lowered.__getitem__)
+    if driver is None:
+        why = here.target if isinstance(here.target, Wait) else Wait("NoWay", "the way to it is not known yet")
+        return MachineDiff(name, Plan(name), dict.fromkeys((*here.refs, *here.waiting), why))
+    about = Circumstances(now=time.time(), living=knowledge.living)
+    found = look(here, tuple(read_inventory(session.ledger, name).values()), driver, about)
+    return MachineDiff(name, found.plan, here.waiting, found.unreachable)
+
+
+def overlay(knowledge: Knowledge, loaded: Loaded, identity: str) -> Knowledge:
+    """The state that putting these manifests and one fleet pass would lead to. Pure."""
+    moved = {f"{r.kind}/{r.moved_from}": r.ref for r in loaded.fleet if r.moved_from}
+    moved = {before: ref for before, ref in moved.items() if before in knowledge.rows}
+    kept = [r for r in knowledge.fleet if r.ref not in moved and r.ref not in loaded.documents]
+    fleet = Fleet.of_resources([*kept, *loaded.fleet])
+    uids = {moved.get(ref, ref): uid for ref, uid in knowledge.known.uids.items()}
+    for ref in loaded.documents:
+        if ref not in uids:
+            uids[ref] = fresh_uid(identity, ref, set(uids.values()))
+    known = Known(
+        {(moved.get(ref, ref), what): value for (ref, what), value in knowledge.known.allocations.items()},
+        {(moved.get(ref, ref), what): value for (ref, what), value in knowledge.known.facts.items()},
+        {(moved.get(ref, ref), type_): value for (ref, type_), value in knowledge.known.conditions.items()},
+        uids,
+    )
+    while decisions := allocate(fleet, known)[0]:
+        decided = {(one.ref, one.what): one.value for one in decisions}
+        known = replace(known, allocations={**known.allocations, **decided})
+    rows = {ref: row for ref, row in knowledge.rows.items() if ref not in moved and ref not in loaded.documents}
+    new = {
+        ref: StoredResource(ref, uids[ref], 1, document, "", loaded.revision, 0.0, 0.0)
+        for ref, document in loaded.documents.items()
+    }
+    return Knowledge(fleet, known, rows | new, knowledge.statuses)

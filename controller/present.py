@@ -1,0 +1,76 @@
+"""Resources as they are shown: manifest, identity and status in one document, as ``get -o json`` prints it. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+
+from controller.knowledge import Knowledge
+from controller.status import FLEET_PASS, MACHINES, merged
+from controller.store.records import Condition
+
+# Waiting longer does not help: somebody has to do something.
+SETTLED = frozenset({"Stalled", "Rejected", "HeldByCeiling", "Conflict", "Cycle"})
+
+
+def conditions(knowledge: Knowledge, ref: str) -> tuple[Condition, ...]:
+    """All conditions of a resource, ``Ready`` first. Raises KeyError for one that is not there."""
+    return merged(knowledge.rows[ref], knowledge.statuses.get(ref, {}))
+
+
+def machines(knowledge: Knowledge, ref: str) -> tuple[str, ...]:
+    """Names of the machines a resource is on or is to be on."""
+    status = knowledge.statuses.get(ref, {}).get(FLEET_PASS)
+    return tuple(status.detail.get(MACHINES, "").split()) if status else ()
+
+
+def pending(knowledge: Knowledge, refs: Collection[str]) -> Mapping[str, Condition]:
+    """Those of the resources that are there and not Ready, with why."""
+    found = {ref: conditions(knowledge, ref)[0] for ref in refs if ref in knowledge.rows}
+    return {ref: ready for ref, ready in found.items() if ready.status != "True"}
+
+
+def settled(condition: Condition) -> bool:
+    """Whether waiting longer is of no use."""
+    return condition.reason in SETTLED
+
+
+def document(knowledge: Knowledge, ref: str) -> dict[str, object]:
+    """One resource. Times are RFC 3339 in UTC. Raises KeyError for one that is not there."""
+    row = knowledge.rows[ref]
+    written = row.document.get("metadata")
+    metadata: dict[str, object] = dict(written) if isinstance(written, Mapping) else {}
+    metadata |= {
+        "uid": row.uid,
+        "generation": row.generation,
+        "creationTimestamp": rfc3339(row.created_at),
+        "source": row.source,
+        "revision": row.revision,
+    }
+    if row.deleting_since is not None:
+        metadata["deletionTimestamp"] = rfc3339(row.deleting_since)
+    facts = {what: value for (owner, what), value in knowledge.known.facts.items() if owner == ref}
+    allocations = {what: value for (owner, what), value in knowledge.known.allocations.items() if owner == ref}
+    status: dict[str, object] = {
+        "machines": list(machines(knowledge, ref)),
+        "conditions": [_condition(one) for one in conditions(knowledge, ref)],
+        "facts": dict(sorted(facts.items())),
+        "allocations": dict(sorted(allocations.items())),
+    }
+    return {**row.document, "metadata": metadata, "status": status}
+
+
+def _condition(condition: Condition) -> dict[str, object]:
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "lastTransitionTime": rfc3339(condition.since),
+        "observedGeneration": condition.generation,
+    }
+
+
+def rfc3339(at: float) -> str:
+    """Seconds since the epoch as ``2026-11-24T13:00:00Z``."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))

@@ -1,0 +1,167 @@
+"""What passes leave in the store. Remembers what it wrote, so that an unchanged pass reads and writes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from controller.jobs import Progress
+from controller.knowledge import Knowledge, Statuses
+from controller.lower import Lowered, Wait
+from controller.plan import Owned
+from controller.reconcile import SYSTEM, Outcome
+from controller.status import Verdict, conditions, reachable, unreached, verdicts
+from controller.store.ledger import Ledger
+from controller.store.records import Event, InventoryRow, Job, Run, Seen, Status
+from drivers.base import Absent, Observation, Present
+from drivers.items import codec
+
+Verdicts = Mapping[str, tuple[Verdict, ...]]
+
+
+@dataclass(slots=True)
+class _Machine:
+    """What is in the store of one machine, as this controller wrote or read it under one epoch."""
+
+    epoch: int
+    inventory: dict[str, Owned]
+    said: dict[str, tuple[int, tuple[Verdict, ...]]] = field(default_factory=dict)
+    seen: Mapping[str, object] = field(default_factory=dict)
+
+
+class Recorder:
+    """The writing side of passes. One machine is never recorded by two threads at once: the queue sees to that."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._machines: dict[str, _Machine] = {}
+
+    def inventory(self, machine: str, epoch: int) -> tuple[Owned, ...]:
+        """What salvus has on the machine. Under one epoch nobody else writes it, so it is read once."""
+        kept = self._machines.get(machine)
+        if kept is None or kept.epoch != epoch:
+            kept = self._machines[machine] = _Machine(epoch, read_inventory(self._ledger, machine))
+        return tuple(kept.inventory.values())
+
+    def remember(self, machine: str, rows: Sequence[Owned]) -> None:
+        """Notes what the machine is about to have, before it has it (rule 11)."""
+        self._ledger.put_inventory(machine, {row.key: _row(row) for row in rows})
+        self._machines[machine].inventory |= {row.key: row for row in rows}
+
+    def forget(self, machine: str) -> None:
+        """The machine left the fleet."""
+        self._machines.pop(machine, None)
+
+    def outcome(self, outcome: Outcome, at: Knowledge) -> None:
+        """Writes what a pass found and did; ``at`` is the state of the store that it was made from."""
+        machine, kept = outcome.machine, self._machines[outcome.machine]
+        if gone := [key for key in outcome.left.forgotten if key in kept.inventory]:
+            self._ledger.put_inventory(machine, {}, gone)
+            for key in gone:
+                del kept.inventory[key]
+        self._facts(outcome, at)
+        self._seen(outcome, kept)
+        found = dict(verdicts(outcome))
+        if (itself := at.fleet.machine(machine)) is not None:
+            found[itself.ref] = (*found.get(itself.ref, ()), reachable(outcome))
+        self._say(machine, found, at)
+        for event in _events(outcome):
+            self._ledger.tell(event)
+
+    def waiting(self, machine: str, lowered: Lowered, wait: Wait, at: Knowledge) -> None:
+        """Writes that nobody knows yet how to reach the machine."""
+        self._say(machine, unreached(lowered, wait), at)
+
+    def run(self, outcome: Outcome, next_in: float | None) -> None:
+        """Keeps a pass that did or found something; ``next_in`` in seconds."""
+        if outcome.result == "synced":
+            return
+        made = tuple(f"{a.change.verb} {a.change.item.key}" for a in outcome.executed.applied if a.error is None)
+        next_at = self._clock() + next_in if next_in is not None else 0.0
+        self._ledger.put_run(Run(outcome.machine, outcome.at, outcome.duration, outcome.result, made, next_at))
+
+    def job(self, job: Progress) -> None:
+        """Writes how far a job is."""
+        self._ledger.put_job(Job(job.machine, job.key, job.epoch, job.started, job.ended, job.error))
+
+    def _facts(self, outcome: Outcome, at: Knowledge) -> None:
+        told: dict[str, dict[str, str]] = {}
+        for (ref, what), value in outcome.facts.items():
+            told.setdefault(ref, {})[what] = value
+        system = outcome.seen.get(SYSTEM.key)
+        itself = at.fleet.machine(outcome.machine)
+        if itself is not None and system is not None and isinstance(system.state, Present):
+            told.setdefault(itself.ref, {}).update(system.state.facts)
+        for ref, facts in told.items():
+            new = {what: value for what, value in facts.items() if at.known.facts.get((ref, what)) != value}
+            if new:
+                self._ledger.put_facts(ref, new)
+
+    def _seen(self, outcome: Outcome, kept: _Machine) -> None:
+        states = {key: observation.state for key, observation in outcome.seen.items()}
+        if states != kept.seen:
+            self._ledger.put_seen(outcome.machine, {key: _seen(one) for key, one in outcome.seen.items()})
+            kept.seen = states
+
+    def _say(self, machine: str, found: Verdicts, at: Knowledge) -> None:
+        """Writes the conditions that changed; takes away those of resources that are no longer on the machine."""
+        kept = self._machines.setdefault(machine, _Machine(-1, {}))
+        if not kept.said:
+            kept.said = {ref: (0, ()) for ref, by_machine in at.statuses.items() if machine in by_machine}
+        now = {ref: (at.rows[ref].generation, said) for ref, said in found.items() if ref in at.rows}
+        for ref in kept.said.keys() - now.keys():
+            self._ledger.put_status(ref, machine, None)
+        for ref, (generation, said) in now.items():
+            if kept.said.get(ref) != (generation, said):
+                before = at.statuses.get(ref, {}).get(machine)
+                told = tuple(conditions(said, before, generation, self._clock()))
+                self._ledger.put_status(ref, machine, Status(told))
+                self._tell_turns(ref, machine, before, said)
+        kept.said = now
+
+    def _tell_turns(self, ref: str, machine: str, before: Status | None, said: Iterable[Verdict]) -> None:
+        """An event for each condition that became worse or better, or has another reason."""
+        old = (
+            {condition.type: (condition.status, condition.reason) for condition in before.conditions} if before else {}
+        )
+        for verdict in said:
+            if old.get(verdict.type) == (verdict.status, verdict.reason):
+                continue
+            bad = verdict.reason in {"Failed", "Stalled", "Unreachable", "Rejected", "HeldByCeiling"}
+            now = self._clock()
+            kind = "Warning" if bad else "Normal"
+            self._ledger.tell(Event(ref, machine, kind, verdict.reason, verdict.message, now, now))
+
+
+def read_inventory(ledger: Ledger, machine: str) -> dict[str, Owned]:
+    """What the store says that salvus has on a machine, by item key. Raises SalvusError for an unknown item type."""
+    return {
+        key: Owned(codec.restore(row.type, row.item), row.owner, row.created, row.after)
+        for key, row in ledger.inventory(machine).items()
+    }
+
+
+def _row(owned: Owned) -> InventoryRow:
+    return InventoryRow(owned.item.type(), codec.dump(owned.item), owned.owner, owned.created, owned.after)
+
+
+def _seen(observation: Observation) -> Seen:
+    state = observation.state
+    if isinstance(state, Present):
+        return Seen("present", state.fields)
+    return Seen("absent") if isinstance(state, Absent) else Seen("unknown", reason=state.reason)
+
+
+def _events(outcome: Outcome) -> Iterable[Event]:
+    at = outcome.at
+    for one in outcome.executed.applied:
+        key = one.change.item.key
+        owner = outcome.planned.owners.get(key, "")
+        if one.error is None:
+            text = f"{key} ({one.change.grade.word})"
+            yield Event(owner, outcome.machine, "Normal", f"{one.change.verb.title()}d", text, at, at)
+
+
+__all__ = ["Recorder", "Statuses", "read_inventory"]

@@ -1,0 +1,151 @@
+"""One opened store and what can be done with it: bring manifests into force, delete, read, run passes."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.engine import Engine
+from controller.knowledge import Knowledge
+from controller.leases import Holder, Leases, holders
+from controller.machines import Connect
+from controller.metrics import Metrics
+from controller.reconcile import Outcome
+from controller.runner import Rhythm, Runner
+from controller.store.base import Store
+from controller.store.ledger import Ledger
+from controller.store.mirror import Mirror
+from controller.store.records import SourceState, StoredResource
+from controller.store.sqlite import SqliteStore
+from resources.fleet import Fleet, kinds
+from resources.load import Loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a context of the configuration says of the controller.
+
+    Attributes:
+        store: the SQLite file.
+        identity_files: private keys for machines whose manifest names none.
+        resync: seconds after which a machine is looked at again, though nothing happened.
+        workers: passes that are made at the same time.
+    """
+
+    store: Path
+    identity_files: tuple[str, ...] = ()
+    resync: float = 30.0
+    workers: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """How one manifest was taken: ``created``, ``configured``, ``unchanged`` or ``moved``."""
+
+    ref: str
+    verb: str
+
+
+class Session:
+    """See the module. Safe for threads."""
+
+    def __init__(self, store: Store, settings: Settings, connect: Connect | None = None) -> None:
+        self.ledger = Ledger(store)
+        self.settings = settings
+        self._connect = connect
+
+    def knowledge(self) -> Knowledge:
+        """The store as it is now."""
+        mirror = Mirror(self.ledger.store)
+        mirror.refresh()
+        return Knowledge().after(mirror)
+
+    def put(self, loaded: Loaded, source: str = "apply") -> tuple[Put, ...]:
+        """Brings manifests without errors into force. Raises Conflict when somebody else writes one meanwhile."""
+        rows = self.knowledge().rows
+        puts: list[Put] = []
+        taken = {row.uid for row in rows.values()}
+        now = time.time()
+        identity = self.ledger.identity()
+        for ref, document in loaded.documents.items():
+            row = rows.get(ref)
+            if row is not None and row.deleting_since is None and (row.document, row.source) == (document, source):
+                puts.append(Put(ref, "unchanged"))
+                continue
+            uid = row.uid if row is not None else fresh_uid(identity, ref, taken)
+            taken.add(uid)
+            new = StoredResource(ref, uid, 1, document, source, loaded.revision, now, now)
+            puts.append(Put(ref, self._put(new, loaded, rows)))
+        return tuple(puts)
+
+    def _put(self, new: StoredResource, loaded: Loaded, rows: Collection[str]) -> str:
+        kind, _, name = new.ref.partition("/")
+        resource = loaded.fleet.get(kind, name)
+        before = f"{kind}/{resource.moved_from}" if resource is not None and resource.moved_from else ""
+        # The new name may be there already: a move that was killed between its two writes is ended.
+        moved = before in rows and self.ledger.rename(before, new, machine=kinds()[kind].is_machine)
+        return "moved" if moved else self.ledger.put_resource(new)
+
+    def delete(self, refs: Collection[str]) -> tuple[str, ...]:
+        """Begins deletions; returns those of resources that are there."""
+        return tuple(ref for ref in refs if self.ledger.mark_deleted(ref))
+
+    def refs_from(self, source: str) -> frozenset[str]:
+        """Resources that came from the source and are not being deleted."""
+        rows = self.knowledge().rows
+        return frozenset(r for r, row in rows.items() if row.source == source and row.deleting_since is None)
+
+    def others(self, source: str) -> Fleet:
+        """The resources that came from elsewhere than the source."""
+        knowledge = self.knowledge()
+        return Fleet.of_resources(r for r in knowledge.fleet if knowledge.rows[r.ref].source != source)
+
+    def report(self, source: str, revision: str, errors: Collection[str], held: Collection[str]) -> None:
+        """Notes how the last reading of a source went."""
+        self.ledger.put_source(SourceState(source, revision, time.time(), tuple(errors), tuple(sorted(held))))
+
+    @property
+    def connect(self) -> Connect:
+        """How machines are reached: really, unless the session was opened with another way."""
+        if self._connect is None:
+            # Here, because a process that only reads the store is not to wait for paramiko and libvirt.
+            from controller.connect import real
+
+            self._connect = real(self.settings.identity_files)
+        return self._connect
+
+    def runner(self, metrics: Metrics, ended: Callable[[Outcome], None] = lambda _: None) -> Runner:
+        """A runner that takes part in the leases: while another controller holds them, it only follows the store."""
+        leases = Leases(self.ledger.store, Holder.this_process())
+        engine = Engine(self.ledger, leases, self.connect)
+        return Runner(engine, Rhythm(self.settings.resync, self.settings.workers), metrics, ended)
+
+    def controller(self) -> str:
+        """Who holds leases now and is alive, as ``pid 7 on host``; empty for nobody."""
+        return holders(self.ledger.store)
+
+
+def fresh_uid(identity: str, ref: str, taken: Collection[str]) -> str:
+    """The UUID that a new resource gets: the same before and after it is stored, so that diff shows what apply does.
+
+    Another one when a resource of this name was there before and has been renamed since (RFC 9562, version 5).
+    """
+    space = uuid.UUID(identity)
+    number = 0
+    while (uid := str(uuid.uuid5(space, f"{ref}#{number}" if number else ref))) in taken:
+        number += 1
+    return uid
+
+
+@contextmanager
+def open_session(settings: Settings, connect: Connect | None = None) -> Iterator[Session]:
+    """Opens the store and closes it at the end. Raises StoreError."""
+    store = SqliteStore(settings.store)
+    try:
+        yield Session(store, settings, connect)
+    finally:
+        store.close()

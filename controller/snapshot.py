@@ -1,0 +1,42 @@
+"""The controller's state at a scrape of its metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from controller.knowledge import Knowledge
+from controller.metrics import Snapshot
+from controller.reconcile import Outcome
+from controller.runner import Runner
+from controller.status import merged
+
+
+def snapshot(runner: Runner) -> Snapshot:
+    """Reads only what is in memory."""
+    outcomes = dict(runner.engine.outcomes)
+    return Snapshot(
+        queue_depth=runner.queue.depth(),
+        queue_oldest=runner.queue.oldest(),
+        reachable={machine: not outcome.unreachable for machine, outcome in outcomes.items()},
+        items={(m, state): n for m, outcome in outcomes.items() for state, n in item_states(outcome).items()},
+        resources=_resources(runner.engine.knowledge),
+        leases=runner.engine.leases.held(),
+    )
+
+
+def item_states(outcome: Outcome) -> dict[str, int]:
+    """How many of a machine's items are in which state after its last pass."""
+    left = outcome.left
+    drifted, held, unknown = len(left.changes), len(left.held), len(left.unknown)
+    wanted = len(outcome.lowered.wanted)
+    return {"in_sync": max(0, wanted - drifted - held - unknown), "drifted": drifted, "held": held, "unknown": unknown}
+
+
+def _resources(knowledge: Knowledge) -> dict[tuple[str, str, str], int]:
+    return dict(
+        Counter(
+            (row.ref.partition("/")[0], condition.type, condition.status)
+            for row in knowledge.rows.values()
+            for condition in merged(row, knowledge.statuses.get(row.ref, {}))
+        )
+    )
