@@ -45,8 +45,10 @@ class Node:
     def values(self) -> Node | None:
         """What a mapping with free keys has as values."""
         for option in self.options():
-            if isinstance(free := option.schema.get("additionalProperties"), Mapping):
-                return self._node(free)
+            patterns = _mapping(option.schema.get("patternProperties")).values()
+            for free in (option.schema.get("additionalProperties"), *patterns):
+                if isinstance(free, Mapping):
+                    return self._node(free)
         return None
 
     def entry(self) -> Node | None:
@@ -71,14 +73,10 @@ class Node:
     @property
     def allowed(self) -> tuple[str, ...]:
         """The values of an enumeration; empty for anything else."""
-        return tuple(
-            value if isinstance(value, str) else json.dumps(value)
-            for option in self.options()
-            for value in (
-                *_sequence(option.schema.get("enum")),
-                *([option.schema["const"]] * ("const" in option.schema)),
-            )
-        )
+        constants = ((option.schema["const"],) for option in self.options() if "const" in option.schema)
+        enumerations = (_sequence(option.schema.get("enum")) for option in self.options())
+        values = (value for several in (*constants, *enumerations) for value in several)
+        return tuple(value if isinstance(value, str) else json.dumps(value) for value in values)
 
     @property
     def secret(self) -> bool:
