@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from drivers.base import Drift, Fields, Grade
-from drivers.items.shell import ShellItem
+from drivers.base import Absent, Change, Drift, Fields, Grade, Present, State, Unknown, Verb
+from drivers.items import paths as fs
+from drivers.items.shell import ShellItem, here
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +38,38 @@ class File(ShellItem):
     def grade(self, drift: Sequence[Drift]) -> Grade:
         """A file disturbs nothing; what reads it is another item."""
         return Grade.LIVE
+
+    @classmethod
+    def probe(cls, items: Sequence[Self]) -> str:
+        """See ShellItem."""
+        paths = [item.path for item in items]
+        return fs.look(paths) + fs.sums(paths)
+
+    @classmethod
+    def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
+        """See ShellItem."""
+        seen = fs.looked([item.path for item in items], output)
+        digests = fs.summed(output)
+        return {item.key: item.state(seen[item.path], digests.get(item.path)) for item in items}
+
+    def state(self, seen: fs.Stat | Absent | Unknown, digest: str | None) -> State:
+        """What was seen, as this item's fields."""
+        if not isinstance(seen, fs.Stat):
+            return seen
+        content = digest if seen.kind == "file" else f"a {seen.kind}"
+        if content is None:
+            return Unknown(f"{self.path} cannot be read")
+        owner, group = seen.owner(self.owner), seen.owning_group(self.group)
+        return Present({"sha256": content, "mode": seen.mode, "owner": owner, "group": group})
+
+    def script(self, change: Change) -> str:
+        """See ShellItem. A file whose content is right is not written anew: units look at when it was."""
+        begin = fs.begin(self.path)
+        if change.verb is Verb.DELETE:
+            return begin + 'rm -f -- "$path"\n'
+        owner = shlex.quote(f"{self.owner}:{self.group}")
+        mode = shlex.quote(self.mode)
+        if change.verb is Verb.UPDATE and all(one.field != "sha256" for one in change.drift):
+            return f'{begin}chown -- {owner} "$path"\nchmod -- {mode} "$path"\n'
+        write = f'{{\n{here(self.content.encode())}}} >"$new"\n'
+        return f'{begin}{write}chown -- {owner} "$new"\nchmod -- {mode} "$new"\n{fs.FINISH}'

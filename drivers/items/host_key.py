@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
-from drivers.base import Drift, Fields, Grade
+from drivers.base import Change, Drift, Fields, Grade, Present, State, Verb
+from drivers.items import paths as fs
 from drivers.items.shell import ShellItem
 
 
@@ -30,3 +33,57 @@ class HostKey(ShellItem):
     def grade(self, drift: Sequence[Drift]) -> Grade:
         """A key that is there is never made anew."""
         return Grade.LIVE
+
+    @classmethod
+    def probe(cls, items: Sequence[Self]) -> str:
+        """See ShellItem."""
+        return fs.look([item.path for item in items]) + fs.notes([public(item.path) for item in items])
+
+    @classmethod
+    def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
+        """See ShellItem."""
+        seen = fs.looked([item.path for item in items], output)
+        halves = fs.noted([public(item.path) for item in items], output)
+        return {item.key: _state(seen[item.path], public_key(halves[public(item.path)])) for item in items}
+
+    def script(self, change: Change) -> str:
+        """See ShellItem. The public half is renamed into place first: a private one never stands without it."""
+        half = shlex.quote(public(self.path))
+        if change.verb is Verb.DELETE:
+            return fs.FAIL + fs.trash(public(self.path)) + fs.trash(self.path)
+        return f"""\
+{fs.begin(self.path)}command -v ssh-keygen >/dev/null || fail "there is no ssh-keygen; install openssh-client"
+rm -f -- "$new.pub"
+if [ -s "$path" ]; then
+    ssh-keygen -y -P '' -f "$path" >"$new.pub" || fail "$path is not a private key; move it away to have a new one made"
+    chmod 0600 "$path"
+    chown root:root "$path"
+else
+    ssh-keygen -q -t ed25519 -N '' -C '' -f "$new"
+    sync -- "$new"
+fi
+chmod 0644 "$new.pub"
+sync -- "$new.pub"
+mv -fT -- "$new.pub" {half}
+[ ! -e "$new" ] || mv -fT -- "$new" "$path"
+sync -- "$dir"
+"""
+
+
+def public(path: str) -> str:
+    """The file with the public half."""
+    return f"{path}.pub"
+
+
+def public_key(lines: Sequence[str]) -> str:
+    """The key in a public key file, without its comment; empty when there is none."""
+    parts = lines[0].split() if lines else []
+    return f"{parts[0]} {parts[1]}" if len(parts) > 1 and parts[0] == "ssh-ed25519" else ""
+
+
+def _state(seen: fs.Stat | State, key: str) -> State:
+    if not isinstance(seen, fs.Stat):
+        return seen
+    if seen.kind != "file" or not seen.size:
+        return Present({"mode": f"a {seen.kind}" if seen.size else "an empty file", "public": bool(key)})
+    return Present({"mode": seen.mode, "public": bool(key)}, {"ssh_host_key": key} if key else {})

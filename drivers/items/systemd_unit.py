@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
-from drivers.base import Drift, Fields, Grade, Value
+from drivers.base import Absent, Change, Drift, Fields, Grade, Present, Rejected, State, Unknown, Value, Verb
+from drivers.items import paths as fs
+from drivers.items import systemd_script as script
 from drivers.items.shell import ShellItem
 
 
@@ -41,9 +45,9 @@ class SystemdUnit(ShellItem):
         """See Item. What a unit was started with matters while it runs."""
         fields: dict[str, Value] = {"running": self.running, "enabled": self.enabled}
         if self.running and self.restart_on:
-            fields["restart_on"] = _lines(self.restart_on)
+            fields["restart_on"] = _wanted(self.restart_on)
         if self.running and self.reload_on:
-            fields["reload_on"] = _lines(self.reload_on)
+            fields["reload_on"] = _wanted(self.reload_on)
         return fields
 
     def grade(self, drift: Sequence[Drift]) -> Grade:
@@ -55,6 +59,131 @@ class SystemdUnit(ShellItem):
             return Grade.RESTART
         return Grade.RELOAD if "reload_on" in found else Grade.LIVE
 
+    @property
+    def watched(self) -> tuple[Watched, ...]:
+        """All files that it is to be started or reloaded with."""
+        return self.restart_on + self.reload_on
 
-def _lines(watched: Iterable[Watched]) -> tuple[str, ...]:
+    @classmethod
+    def probe(cls, items: Sequence[Self]) -> str:
+        """See ShellItem."""
+        askable = [item for item in items if _NAME.fullmatch(item.unit)]
+        watched = _watched_paths(askable)
+        show = (
+            f"systemctl show {_PROPERTIES} -- {fs.words(i.unit for i in askable)} 2>/dev/null\necho\n"
+            if askable
+            else ""
+        )
+        return show + fs.look(watched) + fs.sums(watched) + fs.notes([script.marker(item.unit) for item in askable])
+
+    @classmethod
+    def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
+        """See ShellItem."""
+        askable = [item for item in items if _NAME.fullmatch(item.unit)]
+        watched = _watched_paths(askable)
+        markers = fs.noted([script.marker(item.unit) for item in askable], output)
+        now = _Now(_blocks(output), fs.looked(watched, output), fs.summed(output), markers)
+        return {item.key: item.state(now) for item in items}
+
+    def state(self, now: _Now) -> State:
+        """What was seen, as this item's fields."""
+        unit = now.units.get(self.unit)
+        if unit is None or not unit.get("LoadState"):
+            template = "it is a template: name an instance of it, as in name@instance.service"
+            return Unknown(template if "@." in self.unit else f"systemctl did not tell of {self.unit}")
+        if unit["LoadState"] == "not-found":
+            return Absent()
+        fields: dict[str, Value] = {"running": self._running(unit), "enabled": self._enabled(unit)}
+        fields |= {"restart_on": self._started(self.restart_on, now), "reload_on": self._started(self.reload_on, now)}
+        return Present(fields)
+
+    def _running(self, unit: Mapping[str, str]) -> Value:
+        match unit.get("ActiveState"), unit.get("SubState"):
+            case (("active" | "reloading" | "refreshing"), _):
+                return True
+            case "inactive", _:
+                return False
+            case "failed", _:
+                return "failed" if self.running else False
+            case _, sub:
+                return sub or "not known"
+
+    def _enabled(self, unit: Mapping[str, str]) -> Value:
+        match unit.get("UnitFileState"):
+            case "enabled":
+                return True
+            case "disabled" | "linked" | "linked-runtime":
+                return False
+            case "masked" | "masked-runtime" as word:
+                return word if self.enabled else False
+            case "static" | "indirect" | "generated" | "transient" | "alias" | "":
+                return self.enabled  # It has no say in when it starts: there is nothing to enable.
+            case word:
+                return word
+
+    def _started(self, wanted: Iterable[Watched], now: _Now) -> Value:
+        """With which contents the unit was started, as far as that is certain: neither changed nor written since."""
+        started = dict(line.split(" ", 1) for line in now.markers.get(script.marker(self.unit), ()) if " " in line)
+        lines = []
+        for one in wanted:
+            mark = started.get(script.tag(one.path), "")
+            found = now.files.get(one.path)
+            here = f"{now.digests.get(one.path)} {found.mtime}" if isinstance(found, fs.Stat) else "missing"
+            digest = mark.split(" ")[0]
+            lines.append(f"{one.path} {digest if mark and mark == here else _otherwise(mark, here)}")
+        return tuple(sorted(lines))
+
+    def script(self, change: Change) -> str:
+        """See ShellItem. Raises Rejected for what is no unit."""
+        if not _NAME.fullmatch(self.unit):
+            raise Rejected(
+                f"{self.unit!r} is not a unit that can be started", hint="write its full name, as in a.service"
+            )
+        if change.verb is Verb.DELETE:
+            return script.delete(self.unit)
+        drifted = {one.field for one in change.drift}
+        text = script.begin(self.unit)
+        if "enabled" in drifted:
+            text += script.enable(self.enabled)
+        if "running" in drifted and not self.running:
+            text += script.STOP
+        elif drifted & {"running", "restart_on", "reload_on"}:
+            contents = {one.path: one.sha256 for one in self.watched}
+            text += script.start(self.unit, contents, restart="restart_on" in drifted, reload="reload_on" in drifted)
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """The parts of the probe's answer: units by each of their names, watched files, their digests, markers by path."""
+
+    units: Mapping[str, Mapping[str, str]]
+    files: Mapping[str, fs.Stat | Absent | Unknown]
+    digests: Mapping[str, str]
+    markers: Mapping[str, tuple[str, ...]]
+
+
+# systemd.unit(5): a name with its type; a template has nothing between the at sign and the type, and never runs.
+_NAME = re.compile(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\-]*(@[A-Za-z0-9:_.\\-]+)?\.[a-z]+")
+_PROPERTIES = "-p Names -p LoadState -p ActiveState -p SubState -p UnitFileState"
+
+
+def _wanted(watched: Iterable[Watched]) -> tuple[str, ...]:
     return tuple(sorted(f"{one.path} {one.sha256}" for one in watched))
+
+
+def _otherwise(mark: str, here: str) -> str:
+    started, found = mark.split(" ")[0][:12] or "something unknown", here.split(" ")[0][:12]
+    return f"written again since the start ({found})" if started == found else f"{started} at the start, {found} now"
+
+
+def _watched_paths(items: Iterable[SystemdUnit]) -> list[str]:
+    return sorted({one.path for item in items for one in item.watched})
+
+
+def _blocks(output: str) -> Mapping[str, Mapping[str, str]]:
+    blocks = [
+        dict(line.split("=", 1) for line in block.split("\n") if re.match("[A-Z][A-Za-z]+=", line))
+        for block in output.split("\n\n")
+    ]
+    return {name: block for block in blocks for name in block.get("Names", "").split(" ")}

@@ -1,0 +1,124 @@
+"""The shell text by which a systemd unit is started, stopped, enabled and marked. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping
+
+from drivers.items import paths as fs
+
+MARKERS = "/var/lib/salvus/units"
+
+# A failure says why: what systemd thinks of the unit, and the last lines of its journal.
+_EXPLAIN = """\
+show() { systemctl show --value -p "$1" -- "$unit"; }
+explain() {
+    printf '%s\\n' "$1: $(show ActiveState) ($(show SubState)), result $(show Result)" >&2
+    systemctl status --no-pager --full --lines=15 -- "$unit" >&2 || true
+    exit 1
+}
+"""
+# What was changed on disk counts only when systemd has read it.
+_LOAD = """\
+load=$(show LoadState)
+if [ "$load" != loaded ] || [ "$(show NeedDaemonReload)" = yes ]; then
+    systemctl daemon-reload
+    load=$(show LoadState)
+fi
+case $load in
+    loaded | masked) ;;
+    not-found) fail "there is no unit $unit; name the package or the unit file that brings it" ;;
+    *) fail "$unit cannot be loaded ($load): $(show LoadError)" ;;
+esac
+unit=$(show Id)
+"""
+_NOT_MASKED = '[ "$load" != masked ] || fail "$unit is masked; run: systemctl unmask $unit"\n'
+STOP = """\
+systemctl stop -- "$unit"
+systemctl reset-failed -- "$unit" 2>/dev/null || true
+"""
+# A process that dies at once was started all the same: systemd is asked again a moment later.
+_START = """\
+case $(show ActiveState) in
+    active | reloading) now=yes ;;
+    *) now=no ;;
+esac
+if [ $now = no ] || [ $restart = yes ]; then
+    systemctl reset-failed -- "$unit" 2>/dev/null || true
+    systemctl restart -- "$unit" || explain "$unit did not start"
+    sleep 0.3
+elif [ $reload = yes ]; then
+    [ "$(show CanReload)" = yes ] || fail "$unit cannot reload; let its files restart it"
+    systemctl reload -- "$unit" || explain "$unit did not reload"
+fi
+case $(show ActiveState) in
+    active | reloading) ;;
+    inactive) explain "$unit was started and has ended; one that ends by itself needs RemainAfterExit=yes" ;;
+    *) explain "$unit was started and does not run" ;;
+esac
+case $(show NRestarts) in
+    "" | 0) ;;
+    *) [ $now$restart = yesno ] || explain "$unit was started and ended at once" ;;
+esac
+"""
+
+
+def marker(unit: str) -> str:
+    """The file that tells with which contents a unit was started: ``TAG SHA256 MTIME`` a line."""
+    return f"{MARKERS}/{unit}"
+
+
+def tag(path: str) -> str:
+    """A watched file's name in the marker."""
+    return hashlib.sha256(path.encode()).hexdigest()[:16]
+
+
+def begin(unit: str) -> str:
+    """Makes systemd know the unit, or fails; ``unit`` is its own name then, also when it was called by an alias."""
+    return f"{fs.FAIL}unit={shlex.quote(unit)}\n{_EXPLAIN}{_LOAD}"
+
+
+def enable(wanted: bool) -> str:
+    """Whether it starts at boot."""
+    return f'{_NOT_MASKED}systemctl --quiet enable -- "$unit"\n' if wanted else 'systemctl --quiet disable -- "$unit"\n'
+
+
+def start(unit: str, contents: Mapping[str, str], *, restart: bool, reload: bool) -> str:
+    """Starts, restarts or reloads it, and marks what with; nothing is done when a file is not as it should be.
+
+    ``contents`` are the digests that the watched files should have, by path.
+    """
+    lines = "".join(_line(path, digest) for path, digest in contents.items())
+    flags = f"restart={'yes' if restart else 'no'}\nreload={'yes' if reload else 'no'}\n"
+    path = shlex.quote(marker(unit))
+    return f"""\
+{_NOT_MASKED}mark() {{
+    have=$(sha256sum <"$1")
+    [ "${{have%% *}}" = "$3" ] || fail "$1 is not what $unit should be started with; it was changed on the way"
+    printf '%s %s %s\\n' "$2" "$3" "$(stat -c %.9Y -- "$1")"
+}}
+mkdir -p -m 0755 -- {shlex.quote(MARKERS)}
+{{
+:
+{lines}}} >{path}.new
+{flags}{_START}mv -fT -- {path}.new {path}
+"""
+
+
+def delete(unit: str) -> str:
+    """Stops and disables it, and forgets what it was started with."""
+    return f"""\
+{fs.FAIL}unit={shlex.quote(unit)}
+{_EXPLAIN}if [ "$(show LoadState)" != not-found ]; then
+    unit=$(show Id)
+    systemctl stop -- "$unit"
+    systemctl --quiet disable -- "$unit"
+    systemctl reset-failed -- "$unit" 2>/dev/null || true
+fi
+rm -f -- {shlex.quote(marker(unit))}
+"""
+
+
+def _line(path: str, digest: str) -> str:
+    return f"mark {shlex.quote(path)} {tag(path)} {digest}\n"
