@@ -1,8 +1,8 @@
 """Leases: who may act. One for the fleet pass, one for each shard of machines; each acquisition has a higher epoch.
 
-Time is only ever compared on one's own monotonic clock: a holder counts from before its write, and stops well before
-the end; a contender takes over when it has *watched* a row stay the same for the whole time, or at once when the
-holder was a process of this very machine and is dead. A lease alone fences nothing: the machine compares the epoch (rule 10).
+Time is only ever compared on one's own clock: a holder counts from before its write, and stops well before the end; a
+contender takes over when it has *watched* a row stay the same for the whole time, or at once when the holder was a
+process of this very machine and is dead. A lease alone fences nothing: the machine compares the epoch (rule 10).
 """
 
 from __future__ import annotations
@@ -57,19 +57,38 @@ class Holder:
         """Whether it certainly runs no more: only known of processes of the same boot and pid namespace."""
         if (self.boot, self.namespace) != (observer.boot, observer.namespace):
             return False
-        return _start_time(self.pid) != self.started
+        started = _start_time(self.pid)
+        if started is None:
+            # Where /proc hides other users' processes (hidepid), the kernel still says whether there is one.
+            return not _exists(self.pid)
+        return started != self.started
 
     def __str__(self) -> str:
         return f"pid {self.pid} on {self.host}"
 
 
 def _start_time(pid: int) -> str | None:
-    """Field 22 of /proc/PID/stat; None without such a process. A zombie runs no more."""
+    """Field 22 of /proc/PID/stat; None without such a process, empty for a zombie, which runs no more."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in {"Z", "X"} else fields[19]
+    return "" if fields[0] in {"Z", "X"} else fields[19]
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def uptime() -> float:
+    """Seconds since the boot, time asleep included (CLOCK_BOOTTIME): a lease must run out while its holder sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +118,23 @@ def holders(store: Store) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One lease as this process has it; ``until`` on its monotonic clock."""
+    """One lease as this process got it. Renewing keeps it valid; once lost or given back it never is again."""
 
     name: str
     epoch: int
-    until: float
-    clock: Callable[[], float]
+    holds: Callable[[str, int], bool]
 
     def valid(self) -> bool:
         """Whether it may still be acted on."""
-        return self.clock() < self.until
+        return self.holds(self.name, self.epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """A held lease's epoch, and until when it may be acted on, by this process's clock."""
+
+    epoch: int
+    until: float
 
 
 class Leases:
@@ -121,7 +147,7 @@ class Leases:
         *,
         names: Sequence[str] = ALL,
         ttl: float = TTL,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = uptime,
         dead: Callable[[Holder], bool] | None = None,
     ) -> None:
         self._store = store
@@ -130,50 +156,56 @@ class Leases:
         self._ttl = ttl
         self._clock = clock
         self._dead = dead or (lambda holder: holder.dead(me))
-        self._held: dict[str, Lease] = {}
+        self._held: dict[str, _Term] = {}
         self._watched: dict[str, tuple[int, float]] = {}
         self._others: dict[str, Holder] = {}
+        self._won = False
         self._lock = threading.Lock()
 
     def lease(self, name: str) -> Lease:
-        """The lease as it is held; one that is not held is never valid."""
-        return self._held.get(name) or Lease(name, 0, float("-inf"), self._clock)
+        """The lease as it is held now; one that is not held is never valid."""
+        term = self._held.get(name)
+        return Lease(name, term.epoch if term else 0, self._holds)
+
+    def _holds(self, name: str, epoch: int) -> bool:
+        term = self._held.get(name)
+        return term is not None and term.epoch == epoch and self._clock() < term.until
 
     def held(self) -> dict[str, int]:
         """The epochs of the leases that are held and valid, by name."""
-        return {name: lease.epoch for name, lease in self._held.items() if lease.valid()}
+        return {name: term.epoch for name, term in self._held.copy().items() if self._holds(name, term.epoch)}
 
     def other_holder(self) -> str:
         """Who else holds leases, as last seen; empty for nobody."""
-        return ", ".join(sorted({str(holder) for holder in self._others.values()}))
+        return ", ".join(sorted({str(holder) for holder in self._others.copy().values()}))
 
     def tick(self) -> bool:
-        """Renews what is due, takes what is free; returns whether anything was won. To be called more often than ttl/3.
+        """Renews what is due, takes what is free. To be called more often than ttl/3.
 
-        Raises StoreUnavailable; what is held then simply runs out.
+        Returns whether anything may be acted on that could not be before; what a tick that failed had won is told by
+        the next. Raises StoreUnavailable; what is held then simply runs out.
         """
         with self._lock:
             due = [name for name in self._names if self._due(name)]
-            if not due:
-                return False
-            rows = self._store.read(Table.LEASE, PARTITION)
-            won = [self._try(name, rows.get(name)) for name in due]
-            return any(won)
+            rows = self._store.read(Table.LEASE, PARTITION) if due else {}
+            for name in due:
+                self._try(name, rows.get(name))
+            won, self._won = self._won, False
+            return won
 
     def _due(self, name: str) -> bool:
         lease = self._held.get(name)
         return lease is None or lease.until - self._clock() < self._ttl * (USABLE - 1 / 3)
 
-    def _try(self, name: str, row: Row | None) -> bool:
+    def _try(self, name: str, row: Row | None) -> None:
         entry = _Entry.of(row) if row else _Entry(0, 0, None)
         mine = self._held.get(name)
         if mine is not None and entry.holder == self._me and entry.epoch == mine.epoch:
             self._write(name, row, replace(entry, beat=entry.beat + 1))
-            return False
+            return
         self._held.pop(name, None)
-        if not self._free(name, row, entry):
-            return False
-        return self._write(name, row, _Entry(entry.epoch + 1, entry.beat + 1, self._me))
+        if self._free(name, row, entry):
+            self._write(name, row, _Entry(entry.epoch + 1, entry.beat + 1, self._me))
 
     def _free(self, name: str, row: Row | None, entry: _Entry) -> bool:
         """Whether it may be taken. A row of ours that we do not know of, from an unclear write, is taken anew."""
@@ -187,16 +219,16 @@ class Leases:
             return False
         return self._clock() - since > self._ttl
 
-    def _write(self, name: str, row: Row | None, entry: _Entry) -> bool:
+    def _write(self, name: str, row: Row | None, entry: _Entry) -> None:
         """One compare-and-set. The time counts from before it was sent."""
         before = self._clock()
         version = row.version if row else None
         if not self._store.compare_and_set(Table.LEASE, PARTITION, name, version, entry.text()):
             self._held.pop(name, None)
-            return False
-        self._held[name] = Lease(name, entry.epoch, before + self._ttl * USABLE, self._clock)
+            return
+        self._won |= not self._holds(name, entry.epoch)
+        self._held[name] = _Term(entry.epoch, before + self._ttl * USABLE)
         self._others.pop(name, None)
-        return True
 
     def release_all(self) -> None:
         """Gives everything back at once; the epochs stay."""
@@ -205,12 +237,12 @@ class Leases:
             self._held.clear()
             try:
                 rows = self._store.read(Table.LEASE, PARTITION)
-                for name, lease in held.items():
+                for name, term in held.items():
                     row = rows.get(name)
                     if row is None:
                         continue
                     entry = _Entry.of(row)
-                    if entry.holder == self._me and entry.epoch == lease.epoch:
+                    if entry.holder == self._me and entry.epoch == term.epoch:
                         free = replace(entry, holder=None).text()
                         self._store.compare_and_set(Table.LEASE, PARTITION, name, row.version, free)
             except StoreUnavailable:

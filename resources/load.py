@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -104,8 +104,11 @@ class LoadCache:
             self._last = (key, loaded)
 
 
-def load(paths: Iterable[Path], cache: LoadCache | None = None) -> Loaded:
-    """Reads all manifests under the paths (``-`` is standard input). Errors are in the answer; nothing is raised."""
+def load(paths: Iterable[Path], cache: LoadCache | None = None, base: Fleet | None = None) -> Loaded:
+    """Reads all manifests under the paths (``-`` is standard input). Errors are in the answer; nothing is raised.
+
+    ``base`` is what is there already: it may be named, and what the files bring takes its place.
+    """
     cache = cache or LoadCache()
     errors: list[ManifestError] = []
     contents: dict[str, _Content] = {}
@@ -117,10 +120,11 @@ def load(paths: Iterable[Path], cache: LoadCache | None = None) -> Loaded:
         digest, contents[file.shown] = cache.content(file.data)
         names.append((file.name, file.shown, digest))
     key = tuple(names)
-    if not errors and (same := cache.last(key)) is not None:
+    alone = base is None and not errors
+    if alone and (same := cache.last(key)) is not None:
         return same
-    loaded = _combine(contents, errors, _revision(names, errors))
-    if len(errors) == 0:
+    loaded = _combine(contents, errors, _revision(names, errors), base or Fleet())
+    if alone:
         cache.keep(key, loaded)
     return loaded
 
@@ -154,7 +158,7 @@ def _revision(names: Iterable[tuple[str, str, bytes]], errors: Iterable[Manifest
     return digest.hexdigest()
 
 
-def _combine(contents: Mapping[str, _Content], unread: Iterable[ManifestError], revision: str) -> Loaded:
+def _combine(contents: Mapping[str, _Content], unread: Iterable[ManifestError], revision: str, base: Fleet) -> Loaded:
     errors = list(unread)
     known: dict[str, _Read] = {}
     places: dict[str, Place] = {}
@@ -175,7 +179,7 @@ def _combine(contents: Mapping[str, _Content], unread: Iterable[ManifestError], 
             all_named = False
     fleet = Fleet.of_resources(read.resource for read in known.values() if read.resource is not None)
     broken = {ref for ref, read in known.items() if read.resource is None} if all_named else None
-    errors += (_problem(places[problem.ref], problem) for problem in fleets.check(fleet, broken))
+    errors += _between(fleet, broken, base, places)
     return Loaded(
         fleet=fleet,
         documents={ref: read.document for ref, read in known.items() if read.resource is not None},
@@ -184,6 +188,21 @@ def _combine(contents: Mapping[str, _Content], unread: Iterable[ManifestError], 
         revision=revision,
         empty=not errors and not known,
     )
+
+
+def _between(
+    fleet: Fleet, broken: set[str] | None, base: Fleet, places: Mapping[str, Place]
+) -> Iterator[ManifestError]:
+    """What is wrong between resources; of those that are there already, only what the files make wrong."""
+    moved = {f"{resource.kind}/{resource.moved_from}" for resource in fleet}
+    kept = [resource for resource in base if resource.ref not in places and resource.ref not in moved]
+    before = set(fleets.check(Fleet.of_resources(base))) if kept else set()
+    for problem in fleets.check(Fleet.of_resources([*kept, *fleet]) if kept else fleet, broken):
+        if problem.ref in places:
+            yield _problem(places[problem.ref], problem)
+        elif problem not in before:
+            what = f"{problem.message} (in {problem.ref}, which is in force already)"
+            yield ManifestError(what, field=field_name(problem.path))
 
 
 def _error(file: str, fault: Fault) -> ManifestError:
