@@ -23,6 +23,7 @@ from controller.store.records import SourceState, StoredResource
 from controller.store.sqlite import SqliteStore
 from resources.fleet import Fleet, kinds
 from resources.load import Loaded
+from resources.world import CONTROLLER_KEYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +121,18 @@ class Session:
 
     def runner(self, metrics: Metrics, ended: Callable[[Outcome], None] = lambda _: None) -> Runner:
         """A runner that takes part in the leases: while another controller holds them, it only follows the store."""
+        self._tell_keys()
         leases = Leases(self.ledger.store, Holder.this_process())
         engine = Engine(self.ledger, leases, self.connect)
         return Runner(engine, Rhythm(self.settings.resync, self.settings.workers), metrics, ended)
+
+    def _tell_keys(self) -> None:
+        """Virtual machines are to let this controller in: its public keys, where they lie beside the private ones."""
+        ref, what = CONTROLLER_KEYS
+        files = (Path(f"{file}.pub").expanduser() for file in self.settings.identity_files)
+        keys = [" ".join(file.read_text().split()[:2]) for file in files if file.is_file()]
+        if keys:
+            self.ledger.put_facts(ref, {what: "\n".join(keys)})
 
     def controller(self) -> str:
         """Who holds leases now and is alive, as ``pid 7 on host``; empty for nobody."""

@@ -21,15 +21,18 @@ SUBSYSTEM=="memory", ACTION=="add", TEST=="state", ATTR{state}=="offline", ATTR{
 _HOTPLUG_PATH = "/etc/udev/rules.d/99-salvus-hotplug.rules"
 
 
-def user_data(spec: CloudInit) -> str:
-    """``user-data``, but for the ssh host key: that is added where it is made, on the hypervisor."""
+def user_data(spec: CloudInit, controller_keys: Sequence[str] = ()) -> str:
+    """``user-data``, but for the ssh host key: that is added where it is made, on the hypervisor.
+
+    ``controller_keys`` may log in besides the keys of the manifest.
+    """
     root = spec.user == "root"
     data: dict[str, object] = {
         "disable_root": not root,
         # Keys of the image would be the same in every machine made from it.
         "ssh_deletekeys": True,
         "ssh_pwauth": False,
-        "users": [_user(spec)],
+        "users": [_user(spec, controller_keys)],
         "write_files": [{"path": _HOTPLUG_PATH, "content": _HOTPLUG}],
     }
     if spec.packages:
@@ -39,11 +42,12 @@ def user_data(spec: CloudInit) -> str:
     return "#cloud-config\n" + yaml.dump(data, Dumper=yaml.CSafeDumper, default_flow_style=False, width=2**16)
 
 
-def _user(spec: CloudInit) -> Mapping[str, object]:
-    keys = {"name": spec.user, "ssh_authorized_keys": list(spec.ssh_authorized_keys)}
+def _user(spec: CloudInit, controller_keys: Sequence[str]) -> Mapping[str, object]:
+    keys = list(dict.fromkeys((*spec.ssh_authorized_keys, *controller_keys)))
+    user = {"name": spec.user, "ssh_authorized_keys": keys}
     if spec.user == "root":
-        return keys
-    return keys | {"shell": "/bin/bash", "lock_passwd": True, "sudo": "ALL=(ALL) NOPASSWD:ALL"}
+        return user
+    return user | {"shell": "/bin/bash", "lock_passwd": True, "sudo": "ALL=(ALL) NOPASSWD:ALL"}
 
 
 def network_config(interfaces: Sequence[tuple[Interface, str]]) -> str:

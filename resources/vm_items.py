@@ -59,6 +59,7 @@ class Making:
 
     Attributes:
         instance: its name on its hypervisor; uid: its UUID.
+        controller_keys: public keys that the controller logs in with.
     """
 
     spec: VirtualMachineSpec
@@ -67,6 +68,7 @@ class Making:
     instance: str
     uid: str
     domain_type: DomainType
+    controller_keys: tuple[str, ...] = ()
 
     @property
     def storage(self) -> Storage:
@@ -98,7 +100,7 @@ class Making:
             host_key=self.host_key().path,
             instance_id=self.uid,
             hostname=self.spec.cloud_init.hostname or self.instance,
-            user_data=user_data(self.spec.cloud_init),
+            user_data=user_data(self.spec.cloud_init, self.controller_keys),
             network_config=network_config(self.macs()),
         )
 
@@ -138,7 +140,8 @@ def making(vm: Resource[VirtualMachineSpec], host: AnyResource, image: AnyResour
     if hypervisor is None:
         raise Invalid(f"its host {host.ref} is no hypervisor any more; add spec.hypervisor to it again")
     instance, uid = world.allocation(vm.ref, "instance"), world.uid(vm.ref)
-    return Making(vm.spec, image, hypervisor, instance, uid, _domain_type(vm.spec, hypervisor, host, world))
+    domain_type = _domain_type(vm.spec, hypervisor, host, world)
+    return Making(vm.spec, image, hypervisor, instance, uid, domain_type, world.controller_keys())
 
 
 def _domain_type(

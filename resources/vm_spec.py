@@ -65,7 +65,7 @@ class CloudInit(Model):
     user: User = "root"
     """The user that is made, with sudo without a password when it is not root."""
     ssh_authorized_keys: tuple[PublicKey, ...] = ()
-    """Public keys that may log in as the user: the controller's, and its operators'."""
+    """Public keys that may log in as the user, besides those of the controller."""
     packages: tuple[DebianPackage, ...] = ()
     """Packages that are installed. A Service does this better: it can be changed."""
     runcmd: tuple[Text, ...] = ()

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from resources.base import AnyResource, NotYet, Selector
 from resources.fleet import Fleet
 
+# The fact by which the controller tells its own public keys, a line each.
+CONTROLLER_KEYS = ("Controller/self", "ssh_public_keys")
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -69,6 +72,12 @@ class World:
         if value is None:
             raise NotYet("FactUnknown", f"waits for {what} of {ref}; it is read when {ref} is made")
         return value
+
+    def controller_keys(self) -> tuple[str, ...]:
+        """Public keys that the controller logs in with: machines that it makes let them in."""
+        ref, what = CONTROLLER_KEYS
+        self.reads.add(f"fact/{ref}/{what}")
+        return tuple(self.known.facts.get(CONTROLLER_KEYS, "").splitlines())
 
     def allocation(self, ref: str, what: str) -> str:
         """What the controller decided. Raises NotYet until it has."""

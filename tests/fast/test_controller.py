@@ -14,6 +14,7 @@ from controller.runner import Runner
 from controller.session import Session, Settings
 from controller.store.memory import MemoryStore
 from drivers.base import Failed, Grade, Verb
+from drivers.items.seed import Seed
 from drivers.simulated import SimulatedFleet
 from resources.load import load
 from tests.fast.manifests import DIGEST, KEY
@@ -117,7 +118,7 @@ def test_diff_shows_what_apply_then_does(world: World, tmp_path: Path) -> None:
     world.apply(HOSTS)
     world.converge()
     (tmp_path / "new").mkdir()
-    (tmp_path / "new" / "all.yaml").write_text("\n---\n".join((HOSTS, VM)))
+    (tmp_path / "new" / "all.yaml").write_text(f"{HOSTS}\n---\n{VM}")
     loaded = load([tmp_path / "new"])
     before = world.machines.writes
     (found,) = [one for one in difference(world.session, loaded) if one.machine == "alpha"]
@@ -221,3 +222,14 @@ def test_a_document_has_identity_and_status(world: World) -> None:
     status = shown["status"]
     assert status["machines"] == ["alpha", "web01"]  # type: ignore[index]
     assert status["conditions"][0]["type"] == "Ready"  # type: ignore[index]
+
+
+def test_machines_let_the_controller_in(world: World) -> None:
+    (world.folder / "key.pub").write_text(f"{KEY} somebody@somewhere\n")
+    world.session.settings = Settings(store=world.folder / "unused", identity_files=(str(world.folder / "key"),))
+    world.runner = world.start()
+    world.apply(HOSTS, VM + "  domainType: qemu\n")
+    world.runner.step()
+    (found,) = [one for one in difference(world.session) if one.machine == "alpha"]
+    (seed,) = [change.item for change in found.plan.changes if isinstance(change.item, Seed)]
+    assert f"- {KEY}\n" in seed.user_data
