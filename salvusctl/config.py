@@ -43,6 +43,8 @@ class ContextConfig(Model):
     """Network namespace, a name under ``/run/netns`` or a path, in which machines are reached."""
     http: str = HTTP
     """``HOST:PORT`` of the controller's page; outside the network namespace."""
+    identity_files: tuple[str, ...] = ()
+    """Private keys for the machines whose manifests name none."""
 
 
 class Configuration(Model):
@@ -63,7 +65,7 @@ class Context:
     manifests: Path | None = None
     namespace: str = ""
     http: str = HTTP
-    file: Path | None = None
+    identity_files: tuple[str, ...] = ()
 
 
 def resolve(flags: Flags, environment: Mapping[str, str]) -> Context:
@@ -130,7 +132,8 @@ def _chosen(configuration: Configuration, wanted: str | None, file: Path) -> Con
     folder = file.absolute().parent
     store = folder / Path(found.store.sqlite).expanduser() if found.store else _state_folder() / f"{name}.db"
     manifests = folder / Path(found.manifests).expanduser() if found.manifests else None
-    return Context(name, store, manifests, found.network_namespace, found.http, file)
+    keys = tuple(str(folder / Path(key).expanduser()) for key in found.identity_files)
+    return Context(name, store, manifests, found.network_namespace, found.http, keys)
 
 
 def _state_folder() -> Path:

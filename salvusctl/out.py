@@ -1,17 +1,20 @@
-"""What people see: tables on stdout, everything else on stderr, and nothing that a machine said reaches the terminal raw."""
+"""What people see. Answers on stdout, all else on stderr; nothing that a machine said reaches the terminal raw."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from drivers.base import SalvusError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 GAP = "   "
 STATUS_STYLES = {"True": "green", "False": "red", "Unknown": "yellow"}
@@ -57,7 +60,12 @@ def warn(text: str) -> None:
 
 def complain(error: SalvusError) -> None:
     """An error on stderr: what happened, and what to do."""
-    _block("error", "bold red", str(error), error.hint)
+    failed(str(error), error.hint)
+
+
+def failed(text: str, hint: str) -> None:
+    """Something that went wrong, on stderr, and what to do."""
+    _block("error", "bold red", text, hint)
 
 
 def _block(word: str, style: str, text: str, hint: str) -> None:
@@ -88,6 +96,11 @@ def status_text(status: str) -> Text:
     return Text(clean(status), STATUS_STYLES.get(status, ""))
 
 
+def emit(output: BaseModel) -> None:
+    """A model as JSON on stdout."""
+    write_json(output.model_dump(mode="json", by_alias=True, exclude_unset=True))
+
+
 def write_json(value: object) -> None:
     """JSON on stdout; ASCII only, so that nothing in it can speak to a terminal."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
@@ -100,6 +113,11 @@ def write_yaml(documents: Sequence[Mapping[str, Any]]) -> None:
 
     sys.stdout.write("---\n".join(map(to_yaml, documents)))
     sys.stdout.flush()
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 error``, ``2 errors``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def age(seconds: float) -> str:

@@ -1,0 +1,73 @@
+"""``salvusctl apply``: manifests into force, and the fleet brought to what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from salvusctl import out
+from salvusctl.diff import OutputOption, show_difference
+from salvusctl.exits import Code, UseError
+from salvusctl.flags import context_of, verb_app
+from salvusctl.fleet import reaching
+from salvusctl.manifests import FilesOption, PathsArgument, manifest_paths, read_manifests
+from salvusctl.outputs import TextOrJson
+
+if TYPE_CHECKING:
+    from controller.knowledge import Knowledge
+    from controller.session import Session
+
+SYNCED = "directory:"
+WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
+TimeoutOption = Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")]
+app = verb_app()
+
+
+@app.command()
+def apply(
+    ctx: typer.Context,
+    paths: PathsArgument = None,
+    files: FilesOption = None,
+    wait: WaitOption = True,
+    timeout: TimeoutOption = 900.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do as diff does.")] = False,
+    output: OutputOption = TextOrJson.TEXT,
+) -> int:
+    """Bring manifests into force, and wait until the fleet is so.
+
+    With any error in them nothing is stored. When no controller runs, the work is done by this command. Changes that
+    disturb more than spec.disruption.ceiling allows, or would lose data, are held, and this says so. Nothing is
+    deleted because it is not in the manifests: that is what delete, and the controller's directory, are for.
+    """
+    if output is TextOrJson.JSON and not dry_run:
+        raise UseError("apply prints JSON with --dry-run only", hint="salvusctl get -o json shows what came of it")
+    context = context_of(ctx)
+    with reaching(context) as session:
+        before = session.knowledge()
+        loaded = read_manifests(manifest_paths(context, paths, files), before.fleet)
+        if dry_run:
+            return show_difference(session, loaded, output)
+        for put in session.put(loaded):
+            out.say(f"{put.ref} {put.verb}")
+        _warn_of_sync(before, loaded.documents)
+        return _brought_about(session, tuple(loaded.documents), timeout) if wait else Code.OK
+
+
+def _warn_of_sync(before: Knowledge, refs: Collection[str]) -> None:
+    for ref in refs:
+        row = before.rows.get(ref)
+        if row is not None and row.source.startswith(SYNCED):
+            folder = row.source.removeprefix(SYNCED)
+            out.warn(f"{ref} came from {folder}: the next sync takes this back; change it there")
+
+
+def _brought_about(session: Session, refs: Collection[str], timeout: float) -> int:
+    from controller.present import pending
+    from salvusctl.follow import follow
+
+    done = follow(session, refs, lambda knowledge: pending(knowledge, refs), done="Ready", timeout=timeout)
+    if done:
+        out.note(f"{out.counted(len(refs), 'resource')} Ready")
+    return Code.OK if done else Code.DIFFERENT

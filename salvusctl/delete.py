@@ -1,0 +1,80 @@
+"""``salvusctl delete``: resources, and what salvus made for them on machines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from salvusctl import out
+from salvusctl.apply import TimeoutOption, WaitOption
+from salvusctl.completing import WhatArgument
+from salvusctl.exits import Code, UseError
+from salvusctl.flags import context_of, verb_app
+from salvusctl.fleet import reaching, select
+from salvusctl.manifests import FilesOption, read_manifests
+
+if TYPE_CHECKING:
+    from controller.knowledge import Knowledge
+    from controller.session import Session
+    from controller.store.records import Condition
+
+app = verb_app()
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    words: WhatArgument = None,
+    files: FilesOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    wait: WaitOption = True,
+    timeout: TimeoutOption = 300.0,
+) -> int:
+    """Delete resources, and what salvus made for them on machines.
+
+    Only what salvus made is deleted; what was there before stays. Data goes to the trash of its machine.
+    """
+    with reaching(context_of(ctx)) as session:
+        knowledge = session.knowledge()
+        refs = _meant(knowledge, words, files)
+        _confirm(refs, yes=yes)
+        for ref in session.delete(refs):
+            out.say(f"{ref} is being deleted")
+        return _gone(session, refs, timeout) if wait else Code.OK
+
+
+def _meant(knowledge: Knowledge, words: Sequence[str] | None, files: Sequence[Path] | None) -> tuple[str, ...]:
+    if bool(words) == bool(files):
+        raise UseError("delete what?", hint="salvusctl delete KIND NAME…, or salvusctl delete -f FILE")
+    if not words:
+        loaded = read_manifests(files or (), knowledge.fleet)
+        return tuple(ref for ref in loaded.documents if ref in knowledge.rows)
+    if len(words) == 1 and "/" not in words[0]:
+        raise UseError(f"delete which of {words[0]}?", hint=f"salvusctl delete {words[0]} NAME…")
+    return select(knowledge, words)
+
+
+def _confirm(refs: Collection[str], *, yes: bool) -> None:
+    if yes or not refs:
+        return
+    if not sys.stdin.isatty():
+        raise UseError("nobody can be asked here, so nothing was deleted", hint="say --yes")
+    for ref in refs:
+        out.note(f"  {ref}")
+    if not typer.confirm(f"Delete {out.counted(len(refs), 'resource')}?", err=True):
+        raise UseError("nothing was deleted")
+
+
+def _gone(session: Session, refs: Collection[str], timeout: float) -> int:
+    from controller.present import conditions
+    from salvusctl.follow import follow
+
+    def left(knowledge: Knowledge) -> Mapping[str, Condition]:
+        return {ref: conditions(knowledge, ref)[0] for ref in refs if ref in knowledge.rows}
+
+    done = follow(session, refs, left, done="gone", timeout=timeout)
+    return Code.OK if done else Code.DIFFERENT

@@ -1,0 +1,111 @@
+"""``salvusctl describe``: everything that is known of a resource, for people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import typer
+from rich.text import Text
+
+from controller.knowledge import Knowledge
+from controller.present import conditions, document, machines
+from controller.session import Session
+from controller.store.records import Seen
+from salvusctl import out
+from salvusctl.completing import WhatArgument
+from salvusctl.exits import UseError
+from salvusctl.flags import context_of, verb_app
+from salvusctl.fleet import by_name, reading
+from salvusctl.values import field_lines
+from salvusctl.yaml_out import to_yaml
+
+EVENTS = 15
+app = verb_app()
+
+
+@app.command()
+def describe(ctx: typer.Context, words: WhatArgument = None) -> None:
+    """Show everything that is known of resources: manifest, conditions, items on machines, events."""
+    if not words:
+        raise UseError("describe what?", hint="salvusctl describe KIND NAME, or salvusctl describe NAME")
+    with reading(context_of(ctx)) as session:
+        knowledge = session.knowledge()
+        for position, ref in enumerate(by_name(knowledge, words)):
+            if position:
+                out.say()
+            _describe(session, knowledge, ref)
+
+
+def _describe(session: Session, knowledge: Knowledge, ref: str) -> None:
+    shown = document(knowledge, ref)
+    row = knowledge.rows[ref]
+    out.say(Text(ref, "bold"))
+    pairs = [
+        ("UID", row.uid),
+        ("Generation", str(row.generation)),
+        ("Source", row.source),
+        ("Created", _ago(row.created_at)),
+        ("Machines", ", ".join(machines(knowledge, ref)) or "none"),
+    ]
+    if row.deleting_since is not None:
+        pairs.append(("Deleting", f"since {_ago(row.deleting_since)}"))
+    pairs += [(f"Fact {what}", value) for what, value in _mine(knowledge.known.facts, ref)]
+    pairs += [(f"Decided {what}", value) for what, value in _mine(knowledge.known.allocations, ref)]
+    width = max(len(name) for name, _ in pairs) + 1
+    for name, value in pairs:
+        out.say(f"  {name + ':':<{width}} {value}")
+    _section("Spec")
+    for line in to_yaml({"spec": shown["spec"]}).splitlines()[1:]:
+        out.say(f"  {line}")
+    _conditions(knowledge, ref)
+    _items(session, ref)
+    _events(session, ref)
+
+
+def _mine(values: Mapping[tuple[str, str], str], ref: str) -> list[tuple[str, str]]:
+    return sorted((what, value) for (owner, what), value in values.items() if owner == ref)
+
+
+def _section(title: str) -> None:
+    out.say(Text(f"{title}:", "bold"))
+
+
+def _conditions(knowledge: Knowledge, ref: str) -> None:
+    _section("Conditions")
+    rows: list[list[str | Text]] = [
+        [f"  {c.type}", out.status_text(c.status), c.reason, _ago(c.since), c.message]
+        for c in conditions(knowledge, ref)
+    ]
+    out.table(["  TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"], rows)
+
+
+def _items(session: Session, ref: str) -> None:
+    for machine, inventory in session.ledger.inventories().items():
+        mine = [key for key, row in inventory.items() if row.owner == ref]
+        if not mine:
+            continue
+        _section(f"Items on {machine}")
+        seen = session.ledger.seen(machine)
+        for key in sorted(mine):
+            _item(key, inventory[key].created, seen.get(key))
+
+
+def _item(key: str, created: bool, seen: Seen | None) -> None:
+    state = "not looked at yet" if seen is None else f"{seen.state}{f': {seen.reason}' if seen.reason else ''}"
+    out.say(f"  {key}   {state}{'' if created else '   (was there before salvus)'}")
+    for name, value in sorted(seen.fields.items()) if seen else ():
+        for line in field_lines(name, value):
+            out.say(f"    {line}")
+
+
+def _events(session: Session, ref: str) -> None:
+    found = session.ledger.events(ref)[-EVENTS:]
+    _section("Events" if found else "Events: none")
+    if found:
+        rows = [[f"  {_ago(e.last)}", e.type, e.reason, e.machine, str(e.count), e.message] for e in found]
+        out.table(["  LAST", "TYPE", "REASON", "MACHINE", "COUNT", "MESSAGE"], rows)
+
+
+def _ago(at: float) -> str:
+    return f"{out.age(time.time() - at)} ago"

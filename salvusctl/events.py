@@ -1,0 +1,87 @@
+"""``salvusctl events``: what happened, newest last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.text import Text
+
+from salvusctl import out
+from salvusctl.completing import WhatArgument
+from salvusctl.flags import context_of, verb_app
+from salvusctl.fleet import by_name, reading
+from salvusctl.outputs import EventOutput, Events, TextOrJson
+
+if TYPE_CHECKING:
+    from controller.session import Session
+    from controller.store.records import Event
+
+POLL = 1.0
+HEADINGS = ("LAST", "TYPE", "REASON", "RESOURCE", "MACHINE", "COUNT", "MESSAGE")
+app = verb_app()
+
+
+@app.command()
+def events(
+    ctx: typer.Context,
+    words: WhatArgument = None,
+    warnings: Annotated[bool, typer.Option("--warnings", help="Only what is worth a look.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on with what happens next.")] = False,
+    output: Annotated[TextOrJson, typer.Option("--output", "-o", help="How to print.")] = TextOrJson.TEXT,
+) -> None:
+    """Show what happened in the last week, newest last; repeats are counted."""
+    with reading(context_of(ctx)) as session:
+        found = _find(session, words, warnings)
+        if output is TextOrJson.JSON:
+            out.emit(Events(items=tuple(map(_output, found))))
+        elif found:
+            out.table(HEADINGS, [_row(event) for event in found])
+        else:
+            out.note("nothing happened")
+        while watch:
+            time.sleep(POLL)
+            before, found = set(found), _find(session, words, warnings)
+            for event in found:
+                if event not in before:
+                    out.say(Text("   ").join(_row(event)))
+
+
+def _find(session: Session, words: list[str] | None, warnings: bool) -> list[Event]:
+    if not words:
+        found: Iterable[Event] = session.ledger.events(None)
+    else:
+        found = [event for ref in by_name(session.knowledge(), words) for event in session.ledger.events(ref)]
+    return sorted((event for event in found if event.type == "Warning" or not warnings), key=lambda event: event.last)
+
+
+def _row(event: Event) -> tuple[Text, ...]:
+    texts = (
+        f"{out.age(time.time() - event.last)} ago",
+        event.type,
+        event.reason,
+        event.ref,
+        event.machine,
+        str(event.count),
+        event.message,
+    )
+    style = "yellow" if event.type == "Warning" else ""
+    return tuple(Text(out.clean(text), style if column in {1, 2} else "") for column, text in enumerate(texts))
+
+
+def _output(event: Event) -> EventOutput:
+    from controller.present import rfc3339
+
+    kind: Literal["Normal", "Warning"] = "Warning" if event.type == "Warning" else "Normal"
+    return EventOutput(
+        resource=event.ref,
+        machine=event.machine,
+        type=kind,
+        reason=event.reason,
+        message=event.message,
+        first=rfc3339(event.first),
+        last=rfc3339(event.last),
+        count=event.count,
+    )

@@ -1,0 +1,101 @@
+"""Opening the store of a context, and finding in it the resources that a user means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+
+from controller.knowledge import Knowledge
+from controller.session import Session, Settings, open_session
+from resources.base import AnyKind
+from resources.fleet import did_you_mean, find_kind, kinds
+from salvusctl.config import Context
+from salvusctl.exits import Missing, UseError
+
+ALL = "all"
+
+
+def settings_of(context: Context) -> Settings:
+    """What the controller must know of a context."""
+    return Settings(context.store, context.identity_files)
+
+
+def reading(context: Context) -> AbstractContextManager[Session]:
+    """The store, for reading and writing it; machines are not reached. Raises SalvusError."""
+    return open_session(settings_of(context))
+
+
+def reaching(context: Context) -> AbstractContextManager[Session]:
+    """The store, and the machines from the context's network namespace; to be called before any thread is started."""
+    if context.namespace:
+        from salvusctl.netns import enter
+
+        enter(context.namespace)
+    return open_session(settings_of(context))
+
+
+def kind_of(word: str) -> AnyKind:
+    """The kind that a word means. Raises UseError, with what was probably meant."""
+    if (kind := find_kind(word)) is not None:
+        return kind
+    words = (w for k in kinds().values() for w in (k.name, k.plural, *k.short))
+    plurals = ", ".join(k.plural for k in kinds().values())
+    raise UseError(f"there is no kind {word!r}{did_you_mean(word, words)}", hint=f"kinds are: {plurals}")
+
+
+def kinds_of(word: str) -> tuple[AnyKind, ...]:
+    """``hosts,vms`` or ``all`` as kinds. Raises UseError."""
+    if word == ALL:
+        return tuple(kinds().values())
+    return tuple(dict.fromkeys(kind_of(part) for part in word.split(",") if part))
+
+
+def select(knowledge: Knowledge, words: Sequence[str]) -> tuple[str, ...]:
+    """The resources, as ``Kind/name``, that ``KIND``, ``KIND NAME…`` or ``KIND/NAME…`` mean.
+
+    Raises UseError for words that mean nothing, Missing for names that are not there.
+    """
+    if any("/" in word for word in words):
+        refs = [_pair(word) for word in words]
+    else:
+        chosen = kinds_of(words[0])
+        if not words[1:]:
+            return tuple(ref for kind in chosen for ref in of_kind(knowledge, kind))
+        refs = [_named(knowledge, chosen, name) for name in words[1:]]
+    return tuple(_there(knowledge, ref) for ref in dict.fromkeys(refs))
+
+
+def by_name(knowledge: Knowledge, words: Sequence[str]) -> tuple[str, ...]:
+    """As ``select``, but a single word may also be the name of a resource of any kind."""
+    if len(words) == 1 and "/" not in words[0] and find_kind(words[0]) is None:
+        found = tuple(ref for ref in knowledge.rows if ref.endswith(f"/{words[0]}"))
+        if found:
+            return tuple(sorted(found))
+        names = {ref.partition("/")[2] for ref in knowledge.rows}
+        raise Missing(f"there is nothing named {words[0]!r}{did_you_mean(words[0], names)}", hint="salvusctl get all")
+    return select(knowledge, words)
+
+
+def of_kind(knowledge: Knowledge, kind: AnyKind) -> Iterable[str]:
+    """All resources of a kind, those being deleted included, by name."""
+    return sorted(ref for ref in knowledge.rows if ref.startswith(f"{kind.name}/"))
+
+
+def _pair(word: str) -> str:
+    kind, slash, name = word.partition("/")
+    if not slash or not name:
+        raise UseError(f"{word!r} is not KIND/NAME", hint="write either KIND NAME… or KIND/NAME…, not both")
+    return f"{kind_of(kind).name}/{name}"
+
+
+def _named(knowledge: Knowledge, chosen: Sequence[AnyKind], name: str) -> str:
+    refs = [f"{kind.name}/{name}" for kind in chosen]
+    return next((ref for ref in refs if ref in knowledge.rows), refs[0])
+
+
+def _there(knowledge: Knowledge, ref: str) -> str:
+    if ref in knowledge.rows:
+        return ref
+    kind, _, name = ref.partition("/")
+    names = [one.partition("/")[2] for one in knowledge.rows if one.startswith(f"{kind}/")]
+    raise Missing(f"there is no {kind} {name!r}{did_you_mean(name, names)}", hint=f"salvusctl get {kind.lower()}")

@@ -1,0 +1,172 @@
+"""``salvusctl get``: resources as a table, or as data that ``apply`` reads back."""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from controller.knowledge import Knowledge
+from controller.present import conditions, document
+from resources.base import AnyKind, Column, Selector
+from resources.fleet import kinds
+from resources.targets import parse_selector
+from salvusctl import out
+from salvusctl.completing import complete_words
+from salvusctl.exits import UseError
+from salvusctl.flags import context_of, verb_app
+from salvusctl.fleet import kinds_of, reading, select
+from salvusctl.outputs import ResourceList
+
+POLL = 0.5
+app = verb_app()
+
+
+class Output(enum.StrEnum):
+    """How to print."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
+
+
+@app.command()
+def get(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="WHAT", help="KIND[,KIND…] [NAME…], KIND/NAME… or all", autocompletion=complete_words),
+    ],
+    output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.TABLE,
+    selector: Annotated[str, typer.Option("--selector", "-l", help="Labels, as in role=web,tier!=old,ssd.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Print again what changes.")] = False,
+) -> None:
+    """List resources: what is written, and how it stands.
+
+    READY is True when everything is as written on all machines, False when it is not, and Unknown while that cannot
+    be told, as with a machine that does not answer; REASON says why.
+    """
+    labels = _labels(selector)
+    with reading(context_of(ctx)) as session:
+        knowledge = session.knowledge()
+        refs = _matching(knowledge, words, labels)
+        _print(knowledge, refs, output)
+        shown = {ref: _signature(knowledge, ref) for ref in refs}
+        while watch:
+            time.sleep(POLL)
+            knowledge = session.knowledge()
+            # All that the words mean, so that new ones come too; a name that goes away is no error here.
+            now = {ref: _signature(knowledge, ref) for ref in _still(knowledge, words, labels)}
+            _print_changes(knowledge, shown, now, output)
+            shown = now
+
+
+def _labels(text: str) -> Selector:
+    try:
+        return parse_selector(text)
+    except ValueError as error:
+        raise UseError(
+            f"{text!r} is not a selector", hint="write it as in: -l role=web,tier!=old,ssd,!broken"
+        ) from error
+
+
+def _matching(knowledge: Knowledge, words: Sequence[str], labels: Selector) -> tuple[str, ...]:
+    return tuple(ref for ref in select(knowledge, words) if labels.matches(_labels_of(knowledge, ref)))
+
+
+def _still(knowledge: Knowledge, words: Sequence[str], labels: Selector) -> tuple[str, ...]:
+    if len(words) == 1 and "/" not in words[0]:
+        return _matching(knowledge, words, labels)
+    present = [word for word in words if "/" not in word or word in knowledge.rows]
+    named = [w for w in present if "/" in w or any(f"{k.name}/{w}" in knowledge.rows for k in kinds_of(words[0]))]
+    return _matching(knowledge, [words[0], *named], labels) if named else ()
+
+
+def _labels_of(knowledge: Knowledge, ref: str) -> dict[str, str]:
+    metadata: dict[str, Any] = knowledge.rows[ref].document["metadata"]
+    return dict(metadata.get("labels", {}))
+
+
+def _signature(knowledge: Knowledge, ref: str) -> object:
+    return knowledge.rows[ref], conditions(knowledge, ref)
+
+
+def _print(knowledge: Knowledge, refs: Sequence[str], output: Output) -> None:
+    match output:
+        case Output.JSON:
+            documents = [document(knowledge, ref) for ref in refs]
+            out.emit(ResourceList.model_validate({"apiVersion": "salv.us/v1", "kind": "List", "items": documents}))
+        case Output.YAML:
+            out.write_yaml([document(knowledge, ref) for ref in refs])
+        case Output.NAME:
+            for ref in refs:
+                out.say(ref)
+        case _:
+            _print_tables(knowledge, refs, wide=output is Output.WIDE)
+
+
+def _print_changes(knowledge: Knowledge, shown: dict[str, object], now: dict[str, object], output: Output) -> None:
+    changed = [ref for ref, signature in now.items() if shown.get(ref) != signature]
+    if changed:
+        _print(knowledge, changed, output)
+    for ref in shown.keys() - now.keys():
+        out.note(f"{ref} is gone")
+
+
+def _print_tables(knowledge: Knowledge, refs: Sequence[str], *, wide: bool) -> None:
+    if not refs:
+        out.note("there are none")
+        return
+    by_kind: dict[str, list[str]] = {}
+    for ref in refs:
+        by_kind.setdefault(ref.partition("/")[0], []).append(ref)
+    for position, (kind, members) in enumerate(by_kind.items()):
+        if position:
+            out.say()
+        _print_table(knowledge, kinds()[kind], members, titled=len(by_kind) > 1, wide=wide)
+
+
+def _print_table(knowledge: Knowledge, kind: AnyKind, refs: Sequence[str], *, titled: bool, wide: bool) -> None:
+    columns = [column for column in kind.columns if wide or not column.wide]
+    headings = [
+        "NAME",
+        "READY",
+        "REASON",
+        *(column.heading for column in columns),
+        "AGE",
+        *(["MESSAGE"] if wide else []),
+    ]
+    out.table(headings, [_row(knowledge, ref, columns, titled=titled, wide=wide) for ref in refs])
+
+
+def _row(knowledge: Knowledge, ref: str, columns: Sequence[Column], *, titled: bool, wide: bool) -> list[str | Text]:
+    shown = document(knowledge, ref)
+    ready = conditions(knowledge, ref)[0]
+    now = time.time()
+    reason = ready.reason if ready.status == "True" else f"{ready.reason} ({out.age(now - ready.since)})"
+    name = ref if titled else ref.partition("/")[2]
+    created = knowledge.rows[ref].created_at
+    values: list[str | Text] = [name, out.status_text(ready.status), reason]
+    values += [_cell(shown, column) for column in columns]
+    values.append(out.age(now - created))
+    return [*values, ready.message] if wide else values
+
+
+def _cell(value: Any, column: Column) -> str:
+    """The value at the column's path, in one word; ``-`` where there is none."""
+    for part in column.path:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) or "-"
+    return "-" if value is None else str(value)

@@ -1,0 +1,42 @@
+"""``salvusctl validate``: everything that is wrong in manifests, in one run; no store and no machine is asked."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from salvusctl import out
+from salvusctl.exits import Code
+from salvusctl.flags import context_of, verb_app
+from salvusctl.manifests import FilesOption, PathsArgument, manifest_paths
+from salvusctl.outputs import ManifestFault, TextOrJson, Validation
+
+app = verb_app()
+
+
+@app.command()
+def validate(
+    ctx: typer.Context,
+    paths: PathsArgument = None,
+    files: FilesOption = None,
+    output: Annotated[TextOrJson, typer.Option("--output", "-o", help="How to print.")] = TextOrJson.TEXT,
+) -> int:
+    """Check manifests; touch nothing.
+
+    The manifests must be complete in themselves: what they refer to is not looked up in the store. All errors are
+    found in one run, each with its file, line and column.
+    """
+    from resources.load import load
+
+    loaded = load(manifest_paths(context_of(ctx), paths, files))
+    refs = tuple(sorted(loaded.documents))
+    if output is TextOrJson.JSON:
+        faults = tuple(ManifestFault.of(error) for error in loaded.errors)
+        out.emit(Validation(valid=loaded.ok, resources=refs, errors=faults))
+    else:
+        for error in loaded.errors:
+            out.complain(error)
+        if loaded.ok:
+            out.say(f"{out.counted(len(refs), 'resource')} in order")
+    return Code.OK if loaded.ok else Code.INPUT

@@ -1,0 +1,130 @@
+"""``salvusctl why``: what a resource waits for, since when, when it is tried next, and the command that helps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from controller.present import conditions, machines, rfc3339, settled
+from salvusctl import out
+from salvusctl.completing import WhatArgument
+from salvusctl.exits import Code, UseError
+from salvusctl.flags import context_of, verb_app
+from salvusctl.fleet import by_name, reading
+from salvusctl.outputs import ConditionOutput, Pass, Reason, Reasons, TextOrJson
+
+if TYPE_CHECKING:
+    from controller.knowledge import Knowledge
+    from controller.session import Session
+    from controller.store.records import Condition, Run
+
+app = verb_app()
+
+
+@app.command()
+def why(
+    ctx: typer.Context,
+    words: WhatArgument = None,
+    output: Annotated[TextOrJson, typer.Option("--output", "-o", help="How to print.")] = TextOrJson.TEXT,
+) -> int:
+    """Say what a resource waits for, since when, when it is tried next, and the command that helps."""
+    if not words:
+        raise UseError("why what?", hint="salvusctl why NAME; salvusctl get all shows what is not Ready")
+    with reading(context_of(ctx)) as session:
+        knowledge = session.knowledge()
+        refs = by_name(knowledge, words)
+        if output is TextOrJson.JSON:
+            out.emit(Reasons(items=tuple(_reason(session, knowledge, ref) for ref in refs)))
+        else:
+            for ref in refs:
+                _explain(session, knowledge, ref)
+        return Code.OK
+
+
+def helpful(ref: str, ready: Condition, controller: str) -> Iterator[str]:
+    """The commands that help with a resource in this condition."""
+    kind, _, name = ref.partition("/")
+    if ready.status == "True":
+        return
+    if not controller:
+        yield "salvusctl controller run    (nobody works on the fleet now; salvusctl apply does so for a while)"
+    if ready.reason == "HeldByCeiling":
+        yield "salvusctl diff    (shows what is held; raise spec.disruption.ceiling in the manifest to allow it)"
+    elif ready.reason in {"Unreachable", "ItemUnknown"}:
+        yield f"salvusctl describe {kind} {name}    (how it was last seen)"
+    elif settled(ready):
+        yield f"salvusctl events {kind}/{name}    (what was tried; then mend the manifest and apply it)"
+    else:
+        yield f"salvusctl events {kind}/{name} --watch"
+
+
+def last_runs(session: Session, knowledge: Knowledge, ref: str) -> list[Run]:
+    """The last pass over each of the resource's machines, where one is kept."""
+    runs = (session.ledger.runs(machine) for machine in machines(knowledge, ref))
+    return [found[-1] for found in runs if found]
+
+
+def _explain(session: Session, knowledge: Knowledge, ref: str) -> None:
+    ready, *others = conditions(knowledge, ref)
+    now = time.time()
+    head = Text.assemble((ref, "bold"), " is Ready: ", out.status_text(ready.status))
+    out.say(head.append(f", {out.clean(ready.reason)}: {out.clean(ready.message)}"))
+    out.say(f"  since      {_moment(ready.since, now)}")
+    for condition in others:
+        if condition.status != "True" and condition.message != ready.message:
+            out.say(f"  {condition.type:<10} {condition.status}, {condition.reason}: {condition.message}")
+    controller = session.controller()
+    runs = last_runs(session, knowledge, ref)
+    for run in runs:
+        out.say(f"  last try   {_moment(run.at, now)} on {run.machine}: {run.result}")
+    if ready.status != "True":
+        out.say(f"  next try   {_next(runs, controller, now)}")
+    for command in helpful(ref, ready, controller):
+        out.say(Text.assemble("  help       ", (out.clean(command), "cyan")))
+
+
+def _moment(at: float, now: float) -> str:
+    return f"{rfc3339(at)} ({out.age(now - at)} ago)"
+
+
+def _next(runs: Sequence[Run], controller: str, now: float) -> str:
+    if not controller:
+        return "none: no controller works on the fleet"
+    times = [run.next_at for run in runs if run.next_at > now]
+    when = f"in {out.age(min(times) - now)} at the latest, or" if times else "with the next look, or"
+    return f"{when} as soon as something that it depends on changes (by the controller, {controller})"
+
+
+def _reason(session: Session, knowledge: Knowledge, ref: str) -> Reason:
+    ready, *others = conditions(knowledge, ref)
+    controller = session.controller()
+    return Reason(
+        resource=ref,
+        ready=_condition(ready),
+        conditions=tuple(_condition(one) for one in others if one.status != "True"),
+        passes=tuple(_pass(run, controller) for run in last_runs(session, knowledge, ref)),
+        controller=controller,
+        help=tuple(command.partition("    ")[0] for command in helpful(ref, ready, controller)),
+    )
+
+
+def _condition(condition: Condition) -> ConditionOutput:
+    return ConditionOutput.model_validate(
+        {
+            "type": condition.type,
+            "status": condition.status,
+            "reason": condition.reason,
+            "message": condition.message,
+            "lastTransitionTime": rfc3339(condition.since),
+            "observedGeneration": condition.generation,
+        }
+    )
+
+
+def _pass(run: Run, controller: str) -> Pass:
+    next_at = rfc3339(run.next_at) if controller and run.next_at else None
+    return Pass(machine=run.machine, result=run.result, at=rfc3339(run.at), next_at=next_at, made=run.made)
