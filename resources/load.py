@@ -64,7 +64,7 @@ class _Content:
     """What one file's bytes say, whatever the file is called."""
 
     documents: tuple[_Read, ...]
-    broken: Fault | None
+    broken: tuple[Fault, ...]
     size: int
 
 
@@ -174,9 +174,8 @@ def _combine(contents: Mapping[str, _Content], unread: Iterable[ManifestError], 
                 errors.append(_twice(file, read, places[ref]))
                 continue
             known[ref], places[ref] = read, Place(file, read.positions)
-        if content.broken is not None:
-            errors.append(_error(file, content.broken))
-            all_named = False
+        errors += (_error(file, fault) for fault in content.broken)
+        all_named = all_named and not content.broken
     fleet = Fleet.of_resources(read.resource for read in known.values() if read.resource is not None)
     broken = {ref for ref, read in known.items() if read.resource is None} if all_named else None
     errors += _between(fleet, broken, base, places)

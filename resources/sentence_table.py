@@ -165,10 +165,11 @@ def _limit(words: str, name: str) -> Maker:
     return make
 
 
-def _length(words: str, name: str, unit: str) -> Maker:
+def _length(words: str, name: str, one: str, many: str) -> Maker:
     def make(case: Case) -> str:
+        number = case.context(name)
         size = f", but it has {len(case.value)}" if isinstance(case.value, str | list | dict) else ""
-        return f"must have {words} {case.context(name)} {unit}{size}"
+        return f"must have {words} {number} {one if number == 1 else many}{size}"
 
     return make
 
@@ -197,10 +198,10 @@ _SENTENCES: Final[Mapping[str, Maker]] = {
     "model_type": _MAPPING,
     "model_attributes_type": _MAPPING,
     "string_pattern_mismatch": _pattern,
-    "string_too_long": _length("at most", "max_length", "characters"),
-    "string_too_short": _length("at least", "min_length", "characters"),
-    "too_long": _length("at most", "max_length", "entries"),
-    "too_short": _length("at least", "min_length", "entries"),
+    "string_too_long": _length("at most", "max_length", "character", "characters"),
+    "string_too_short": _length("at least", "min_length", "character", "characters"),
+    "too_long": _length("at most", "max_length", "entry", "entries"),
+    "too_short": _length("at least", "min_length", "entry", "entries"),
     "greater_than_equal": _limit("at least", "ge"),
     "greater_than": _limit("more than", "gt"),
     "less_than_equal": _limit("at most", "le"),

@@ -52,24 +52,28 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """The documents of a file that could be read; ``broken`` is why reading ended early, None if it did not."""
+    """The documents of a file that could be read.
+
+    ``broken`` is empty when these are all; else it is what was wrong in the document where reading ended, and last why
+    it did.
+    """
 
     documents: tuple[Document, ...]
-    broken: Fault | None = None
+    broken: tuple[Fault, ...] = ()
 
 
 def parse(data: bytes) -> Parsed:
     """Reads a file of any number of documents. Never raises: what is wrong is in the answer."""
     if len(data) > MAX_BYTES:
         what = f"has more than {MAX_BYTES // 2**20} MiB, the most a file may have; split it into several files"
-        return Parsed((), Fault(0, 0, (), what))
+        return Parsed((), (Fault(0, 0, (), what),))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line, column = position_of(data[: error.start].decode("utf-8-sig"), -1)
-        return Parsed((), Fault(line, column, (), "is not UTF-8 text; save the file as UTF-8"))
+        return Parsed((), (Fault(line, column, (), "is not UTF-8 text; save the file as UTF-8"),))
     if (bad := first_bad_character(text)) is not None:
-        return Parsed((), Fault(*position_of(text, bad[0]), (), bad[1]))
+        return Parsed((), (Fault(*position_of(text, bad[0]), (), bad[1]),))
     return _parse_text(text)
 
 
@@ -79,9 +83,9 @@ def _parse_text(text: str) -> Parsed:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             builder.take(event)
     except _Fatal as error:
-        return Parsed(tuple(builder.documents), error.fault)
+        return Parsed(tuple(builder.documents), (*builder.faults, error.fault))
     except yaml.MarkedYAMLError as error:
-        return Parsed(tuple(builder.documents), Fault(*syntax_problem(error, text)))
+        return Parsed(tuple(builder.documents), (*builder.faults, Fault(*syntax_problem(error, text))))
     return Parsed(tuple(builder.documents))
 
 
