@@ -1,0 +1,136 @@
+"""One program that makes a batch of changes under the machine's fence, and how it went. Pure text."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from string import Template
+
+from drivers.base import DriverError, Failed, Fenced, Unreachable
+from drivers.ssh.frames import PRELUDE, Frame, clean
+
+# While it works it prints a dot now and then, so that silence means a frozen machine, however long apt takes.
+_BEAT = """\
+( trap 'kill $s; exit' TERM; while sleep 5 & s=$!; wait $s; do printf . || exit; done ) </dev/null 2>/dev/null &
+trap "kill $! 2>/dev/null" EXIT
+"""
+
+# The fence (DESIGN rule 10). All batches of one epoch share the lock, so that a long one (an image) holds no pass up;
+# to write down a newer epoch it must be held alone, so that no batch of an older one is still under way then.
+_FENCE = Template("""\
+end_older() { :; }
+fence() {
+mine=$epoch how=-s
+mkdir -p $state || exit
+umask 077
+exec 8>>$state/lock || exit
+umask 022
+while :; do
+flock -w $wait $$how 8 || { say busy; exit; }
+seen=0
+[ ! -e $state/epoch ] || seen=$$(cat $state/epoch)
+case $$seen in ''|*[!0-9]*) say broken; exit;; esac
+if [ "$$seen" -gt "$$mine" ]; then say "fenced $$seen"; exit; fi
+if [ "$$seen" -eq "$$mine" ]; then
+[ $$how = -x ] || return 0
+how=-s
+elif [ $$how = -s ]; then
+end_older
+how=-x
+else
+echo "$$mine" >$state/epoch.new && sync $state/epoch.new && mv $state/epoch.new $state/epoch || exit
+how=-s
+fi
+done
+}
+fence
+say begin
+""")
+
+# What a script says on stderr goes to a file that has no name any more: a pipe would be held open by whatever it
+# starts in the background, and nothing is left over.
+_CHANGE = Template("""\
+f=$$(mktemp) && exec 6>"$$f" 5<"$$f" && rm "$$f" || exit
+timeout -k 10 $limit sh -eu /dev/fd/9 $stdin >/dev/null 2>&6 5<&- 6>&- 8>&- 9<<'$boundary.'
+exec 9<&-
+$script
+$boundary.
+r=$$?
+say "done $$r" "$$(tail -c 2000 <&5)"
+[ $$r = 0 ] || exit 0
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Scripts to be run in order; after one that fails the rest is not tried.
+
+    Attributes:
+        epoch: under which they are run.
+        boundary: of the frames in which it is told how they went.
+        state: the folder on the machine that has the epoch.
+        limit: seconds that one script may take; 0 is no limit (timeout(1)).
+        wait: seconds to wait for the changes of an older epoch to end.
+        payload: the script reads what comes on standard input after the program.
+    """
+
+    scripts: Sequence[str]
+    epoch: int
+    boundary: str
+    state: str
+    limit: int
+    wait: int
+    payload: bool = False
+
+    def program(self) -> str:
+        """Shell text for all of it: one compound command, so that a part of it, if only that arrives, does nothing."""
+        stdin = "" if self.payload else "</dev/null"
+        fence = _FENCE.substitute(epoch=int(self.epoch), state=shlex.quote(self.state), wait=self.wait)
+        changes = (
+            _CHANGE.substitute(limit=self.limit, stdin=stdin, boundary=self.boundary, script=script)
+            for script in self.scripts
+        )
+        return (
+            "{\n"
+            + PRELUDE.format(boundary=self.boundary)
+            + _BEAT
+            + fence
+            + "".join(changes)
+            + "say finished\nexit\n}\n"
+        )
+
+
+def loader(program: bytes, become: str) -> str:
+    """The command that reads the program from standard input, and not a byte more, and runs it."""
+    read = f"dd bs={len(program)} count=1 iflag=fullblock 2>/dev/null"
+    return f"exec {become}sh -c 'eval \"$({read})\"'"
+
+
+def refused(frame: Frame, machine: str) -> DriverError:
+    """Why nothing was begun."""
+    match frame.words:
+        case ("fenced", seen):
+            hint = "another controller has the machine's lease; see `salvusctl get leases`"
+            return Fenced(f"{machine}: it has seen epoch {seen}, which is newer than ours", machine=machine, hint=hint)
+        case ("busy",):
+            hint = "it is tried again; to see them there: `fuser -v` on the lock in salvus's state folder"
+            return Failed(f"{machine}: changes of an older session still run there", machine=machine, hint=hint)
+    hint = "look at the epoch file in salvus's state folder there; if it is damaged, remove it"
+    return Failed(f"{machine}: its epoch can't be read", machine=machine, hint=hint)
+
+
+def ended(frame: Frame, name: str, machine: str, limit: int) -> DriverError | None:
+    """How the change went, of which the frame tells."""
+    status = frame.words[1]
+    if status == "0":
+        return None
+    said = clean(frame.text) or f"it ended with status {status}"
+    if status in ("124", "137"):
+        said = f"it took longer than {limit} s and was ended; {said}"
+    return Failed(f"{machine}: {name}: {said}", machine=machine)
+
+
+def unseen(name: str, machine: str) -> DriverError:
+    """Of a change whose end was not told."""
+    return Unreachable(f"{machine}: {name}: the connection ended before the change did", machine=machine)

@@ -1,0 +1,106 @@
+"""A ``sh`` kept open on a channel: a probe that was sent once is asked for by a few bytes, and answers in a few."""
+
+from __future__ import annotations
+
+import base64
+from string import Template
+
+from paramiko import Channel
+
+from drivers.base import DriverError, Failed
+from drivers.ssh.frames import PRELUDE, Frame, Frames, boundary, clean
+from drivers.ssh.guard import Guard
+from drivers.ssh.link import Link
+
+LARGEST_ANSWER = 64 * 1024 * 1024
+CHUNK = 64 * 1024
+SUDO = "let the user become root without a password: a line `{user} ALL=(ALL) NOPASSWD: ALL` in /etc/sudoers.d/salvus"
+
+# `ask N` runs `probe`. Its answer is kept, and told only when it is not equal to answer N, which the asker has.
+# It is base64, as a variable of sh can't hold every byte.
+_PROGRAM = """\
+ask() {
+now=$(probe </dev/null)
+if [ "$1" = "$n" ] && [ "$now" = "$last" ]; then say same; return; fi
+n=$((n + 1)); last=$now
+printf '\\n%s new %s\\n%s\\n%s .\\n' "$B" "$n" "$now" "$B"
+}
+say ready
+"""
+# The script comes through a file descriptor: neither in argv, which anybody may read, nor as a file, which may be left.
+# It has a limit of its own, for when nobody is there any more to end it.
+_PROBE = Template("""\
+probe() {
+{
+timeout -k 5 $limit sh /dev/fd/9 9<<'$boundary.'
+exec 9<&-
+$script
+$boundary.
+say "end $$?"
+} 2>&1 | base64
+}
+last=; n=0
+""")
+
+
+class Shell:
+    """One kept shell. Not safe for threads. After an error it is of no more use, and its link is ended with it."""
+
+    def __init__(self, link: Link, user: str, become: str, seconds: float) -> None:
+        self.link = link
+        self.boundary = boundary()
+        self._seconds = seconds
+        self._script = ""
+        self._number = 0
+        self._frames = Frames(self.boundary)
+        with link.call(seconds, "starting a shell") as guard:
+            self._channel = link.execute(f"exec {become}sh -s")
+            self._channel.sendall((PRELUDE.format(boundary=self.boundary) + _PROGRAM).encode())
+            if self._frame(guard) is None:
+                raise not_started(link.machine, self._channel, self._frames.rest, user)
+
+    def ask(self, script: str) -> bytes | None:
+        """What the script printed, and ``say end STATUS`` after it; None when that is the same as the last time."""
+        try:
+            with self.link.call(self._seconds, "asking") as guard:
+                self._channel.sendall(self._request(script))
+                frame = self._frame(guard)
+                if frame is None:
+                    raise EOFError
+        except DriverError:
+            self._script = ""
+            self.link.abort()
+            raise
+        if frame.words == ("same",):
+            return None
+        self._number = int(frame.words[1])
+        return base64.b64decode(frame.text)
+
+    def _request(self, script: str) -> bytes:
+        text = ""
+        if script != self._script:
+            limit = max(1, int(self._seconds * 0.8))
+            text = _PROBE.substitute(limit=limit, boundary=self.boundary, script=script)
+            self._script, self._number = script, 0
+        return f"{text}ask {self._number}\n".encode()
+
+    def _frame(self, guard: Guard) -> Frame | None:
+        """The next frame; None when the shell has ended."""
+        while (frame := self._frames.next()) is None:
+            data = self._channel.recv(CHUNK)
+            if not data:
+                return None
+            guard.renew()
+            self._frames.feed(data)
+            if len(self._frames) > LARGEST_ANSWER:
+                raise Failed(f"{self.link.machine}: an answer of more than {LARGEST_ANSWER} bytes")
+        return frame
+
+
+def not_started(machine: str, channel: Channel, said: bytes, user: str) -> Exception:
+    """Why a channel ended before our shell said anything: it could not be started, or the connection was lost."""
+    status = channel.recv_exit_status()
+    if status == -1:
+        return EOFError()
+    hint = SUDO.format(user=user) if user != "root" else "salvus needs a POSIX shell as login shell there"
+    return Failed(f"{machine}: no root shell ({status}): {clean(said)}", machine=machine, hint=hint)
