@@ -1,0 +1,170 @@
+"""What LibvirtDriver knows, and what it does when libvirt does not answer (rules 1 and 12)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import libvirt
+import pytest
+
+from drivers.base import Change, Failed, Grade, Present, Unknown, Unreachable, Verb
+from drivers.items.hypervisor import Hypervisor
+from drivers.items.system import System
+from drivers.libvirt import LibvirtDriver, Patience
+from tests.conformance.libvirt_machine import PATIENCE, URI, Broken, World
+from tests.fast.domains import DOMAIN
+
+pytestmark = pytest.mark.conformance
+
+
+# --- what is known (rule 1)
+
+
+@pytest.mark.parametrize("code", [libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_RPC])
+def test_an_error_is_unknown_never_absent(world: World, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    world.change(DOMAIN)
+    real = libvirt.open
+    world.driver.close()
+    monkeypatch.setattr(libvirt, "open", lambda uri: Broken(real(uri), "getAllDomainStats", code))
+    state = world.state(DOMAIN)
+    assert isinstance(state, Unknown)
+    assert "what libvirt says" in state.reason
+
+
+def test_a_machine_without_libvirt_is_unknown() -> None:
+    driver = LibvirtDriver("host1", lambda: "qemu+unix:///system?socket=/nowhere", lambda _: None, patience=PATIENCE)
+    found = driver.observe([DOMAIN, Hypervisor()])
+    assert {type(one.state) for one in found.values()} == {Unknown}
+    (result,) = driver.apply([Change(DOMAIN, Verb.CREATE, (), Grade.LIVE)], 1)
+    assert isinstance(result.error, Unreachable)
+    assert "libvirtd" in result.error.hint
+
+
+def test_what_the_tunnel_says_is_passed_on() -> None:
+    def uri() -> str:
+        raise Unreachable("no route to host1")
+
+    driver = LibvirtDriver("host1", uri, lambda _: None)
+    state = driver.observe([DOMAIN])[DOMAIN.key].state
+    assert state == Unknown("no route to host1")
+    (result,) = driver.apply([Change(DOMAIN, Verb.CREATE, (), Grade.LIVE)], 1)
+    assert isinstance(result.error, Unreachable)
+
+
+def test_items_of_others_are_unknown_and_refused(world: World) -> None:
+    assert isinstance(world.state(System()), Unknown)
+    (result,) = world.driver.apply([Change(System(), Verb.CREATE, (), Grade.LIVE)], 1)
+    assert isinstance(result.error, Failed)
+
+
+def test_the_host_tells_what_it_can_run(world: World) -> None:
+    state = world.state(Hypervisor())
+    assert isinstance(state, Present)
+    version = libvirt.getVersion()
+    assert state.facts == {
+        "domain_type": "test",
+        "emulator": "/usr/bin/test-hv",
+        "arch": "i686",
+        "libvirt_version": f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}",
+    }
+
+
+# --- connections
+
+
+def test_events_tell_of_a_domain_at_once(world: World, admin: Any) -> None:
+    world.change(DOMAIN)
+    domain = admin.lookupByName("web")
+    while not world.events.empty():
+        world.events.get()
+    domain.destroy()
+    assert world.events.get(timeout=5) == "web"
+
+
+def test_a_dead_connection_is_opened_once_more_for_reading(world: World, admin: Any, connections: list[Any]) -> None:
+    world.change(DOMAIN)
+    connections[0].dead = True
+    assert world.in_sync(DOMAIN)
+    assert len(connections) == 2
+
+
+def test_a_connection_that_is_dead_from_the_start_is_not_tried_twice(world: World, connections: list[Any]) -> None:
+    Mortal.stillborn = True
+    assert isinstance(world.state(DOMAIN), Unknown)
+    assert len(connections) == 1
+
+
+def test_a_driver_that_was_closed_connects_anew(world: World, connections: list[Any]) -> None:
+    world.change(DOMAIN)
+    world.driver.close()
+    assert world.in_sync(DOMAIN)
+    assert len(connections) == 2
+
+
+class Mortal(Broken):
+    """A connection that answers until it is dead."""
+
+    stillborn = False
+
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection, "", libvirt.VIR_ERR_RPC)
+        self.dead = Mortal.stillborn
+
+    def __getattr__(self, name: str) -> Any:
+        if self.dead and name in ("getAllDomainStats", "lookupByName"):
+            return self._fail
+        return super().__getattr__(name)
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """The connections that were opened, in order."""
+    made: list[Any] = []
+    real = libvirt.open
+
+    def opened(uri: str) -> Any:
+        made.append(Mortal(real(uri)))
+        return made[-1]
+
+    monkeypatch.setattr(libvirt, "open", opened)
+    yield made
+    Mortal.stillborn = False
+
+
+# --- silence
+
+
+@pytest.fixture
+def frozen(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A libvirt that answers nothing until the event is set; domains of the test driver cannot freeze."""
+    thawed = threading.Event()
+
+    def silent(uri: str) -> Any:
+        thawed.wait(60)
+        return Broken(None, "", 0)
+
+    monkeypatch.setattr(libvirt, "open", silent)
+    yield thawed
+    thawed.set()
+
+
+def test_a_frozen_peer_costs_its_deadline_and_hangs_no_more_than_four_threads(frozen: threading.Event) -> None:
+    driver = LibvirtDriver("frosty", lambda: URI, lambda _: None, patience=Patience(answer=0.05, work=0.05))
+    reasons = [_reason(driver) for _ in range(6)]
+    assert all("connecting" in reason for reason in reasons)
+    assert "does not answer" in reasons[0]
+    assert "have not come back" in reasons[-1]
+    hanging = [thread for thread in threading.enumerate() if thread.name == "libvirt-frosty"]
+    assert len(hanging) == 4
+    frozen.set()
+    for thread in hanging:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def _reason(driver: LibvirtDriver) -> str:
+    state = driver.observe([DOMAIN])[DOMAIN.key].state
+    assert isinstance(state, Unknown)
+    return state.reason
