@@ -10,12 +10,32 @@ from drivers.items import paths as fs
 
 MARKERS = "/var/lib/salvus/units"
 
-# A failure says why: what systemd thinks of the unit, and the last lines of its journal.
+# A unit that systemd keeps restarting is up at most moments: it runs when it has been up for a while.
+# The times themselves are not printed: an answer stays the same while nothing changes.
+SHOW = """\
+salvus_units() {
+    read -r now rest </proc/uptime
+    systemctl show -p Names -p LoadState -p ActiveState -p SubState -p UnitFileState \\
+        -p NRestarts -p ActiveEnterTimestampMonotonic -- "$@" 2>/dev/null | awk -F = -v now="$now" '
+        function finish() {
+            if (restarts > 1 && now - since / 1000000 < 10) print "Flapping=yes"
+            restarts = since = 0
+            print ""
+        }
+        $1 == "NRestarts" { restarts = $2; next }
+        $1 == "ActiveEnterTimestampMonotonic" { since = $2; next }
+        $0 == "" { finish(); next }
+        { print }
+        END { finish() }'
+}
+"""
+
+# A failure says why: what systemd thinks of the unit, and the last lines of its journal, kept short.
 _EXPLAIN = """\
 show() { systemctl show --value -p "$1" -- "$unit"; }
 explain() {
     printf '%s\\n' "$1: $(show ActiveState) ($(show SubState)), result $(show Result)" >&2
-    systemctl status --no-pager --full --lines=15 -- "$unit" >&2 || true
+    systemctl status --no-pager --full --lines=6 -- "$unit" 2>&1 | cut -c -160 | tail -n 8 >&2
     exit 1
 }
 """
@@ -59,7 +79,7 @@ case $(show ActiveState) in
 esac
 case $(show NRestarts) in
     "" | 0) ;;
-    *) [ $now$restart = yesno ] || explain "$unit was started and ended at once" ;;
+    *) [ $now$restart$reload = yesnoyes ] || explain "$unit ends again and again" ;;
 esac
 """
 

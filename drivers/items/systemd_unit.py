@@ -69,11 +69,7 @@ class SystemdUnit(ShellItem):
         """See ShellItem."""
         askable = [item for item in items if _NAME.fullmatch(item.unit)]
         watched = _watched_paths(askable)
-        show = (
-            f"systemctl show {_PROPERTIES} -- {fs.words(i.unit for i in askable)} 2>/dev/null\necho\n"
-            if askable
-            else ""
-        )
+        show = f"{script.SHOW}salvus_units {fs.words(item.unit for item in askable)}\n" if askable else ""
         return show + fs.look(watched) + fs.sums(watched) + fs.notes([script.marker(item.unit) for item in askable])
 
     @classmethod
@@ -99,6 +95,8 @@ class SystemdUnit(ShellItem):
 
     def _running(self, unit: Mapping[str, str]) -> Value:
         match unit.get("ActiveState"), unit.get("SubState"):
+            case "active", _ if "Flapping" in unit:
+                return "flapping"
             case (("active" | "reloading" | "refreshing"), _):
                 return True
             case "inactive", _:
@@ -128,7 +126,8 @@ class SystemdUnit(ShellItem):
         for one in wanted:
             mark = started.get(script.tag(one.path), "")
             found = now.files.get(one.path)
-            here = f"{now.digests.get(one.path)} {found.mtime}" if isinstance(found, fs.Stat) else "missing"
+            sha256 = now.digests.get(one.path, "nothing")
+            here = f"{sha256} {found.mtime}" if isinstance(found, fs.Stat) else "nothing"
             digest = mark.split(" ")[0]
             lines.append(f"{one.path} {digest if mark and mark == here else _otherwise(mark, here)}")
         return tuple(sorted(lines))
@@ -165,7 +164,6 @@ class _Now:
 
 # systemd.unit(5): a name with its type; a template has nothing between the at sign and the type, and never runs.
 _NAME = re.compile(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\-]*(@[A-Za-z0-9:_.\\-]+)?\.[a-z]+")
-_PROPERTIES = "-p Names -p LoadState -p ActiveState -p SubState -p UnitFileState"
 
 
 def _wanted(watched: Iterable[Watched]) -> tuple[str, ...]:
