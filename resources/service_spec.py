@@ -28,10 +28,13 @@ _UNITS = "/etc/systemd/system"
 
 def split_command(value: object) -> object:
     """A command written as one text, split as a shell would, with nothing expanded. Raises ValueError."""
+    if isinstance(value, list):
+        # What comes through here is no JSON any more: strict pydantic wants the tuple itself.
+        return tuple(value)
     if not isinstance(value, str):
         return value
     try:
-        return shlex.split(value)
+        return tuple(shlex.split(value))
     except ValueError as error:
         raise ValueError(f"cannot be split into words: {error}; write the words as a list") from None
 
