@@ -1,5 +1,1 @@
 """The command line."""
-
-from importlib.metadata import version
-
-__version__ = version("salvus")

@@ -64,16 +64,15 @@ def load(name: str) -> Any:
     """A verb as a command, with the options that all take added."""
     command = typer.main.get_command(importlib.import_module(VERBS[name].module).app)
     command.name = name
-    if name != "lab":  # works on no store; its options are its own
-        add_flags(command)
+    add_flags(command)
     return command
 
 
 def _version(value: bool) -> None:
     if value:
-        from salvusctl import __version__
+        from salvusctl.version import VERSION
 
-        typer.echo(f"salvusctl {__version__}")
+        typer.echo(f"salvusctl {VERSION}")
         raise typer.Exit
 
 

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from salvusctl import __version__
 from salvusctl.exits import UseError
 from salvusctl.flags import context_of, verb_app
 
@@ -55,6 +54,7 @@ def run(
     from controller import daemon
     from controller.log import configure
     from controller.session import Settings
+    from salvusctl.version import VERSION
 
     context = context_of(ctx)
     configure(log_format, log_level)
@@ -69,4 +69,4 @@ def run(
             enter_namespace(context.namespace)
 
     settings = Settings(context.store, context.identity_files, resync, workers)
-    return daemon.run(settings, manifests=directory, http=http or context.http, enter=enter, version=__version__)
+    return daemon.run(settings, manifests=directory, http=http or context.http, enter=enter, version=VERSION)

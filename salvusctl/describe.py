@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from controller.knowledge import Knowledge
-from controller.present import conditions, document, machines
+from controller.present import conditions, machines
 from controller.session import Session
 from controller.store.records import Seen
 from salvusctl import out
@@ -38,7 +38,6 @@ def describe(ctx: typer.Context, words: WhatArgument = None) -> None:
 
 
 def _describe(session: Session, knowledge: Knowledge, ref: str) -> None:
-    shown = document(knowledge, ref)
     row = knowledge.rows[ref]
     out.say(Text(ref, "bold"))
     pairs = [
@@ -56,7 +55,7 @@ def _describe(session: Session, knowledge: Knowledge, ref: str) -> None:
     for name, value in pairs:
         out.say(f"  {name + ':':<{width}} {value}")
     _section("Spec")
-    for line in to_yaml({"spec": shown["spec"]}).splitlines()[1:]:
+    for line in to_yaml(row.document["spec"]).splitlines():
         out.say(f"  {line}")
     _conditions(knowledge, ref)
     _items(session, ref)
@@ -101,8 +100,8 @@ def _item(key: str, created: bool, seen: Seen | None) -> None:
 
 def _events(session: Session, ref: str) -> None:
     found = session.ledger.events(ref)[-EVENTS:]
-    _section("Events" if found else "Events: none")
     if found:
+        _section("Events")
         rows = [[f"  {_ago(e.last)}", e.type, e.reason, e.machine, str(e.count), e.message] for e in found]
         out.table(["  LAST", "TYPE", "REASON", "MACHINE", "COUNT", "MESSAGE"], rows)
 

@@ -40,8 +40,11 @@ def verb_app(**settings: Any) -> typer.Typer:
 
 def add_flags(command: Any) -> None:
     """Adds the options to a command, or to the commands of a group."""
-    for one in command.commands.values() if isinstance(command, TyperGroup) else (command,):
-        one.params.extend(typer.main.get_command(_carrier).params)
+    if isinstance(command, TyperGroup):
+        for one in command.commands.values():
+            add_flags(one)
+    else:
+        command.params.extend(typer.main.get_command(_carrier).params)
 
 
 def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:

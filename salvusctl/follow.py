@@ -12,8 +12,9 @@ from controller.metrics import Metrics
 from controller.present import settled
 from controller.session import Session
 from controller.store.records import Condition
-from salvusctl import __version__, out
+from salvusctl import out
 from salvusctl.progress import board
+from salvusctl.version import VERSION
 from salvusctl.why import helpful
 
 POLL = 0.3
@@ -51,7 +52,7 @@ def follow(
 def _working(session: Session) -> Iterator[None]:
     """A runner beside us. It makes passes unless another controller does; defects in it are logged to stderr."""
     configure("text", "error")
-    runner = session.runner(Metrics(__version__))
+    runner = session.runner(Metrics(VERSION))
     runner.start()
     try:
         yield

@@ -1,4 +1,4 @@
-"""``salvusctl get``: resources as a table, or as data that ``apply`` reads back."""
+"""``salvusctl get``: resources as a table, as data, or as manifests."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class Output(enum.StrEnum):
     WIDE = "wide"
     JSON = "json"
     YAML = "yaml"
+    MANIFEST = "manifest"
     NAME = "name"
 
 
@@ -50,7 +51,7 @@ def get(
     """List resources: what is written, and how it stands.
 
     READY is True when everything is as written on all machines, False when it is not, and Unknown while that cannot
-    be told, as with a machine that does not answer; REASON says why.
+    be told, as with a machine that does not answer; REASON says why. What -o manifest prints can be applied again.
     """
     labels = _labels(selector)
     with reading(context_of(ctx)) as session:
@@ -104,6 +105,8 @@ def _print(knowledge: Knowledge, refs: Sequence[str], output: Output) -> None:
             out.emit(ResourceList.model_validate({"apiVersion": "salv.us/v1", "kind": "List", "items": documents}))
         case Output.YAML:
             out.write_yaml([document(knowledge, ref) for ref in refs])
+        case Output.MANIFEST:
+            out.write_yaml([knowledge.rows[ref].document for ref in refs])
         case Output.NAME:
             for ref in refs:
                 out.say(ref)
@@ -146,7 +149,7 @@ def _print_table(knowledge: Knowledge, kind: AnyKind, refs: Sequence[str], *, ti
 
 
 def _row(knowledge: Knowledge, ref: str, columns: Sequence[Column], *, titled: bool, wide: bool) -> list[str | Text]:
-    shown = document(knowledge, ref)
+    shown = {**document(knowledge, ref), "spec": _spec(knowledge, ref)}
     ready = conditions(knowledge, ref)[0]
     now = time.time()
     reason = ready.reason if ready.status == "True" else f"{ready.reason} ({out.age(now - ready.since)})"
@@ -156,6 +159,15 @@ def _row(knowledge: Knowledge, ref: str, columns: Sequence[Column], *, titled: b
     values += [_cell(shown, column) for column in columns]
     values.append(out.age(now - created))
     return [*values, ready.message] if wide else values
+
+
+def _spec(knowledge: Knowledge, ref: str) -> object:
+    """The specification with its defaults; of a resource that is being deleted as it was written."""
+    resource = knowledge.fleet.get(*ref.split("/", 1))
+    if resource is None:
+        return knowledge.rows[ref].document["spec"]
+    spec: object = resource.spec.model_dump(mode="json", by_alias=True)
+    return spec
 
 
 def _cell(value: Any, column: Column) -> str:

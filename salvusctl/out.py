@@ -108,7 +108,7 @@ def write_json(value: object) -> None:
 
 
 def write_yaml(documents: Sequence[Mapping[str, Any]]) -> None:
-    """YAML documents on stdout, which ``apply -f -`` reads back as the same values."""
+    """YAML documents on stdout, which read back as the same values."""
     from salvusctl.yaml_out import to_yaml
 
     sys.stdout.write("---\n".join(map(to_yaml, documents)))

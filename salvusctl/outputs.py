@@ -22,7 +22,8 @@ class TextOrJson(enum.StrEnum):
 class Output(Model):
     """Base of what is printed."""
 
-    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+    # Each verb needs one of these at most, and only for JSON: none is built before it is used.
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, defer_build=True)
 
 
 class ManifestFault(Output):

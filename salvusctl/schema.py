@@ -1,4 +1,4 @@
-"""``salvusctl schema``: JSON Schemas of kinds, for editors."""
+"""``salvusctl schema``: JSON Schemas of kinds, for editors, and of what verbs print, for programs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
-from resources.fleet import kinds
+from resources.fleet import did_you_mean, kinds
 from resources.schema import DIALECT
 from resources.schema import schema as schema_of
 from salvusctl import out
 from salvusctl.completing import complete_kinds
+from salvusctl.exits import UseError
 from salvusctl.flags import verb_app
 from salvusctl.fleet import kind_of
+from salvusctl.outputs import SCHEMAS
 
 app = verb_app()
 
@@ -22,12 +24,29 @@ def schema(
     kind: Annotated[
         str | None, typer.Argument(help="Which kind; all when left out.", autocompletion=complete_kinds)
     ] = None,
+    verb: Annotated[
+        str | None, typer.Option("--of", metavar="VERB", help="What this verb prints with -o json.")
+    ] = None,
 ) -> None:
     """Print the JSON Schema (2020-12) of a kind's manifests, or one that takes any kind."""
-    if kind is not None:
+    if verb is not None:
+        if kind is not None:
+            raise UseError("a kind or a verb, not both", hint="salvusctl schema --of VERB")
+        out.write_json(output_schema(verb))
+    elif kind is not None:
         out.write_json(schema_of(kind_of(kind)))
     else:
         out.write_json({"$schema": DIALECT, "oneOf": [_alone(schema_of(one)) for one in kinds().values()]})
+
+
+def output_schema(verb: str) -> dict[str, object]:
+    """The schema of what a verb prints. Raises UseError for one that prints no JSON."""
+    from salvusctl.lab import LabStatus  # apart: nothing else here needs what it imports
+
+    models = {**SCHEMAS, "lab status": LabStatus}
+    if verb not in models:
+        raise UseError(f"{verb!r} prints no JSON{did_you_mean(verb, models)}")
+    return {"$schema": DIALECT, **models[verb].model_json_schema(mode="serialization")}
 
 
 def _alone(schema: dict[str, object]) -> dict[str, object]:
