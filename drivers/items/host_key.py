@@ -55,9 +55,9 @@ class HostKey(ShellItem):
 {fs.begin(self.path)}command -v ssh-keygen >/dev/null || fail "there is no ssh-keygen; install openssh-client"
 rm -f -- "$new.pub"
 if [ -s "$path" ]; then
+    chown root:root -- "$path"
+    chmod 0600 -- "$path"
     ssh-keygen -y -P '' -f "$path" >"$new.pub" || fail "$path is not a private key; move it away to have a new one made"
-    chmod 0600 "$path"
-    chown root:root "$path"
 else
     ssh-keygen -q -t ed25519 -N '' -C '' -f "$new"
     sync -- "$new"

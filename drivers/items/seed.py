@@ -69,7 +69,10 @@ class Seed(ShellItem):
         }
 
     def script(self, change: Change) -> str:
-        """See ShellItem. Raises Rejected for user data that cannot be added to."""
+        """See ShellItem. Raises Rejected for user data that cannot be added to.
+
+        The ISO is renamed into place last: once it is there, no other copy of the key is left.
+        """
         begin = f"{fs.begin(self.path)}note={shlex.quote(_note(self.path))}\n"
         if change.verb is Verb.DELETE:
             return begin + 'rm -f -- "$note" "$path"\n'
@@ -102,11 +105,11 @@ $maker $arguments -output "$made" "$new" || fail "$maker could not write $path"
 {{
     printf '%s %s\\n' {self.inputs} "$({fs.STAMP} "$made")"
     cat -- "$key.pub"
-}} >"$new/note"
+}} >"$note.new"
 sync -- "$made"
-mv -fT -- "$new/note" "$note"
-mv -fT -- "$made" "$path"
 rm -rf -- "$new"
+mv -fT -- "$note.new" "$note"
+mv -fT -- "$made" "$path"
 sync -- "$dir"
 """
 

@@ -1,0 +1,183 @@
+"""Every item type that needs no systemd and no apt, tried with the real programs in a folder of this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drivers.items.codec import item_types
+from drivers.items.directory import Directory
+from drivers.items.file import File
+from drivers.items.host_key import HostKey
+from drivers.items.image_file import ImageFile
+from drivers.items.seed import Seed
+from drivers.items.shell import ShellItem
+from drivers.items.volume import Volume
+from tests.conformance.items import Example, Machine
+
+pytestmark = pytest.mark.conformance
+
+IMAGE = b"\0" * 200_000 + b"image"
+HOSTILE = "-n a'b\"c $(touch x) `id` \\n;*\n\té\u2028\x0b\r"
+MACHINE = Machine()
+# These need a machine with systemd and an archive of packages: tests/lab/test_lab_items.py. System is never changed.
+ELSEWHERE = {"Package", "SystemdUnit", "System"}
+
+
+def shell(text: str, *paths: str) -> str:
+    return text.format(*map(shlex.quote, paths))
+
+
+def file(root: str) -> Example:
+    path = f"{root}/file"
+    item = File(path, f"{HOSTILE}\nSALVUS_EOF\n$HOME", "0640", "daemon", "1")
+    damages = ("echo more >>{0}", "chmod 0644 {0}", "chown root:root {0}", "rm {0}", ": >{0}")
+    return Example(item, damages=tuple(shell(text, path) for text in damages))
+
+
+def directory(root: str) -> Example:
+    path = f"{root}/a/b"
+    damages = ("chmod 2755 {0}", "chown daemon {0}", "rmdir {0}")
+    return Example(Directory(path, "0750", "root", "daemon"), damages=tuple(shell(text, path) for text in damages))
+
+
+def image_file(root: str) -> Example:
+    source = Path(root, "source")
+    source.write_bytes(IMAGE)
+    path = f"{root}/images/image.raw"
+    item = ImageFile(path, str(source), hashlib.sha256(IMAGE).hexdigest().upper())
+    damages = ("echo more >>{0}", "touch {0}", "cp {0} {0}.x; mv {0}.x {0}", "rm {0}", "rm {1}/images/.salvus-*")
+    return Example(item, (Directory(f"{root}/images"),), tuple(shell(text, path, root) for text in damages))
+
+
+def volume(root: str) -> Example:
+    base = image_file(root)
+    path = f"{root}/volumes/root.qcow2"
+    item = Volume(path, 1_000_001, base.item.name, "raw")
+    return Example(item, (*base.before, base.item, Directory(f"{root}/volumes")), (shell("rm {0}", path),))
+
+
+def host_key(root: str) -> Example:
+    path = f"{root}/seeds/key"
+    damages = ("rm {0}", "rm {0}.pub", "chmod 0644 {0}", ": >{0}.pub", ": >{0}")
+    return Example(HostKey(path), (Directory(f"{root}/seeds"),), tuple(shell(text, path) for text in damages))
+
+
+def seed(root: str) -> Example:
+    key = host_key(root)
+    path = f"{root}/seeds/one.iso"
+    item = Seed(path, key.item.name, "id", "name", f"#cloud-config\n# {HOSTILE!r}\nusers: []", "version: 2\n")
+    damages = (
+        "rm {0}",
+        "echo more >>{0}",
+        "chmod 0644 {0}",
+        "rm {1}/seeds/.salvus-*",
+        "echo ssh-ed25519 B >{1}/seeds/key.pub",
+    )
+    return Example(item, (*key.before, key.item), tuple(shell(text, path, root) for text in damages))
+
+
+EXAMPLES: dict[str, Callable[[str], Example]] = {
+    "Directory": directory,
+    "File": file,
+    "HostKey": host_key,
+    "ImageFile": image_file,
+    "Seed": seed,
+    "Volume": volume,
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[str]:
+    place = tmp_path / HOSTILE
+    place.mkdir()
+    yield str(place)
+    assert not (Path.cwd() / "x").exists(), "a name was run as a command"
+
+
+def contents(root: str) -> dict[str, tuple[int, ...]]:
+    """All that a write could change."""
+    found: dict[str, tuple[int, ...]] = {}
+    for path in Path(root).rglob("*"):
+        about = path.lstat()
+        found[str(path)] = (about.st_ino, about.st_mode, about.st_uid, about.st_gid, about.st_size, about.st_mtime_ns)
+    return found
+
+
+def test_every_item_type_is_tried_here_or_in_the_lab() -> None:
+    shell_items = {name for name, type_ in item_types().items() if issubclass(type_, ShellItem)}
+    assert shell_items == set(EXAMPLES) | ELSEWHERE
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_applied_twice_it_writes_nothing(kind: str, root: str) -> None:
+    example = EXAMPLES[kind](root)
+    MACHINE.making_it_twice_writes_nothing(example)
+    before = contents(root)
+    MACHINE.mended(example.item)
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_every_damage_is_seen_and_mended(kind: str, root: str) -> None:
+    example = EXAMPLES[kind](root)
+    for item in (*example.before, example.item):
+        MACHINE.mended(item)
+    MACHINE.every_damage_is_seen_and_mended(example)
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_killed_anywhere_it_converges_and_leaves_nothing_over(kind: str, root: str) -> None:
+    left: set[frozenset[str]] = set()
+
+    def clean() -> None:
+        if Path(root, "marker").exists():
+            left.add(frozenset(contents(root)))
+        shutil.rmtree(root)
+        Path(root).mkdir()
+        Path(root, "marker").touch()
+        EXAMPLES[kind](root)
+
+    steps = MACHINE.killed_anywhere_it_converges(EXAMPLES[kind](root), clean)
+    clean()
+    assert steps > 3
+    assert len(left) == 1, left
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_deleting_it_twice_leaves_nothing_of_it(kind: str, root: str) -> None:
+    example = EXAMPLES[kind](root)
+    for item in example.before:
+        MACHINE.mended(item)
+    before = set(contents(root))
+    MACHINE.mended(example.item)
+    MACHINE.deleting_it_twice_leaves_nothing(example)
+    made = {path for path in set(contents(root)) - before if not path.startswith(f"{root}/trash")}
+    assert made <= {f"{root}/a"}, "but for a directory's parent, which others may use by now"
+
+
+NAME = st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1, max_size=40).filter(
+    lambda name: name not in (".", "..") and len(name.encode()) <= 200
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(NAME, st.text(st.characters(codec="utf-8"))), max_size=6, unique_by=lambda x: x[0]))
+def test_files_of_any_name_and_content_are_written_and_read(named: list[tuple[str, str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        files = [File(f"{folder}/{name}", content) for name, content in named]
+        missing = File(f"{folder}/not there", "")
+        for item in files:
+            MACHINE.mended(item)
+            assert Path(item.path).read_bytes() == item.content.encode()
+        states = File.read([missing, *files], MACHINE.probe(missing, *files))
+    for item in files:
+        assert getattr(states[item.key], "fields", None) == item.fields()
