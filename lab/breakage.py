@@ -11,10 +11,9 @@ from lab.reach import exec_in, leader
 
 _BALLOON = "/var/lib/lab-balloon"
 # Halves the piece until not even 4 KiB fit. fallocate(2) gives out blocks without writing them: the disk below, a
-# sparse file, does not grow. What was just deleted can be had only after the journal's next commit, hence sync.
+# sparse file, does not grow.
 _FILL = """
 mkdir -p "$1"
-sync -f "$1"
 left=$(df --output=avail -k "$1" | tail -n 1)
 number=0
 while [ "$left" -ge 4 ]; do
@@ -22,7 +21,6 @@ while [ "$left" -ge 4 ]; do
         number=$((number + 1))
     else
         rm -f "$1/$number"
-        sync -f "$1"
         left=$((left / 2))
     fi
 done

@@ -14,3 +14,6 @@ CONF
 rm -f "$root/etc/libvirt/qemu/networks/autostart/default.xml"
 systemctl --quiet --root="$root" mask getty.target console-getty.service systemd-timesyncd.service systemd-logind-varlink.socket \
     systemd-udevd.service systemd-udev-trigger.service nftables.service 2>/dev/null
+# journald gives room back when the disk is full: a full host would not stay so.
+mkdir -p "$root/etc/systemd/journald.conf.d"
+printf '[Journal]\nStorage=volatile\n' >"$root/etc/systemd/journald.conf.d/lab.conf"
