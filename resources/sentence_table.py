@@ -168,7 +168,7 @@ def _limit(words: str, name: str) -> Maker:
 def _length(words: str, name: str, one: str, many: str) -> Maker:
     def make(case: Case) -> str:
         number = case.context(name)
-        size = f", but it has {len(case.value)}" if isinstance(case.value, str | list | dict) else ""
+        size = f", but it has {len(case.value)}" if isinstance(case.value, str | list | tuple | dict) else ""
         return f"must have {words} {number} {one if number == 1 else many}{size}"
 
     return make

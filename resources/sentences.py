@@ -30,6 +30,8 @@ def wrongs(error: ValidationError, document: Plain, model: type[BaseModel]) -> l
     found: dict[Path, list[str]] = {}
     root = root_node(model)
     for details in error.errors(include_url=False)[: MAX_WRONGS + 1]:
+        if _counts_wrong_entries_as_none(details):
+            continue
         path = _path(details, document)
         text = sentence(details, path, root)
         if text not in found.setdefault(path, []):
@@ -39,6 +41,12 @@ def wrongs(error: ValidationError, document: Plain, model: type[BaseModel]) -> l
         rest = error.error_count() - MAX_WRONGS
         return [*answer[:MAX_WRONGS], Wrong((), f"has {rest} more errors; mend these first")]
     return answer
+
+
+def _counts_wrong_entries_as_none(details: ErrorDetails) -> bool:
+    """pydantic calls a list too short when enough entries are there, but wrong: that is told of each of them."""
+    value = details["input"]
+    return details["type"] == "too_short" and isinstance(value, list) and len(value) >= details["ctx"]["min_length"]
 
 
 def _path(details: ErrorDetails, document: Plain) -> Path:

@@ -1,0 +1,345 @@
+"""From files to a fleet: every error with its place and what to do, all of them in one run, and nothing half taken."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from resources.load import LoadCache, Loaded, document_of, load, resource_of
+from tests.fast.manifests import DIGEST, KEY
+
+EXAMPLES = Path(__file__).parents[2] / "manifests" / "examples"
+CASES = Path(__file__).parents[1] / "cases" / "load"
+
+HOST = f"""\
+apiVersion: salv.us/v1
+kind: Host
+metadata: {{name: alpha}}
+spec:
+  address: 192.0.2.1
+  ssh: {{hostKeys: [{KEY}]}}
+  hypervisor: {{}}
+"""
+IMAGE = f"""\
+apiVersion: salv.us/v1
+kind: Image
+metadata: {{name: debian12}}
+spec:
+  source: /srv/a.qcow2
+  sha256: {DIGEST}
+"""
+VM = """\
+apiVersion: salv.us/v1
+kind: VirtualMachine
+metadata: {name: web01}
+spec:
+  image: debian12
+  rootDisk: {size: 4Gi}
+"""
+SERVICE = """\
+apiVersion: salv.us/v1
+kind: Service
+metadata: {name: hub}
+spec:
+  machines: {names: [alpha]}
+"""
+FLEET = (HOST, IMAGE, VM, SERVICE)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File names in messages are short: everything is in the current directory."""
+    monkeypatch.chdir(tmp_path)
+
+
+def write(*documents: str, name: str = "m.yaml") -> Path:
+    """A file of these documents."""
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("---\n".join(documents))
+    return path
+
+
+def errors(*documents: str) -> list[str]:
+    """What is wrong in one file of these documents."""
+    return [str(error) for error in load([write(*documents)]).errors]
+
+
+def refs(loaded: Loaded) -> list[str]:
+    """What was loaded."""
+    return sorted(loaded.documents)
+
+
+def test_a_whole_fleet_loads() -> None:
+    loaded = load([write(*FLEET)])
+    assert loaded.errors == ()
+    assert loaded.ok
+    assert not loaded.empty
+    assert refs(loaded) == ["Host/alpha", "Image/debian12", "Service/hub", "VirtualMachine/web01"]
+    assert sorted(r.ref for r in loaded.fleet) == refs(loaded)
+
+
+def cases(kind: str) -> list[Any]:
+    """What is changed in, or added to the spec of, the kind's manifest; and all errors, without the file's name."""
+    return list(YAML(typ="safe").load(CASES / f"{kind}.yaml"))
+
+
+def case_errors(case: dict[str, Any], manifest: str, *others: str) -> list[str]:
+    """What the changed manifest is told, beside other manifests that are right."""
+    if "add" in case:
+        changed = manifest + indent(case["add"], "  ") + "\n"
+    else:
+        assert case["old"] in manifest
+        changed = manifest.replace(case["old"], case["new"], 1)
+    return [error.removeprefix("m.yaml:") for error in errors(changed, *others)]
+
+
+@pytest.mark.parametrize("case", cases("virtual_machine"))
+def test_errors_of_virtual_machines(case: dict[str, Any]) -> None:
+    assert case_errors(case, VM, HOST, IMAGE) == case["errors"]
+
+
+@pytest.mark.parametrize("case", cases("service"))
+def test_errors_of_services(case: dict[str, Any]) -> None:
+    assert case_errors(case, SERVICE, HOST) == case["errors"]
+
+
+@pytest.mark.parametrize("case", cases("host"))
+def test_errors_of_hosts(case: dict[str, Any]) -> None:
+    assert case_errors(case, HOST) == case["errors"]
+
+
+def test_a_virtual_machine_with_the_name_of_a_host() -> None:
+    assert errors(HOST, IMAGE, VM.replace("web01", "alpha")) == [
+        "m.yaml:18:12: metadata.name: Host/alpha has this name already; machines of all kinds share one space of names"
+    ]
+
+
+def test_two_machines_with_one_address_or_mac() -> None:
+    nic = "  interfaces: [{{name: eth0, address: {}/24, mac: {}}}]\n"
+    first = VM + nic.format("192.0.2.7", "52:54:00:00:00:01")
+    second = VM.replace("web01", "web02") + nic.format("192.0.2.7", "52:54:00:00:00:01")
+    third = VM.replace("web01", "web03") + nic.format("192.0.2.1", "52:54:00:00:00:03")
+    own = "; every interface has its own"
+    assert errors(first, second, third, HOST, IMAGE) == [
+        "m.yaml:15:29: spec.interfaces[0].address: VirtualMachine/web01 has the address 192.0.2.7 already" + own,
+        "m.yaml:15:52: spec.interfaces[0].mac: VirtualMachine/web01 has the MAC address 52:54:00:00:00:01 already"
+        + own,
+        "m.yaml:23:29: spec.interfaces[0].address: Host/alpha has the address 192.0.2.1 already" + own,
+    ]
+
+
+def test_two_resources_of_one_name_in_two_files() -> None:
+    write(HOST, IMAGE, name="d/a.yaml")
+    write(HOST.replace("192.0.2.1", "192.0.2.2"), name="d/b.yaml")
+    loaded = load([Path("d")])
+    assert [str(e) for e in loaded.errors] == [
+        "d/b.yaml:3:12: metadata.name: Host/alpha is written twice; first at d/a.yaml:3:12"
+    ]
+
+
+def test_moved_from_what_is_still_there() -> None:
+    moved = VM.replace("{name: web01}", "{name: web02, annotations: {salv.us/moved-from: web01}}")
+    place = "metadata.annotations.salv.us/moved-from"
+    assert errors(moved, HOST, IMAGE) == []
+    still = "VirtualMachine/web01 is still in the manifests"
+    assert errors(moved, VM, HOST, IMAGE) == [
+        f"m.yaml:3:39: {place}: {still}; take it out, as this resource is what it was"
+    ]
+    assert errors(moved, moved.replace("web02", "web03"), HOST, IMAGE) == [
+        f"m.yaml:10:39: {place}: VirtualMachine/web02 was 'web01' too; only one can have been"
+    ]
+    assert errors(moved.replace("web02", "web01"), HOST, IMAGE) == [
+        f"m.yaml:3:39: {place}: is this resource's own name; write the one that it had before"
+    ]
+    assert errors(moved.replace("from: web01", "from: VirtualMachine/web01"), HOST, IMAGE) == [
+        f"m.yaml:3:39: {place}: 'VirtualMachine/web01' is no name; write the name alone that this VirtualMachine had"
+    ]
+
+
+def test_all_errors_of_a_directory_are_found_in_one_run_in_the_order_of_the_files() -> None:
+    write(HOST.replace("192.0.2.1", "x y"), SERVICE + "  user: root\n", name="d/b.yaml")
+    write(VM.replace("4Gi", "4GB").replace("image: debian12", "imag: x"), name="d/a.yaml")
+    write("a: [\n", name="d/sub/c.yml")
+    loaded = load([Path("d")])
+    assert [str(e).partition(": ")[0] for e in loaded.errors] == [
+        "d/a.yaml:4:1",
+        "d/a.yaml:5:3",
+        "d/a.yaml:6:14",
+        "d/b.yaml:5:3",
+        "d/b.yaml:14:3",
+        "d/sub/c.yml:2:1",
+    ]
+    assert not loaded.ok
+    assert not loaded.empty
+
+
+def test_what_is_wrong_in_itself_may_be_named() -> None:
+    assert errors(VM, HOST, IMAGE.replace(DIGEST, "abc")) == [
+        "m.yaml:21:3: spec.sha256: 'abc' is not a SHA-256 digest: 64 hexadecimal digits in lower case"
+    ]
+
+
+def test_with_a_file_that_cannot_be_read_no_name_is_called_wrong() -> None:
+    write(VM, name="d/a.yaml")
+    write("kind: [\n", name="d/b.yaml")
+    (error,) = load([Path("d")]).errors
+    assert str(error).startswith("d/b.yaml:2:1: is not YAML")
+
+
+@pytest.mark.parametrize("text", ["a", "[]", "1", "{}", "- kind: Host"])
+def test_a_document_that_is_no_manifest(text: str) -> None:
+    (error, *_) = errors(text)
+    assert error.startswith("m.yaml:1:1: ")
+
+
+def test_empty_documents_and_files_are_nothing() -> None:
+    assert refs(load([write("", HOST, "# nothing\n", "")])) == ["Host/alpha"]
+    assert load([write("# nothing\n")]).empty
+    assert load([write("")]).ok
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("# " + "x" * 2**20, "m.yaml: has more than 1 MiB, the most a file may have; split it into several files"),
+        ("a: " + "[" * 60, "m.yaml:1:53: is nested deeper than 50 levels, the most that is allowed"),
+        ("a: &a x\nb: [" + "*a," * 201 + "]", "m.yaml:2:605: b[200]: is alias number 201; a file may have 200"),
+    ],
+)
+def test_limits(text: str, message: str) -> None:
+    assert errors(text) == [message]
+
+
+def test_what_is_no_manifest_file_is_passed_over() -> None:
+    for name in ("d/.git/a.yaml", "d/.a.yaml", "d/a.yaml~", "d/.#a.yaml", "d/a.yaml.swp", "d/README.md"):
+        write("a: [", name=name)
+    write(HOST, name="d/host.yml")
+    assert refs(load([Path("d")])) == ["Host/alpha"]
+
+
+def test_a_file_that_is_named_is_read_whatever_its_name_and_once() -> None:
+    file = write(HOST, name="d/host.txt")
+    write(IMAGE, name="d/image.yaml")
+    assert refs(load([file, file, Path("d"), Path("d/image.yaml")])) == ["Host/alpha", "Image/debian12"]
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(HOST.replace("192.0.2.1", "x y").encode())))
+    assert [str(e) for e in load([Path("-")]).errors] == [
+        "stdin:5:3: spec.address: 'x y' is neither an IP address nor a DNS name"
+    ]
+
+
+def test_what_cannot_be_read_is_an_error_and_the_rest_is_read() -> None:
+    write(HOST, name="d/host.yaml")
+    write(IMAGE, name="outside.yaml")
+    Path("d/out.yaml").symlink_to(Path("outside.yaml").resolve())
+    Path("d/nowhere.yaml").symlink_to("missing.yaml")
+    os.mkfifo("d/pipe.yaml")
+    loaded = load([Path("d"), Path("missing")])
+    assert [str(e) for e in loaded.errors] == [
+        "d/nowhere.yaml: cannot be read: No such file or directory",
+        "d/out.yaml: is a symbolic link that leads out of the directory; put the file itself here, or name it with -f",
+        "d/pipe.yaml: is no regular file",
+        "missing: cannot be read: No such file or directory",
+    ]
+    assert refs(loaded) == ["Host/alpha"]
+
+
+def test_the_revision_is_of_names_and_contents_and_not_of_where_they_are() -> None:
+    write(HOST, name="d/a.yaml")
+    write(HOST, name="e/a.yaml")
+    write(HOST, name="f/b.yaml")
+    write(HOST + "# more\n", name="g/a.yaml")
+    revisions = [load([Path(name)]).revision for name in "defg"]
+    assert revisions[0] == revisions[1]
+    assert len(set(revisions)) == 3
+
+
+def test_a_cache_reads_only_what_changed_and_answers_the_same() -> None:
+    cache = LoadCache()
+    for name, text in (("host", HOST), ("image", IMAGE), ("vm", VM)):
+        write(text, name=f"d/{name}.yaml")
+    before = load([Path("d")], cache)
+    assert load([Path("d")], cache) is before
+    write(VM.replace("4Gi", "5Gi"), name="d/vm.yaml")
+    after = load([Path("d")], cache)
+    assert after == load([Path("d")])
+    assert after.fleet.get("Host", "alpha") is before.fleet.get("Host", "alpha")
+    assert after.documents["VirtualMachine/web01"] != before.documents["VirtualMachine/web01"]
+
+
+def test_a_small_cache_forgets_and_answers_the_same() -> None:
+    cache = LoadCache(max_bytes=len(HOST) + 10)
+    write(HOST, name="d/a.yaml")
+    write(IMAGE, name="d/b.yaml")
+    write(VM, name="d/c.yaml")
+    assert load([Path("d")], cache).documents == load([Path("d")]).documents
+    kept = load([Path("d/c.yaml")], cache).fleet.get("VirtualMachine", "web01")
+    assert load([Path("d/c.yaml"), Path("d/b.yaml")], cache).fleet.get("VirtualMachine", "web01") is kept
+    load([Path("d")], cache)
+    write(VM + "  cpu: 1\n", name="d/c.yaml")
+    assert load([Path("d")], cache).ok
+
+
+def test_what_is_stored_is_what_was_written_and_no_defaults() -> None:
+    document = load([write(VM)]).documents["VirtualMachine/web01"]
+    assert document["spec"] == {"image": "debian12", "rootDisk": {"size": "4Gi"}}
+
+
+def test_the_examples_load_and_what_is_stored_of_them_is_read_as_the_same() -> None:
+    loaded = load([EXAMPLES])
+    assert [str(error) for error in loaded.errors] == []
+    assert {ref.partition("/")[0] for ref in loaded.documents} == {"Host", "Image", "Service", "VirtualMachine"}
+    for resource in loaded.fleet:
+        stored = json.loads(json.dumps(loaded.documents[resource.ref]))
+        assert resource_of(stored) == resource
+        assert document_of(resource_of(stored)) == stored
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(data=st.data())
+def test_whatever_is_written_in_a_field_is_taken_or_refused_at_a_place(data: st.DataObject) -> None:
+    """Any field of any example, replaced by anything."""
+    document = json.loads(data.draw(st.sampled_from(_example_texts())))
+    text = json.dumps(_with(document, data), ensure_ascii=False)
+    path = Path("junk.yaml")
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    loaded = load([path])
+    assert loaded.errors or len(loaded.documents) == 1 or text == "null"
+    for error in loaded.errors:
+        assert error.line >= 1
+        assert error.what
+
+
+@cache
+def _example_texts() -> list[str]:
+    return [json.dumps(document) for document in load([EXAMPLES]).documents.values()]
+
+
+def _with(document: object, data: st.DataObject) -> object:
+    """The document with one value in it replaced."""
+    if isinstance(document, dict | list) and document and data.draw(st.booleans() | st.just(True)):
+        keys = list(document) if isinstance(document, dict) else list(range(len(document)))
+        key = data.draw(st.sampled_from(keys))
+        document[key] = _with(document[key], data)
+        return document
+    return data.draw(JUNK)
