@@ -41,7 +41,9 @@ def delete(
     with reaching(context_of(ctx)) as session:
         knowledge = session.knowledge()
         refs = _meant(knowledge, words, files)
-        _confirm(refs, yes=yes)
+        if not _agreed(refs, yes=yes):
+            out.note("nothing was deleted")
+            return Code.DIFFERENT
         for ref in session.delete(refs):
             out.say(f"{ref} is being deleted")
         return _gone(session, refs, timeout) if wait else Code.OK
@@ -58,15 +60,14 @@ def _meant(knowledge: Knowledge, words: Sequence[str] | None, files: Sequence[Pa
     return select(knowledge, words)
 
 
-def _confirm(refs: Collection[str], *, yes: bool) -> None:
+def _agreed(refs: Collection[str], *, yes: bool) -> bool:
     if yes or not refs:
-        return
+        return True
     if not sys.stdin.isatty():
         raise UseError("nobody can be asked here, so nothing was deleted", hint="say --yes")
     for ref in refs:
         out.note(f"  {ref}")
-    if not typer.confirm(f"Delete {out.counted(len(refs), 'resource')}?", err=True):
-        raise UseError("nothing was deleted")
+    return typer.confirm(f"Delete {out.counted(len(refs), 'resource')}?", err=True)
 
 
 def _gone(session: Session, refs: Collection[str], timeout: float) -> int:

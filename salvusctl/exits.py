@@ -53,6 +53,8 @@ def expected_errors() -> Iterator[None]:
     except SalvusError as error:
         complain(error)
         raise typer.Exit(code_of(error)) from error
+    except typer.Abort as error:
+        raise typer.Exit(Code.INTERRUPTED) from error
     except BrokenPipeError as error:
         # What is still buffered must not raise again when Python closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)

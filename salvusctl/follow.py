@@ -9,57 +9,77 @@ from contextlib import contextmanager
 from controller.knowledge import Knowledge
 from controller.log import configure
 from controller.metrics import Metrics
-from controller.present import settled
+from controller.present import machines, settled
 from controller.session import Session
 from controller.store.records import Condition
 from salvusctl import out
 from salvusctl.progress import board
 from salvusctl.version import VERSION
-from salvusctl.why import helpful
 
 POLL = 0.3
+# Seconds after which the fleet pass has said what it has to say of resources that no machine is asked about.
+FIRST_WORD = 10.0
+
+Pending = Mapping[str, Condition]
 
 
 def follow(
-    session: Session,
-    refs: Collection[str],
-    pending: Callable[[Knowledge], Mapping[str, Condition]],
-    *,
-    done: str,
-    timeout: float,
+    session: Session, refs: Collection[str], pending: Callable[[Knowledge], Pending], *, done: str, timeout: float
 ) -> bool:
     """Waits until nothing is pending, or waiting longer is of no use, or for ``timeout`` seconds; says what is left.
 
-    The passes are made in this process when no controller runs. Returns whether nothing is left.
+    The passes are made in this process when no controller runs; then nothing counts that was said before them.
+    Returns whether nothing is left.
     """
-    deadline = time.monotonic() + timeout
-    with _working(session), board(refs, done) as show:
+    began = time.monotonic()
+    with _working(session) as asked, board(refs, done) as show:
         while True:
-            left = pending(session.knowledge())
+            # Before the store is read: a pass that ends in between has not been read.
+            counted = frozenset(asked) if asked is not None else None
+            knowledge = session.knowledge()
+            said = pending(knowledge)
+            new = _not_asked(knowledge, refs, counted) if counted is not None else {}
+            left = {**{ref: condition for ref, condition in new.items() if ref not in said}, **said}
             show(left)
-            if all(settled(condition) for condition in left.values()) or time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            hopeless = all(settled(c) and (ref not in new or waited > FIRST_WORD) for ref, c in left.items())
+            if hopeless or waited > timeout:
                 break
             time.sleep(POLL)
-    late = any(not settled(condition) for condition in left.values())
     for ref, condition in left.items():
-        _tell(ref, condition, session.controller())
-    if late:
+        out.failed(f"{ref} is not {done}: {condition.reason}: {condition.message}", f"salvusctl why {ref}")
+    if not hopeless:
         out.note(f"no longer waited for after {timeout:.0f} s; what was written stays in force")
     return not left
 
 
+def _not_asked(knowledge: Knowledge, refs: Collection[str], asked: Collection[str]) -> Pending:
+    """The resources with machines that no pass of ours has asked yet: what the store says of them may be old."""
+    found: dict[str, Condition] = {}
+    for ref in refs:
+        row = knowledge.rows.get(ref)
+        unasked = [machine for machine in machines(knowledge, ref) if machine not in asked] if row else []
+        if row is not None and unasked:
+            message = f"was as wanted; {', '.join(unasked)} is asked whether it still is"
+            found[ref] = Condition("Ready", "Unknown", "Checking", message, time.time(), row.generation)
+    return found
+
+
 @contextmanager
-def _working(session: Session) -> Iterator[None]:
-    """A runner beside us. It makes passes unless another controller does; defects in it are logged to stderr."""
+def _working(session: Session) -> Iterator[Collection[str] | None]:
+    """A runner beside us; gives the machines that its passes asked, or None when another controller makes the passes.
+
+    Defects in it are logged to stderr.
+    """
     configure("text", "error")
-    runner = session.runner(Metrics(VERSION))
+    asked: set[str] = set()
+    alone = not session.controller()
+    runner = session.runner(Metrics(VERSION), lambda outcome: asked.add(outcome.machine))
     runner.start()
     try:
-        yield
+        yield asked if alone else None
+    except KeyboardInterrupt:
+        out.note("stopping at the next safe point; what was written stays in force")
+        raise
     finally:
         runner.stop()
-
-
-def _tell(ref: str, condition: Condition, controller: str) -> None:
-    commands = [f"salvusctl why {ref}", *helpful(ref, condition, controller)]
-    out.failed(f"{ref} is not there yet: {condition.reason}: {condition.message}", "\n".join(commands))

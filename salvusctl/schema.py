@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ from salvusctl.completing import complete_kinds
 from salvusctl.exits import UseError
 from salvusctl.flags import verb_app
 from salvusctl.fleet import kind_of
-from salvusctl.outputs import SCHEMAS
+from salvusctl.outputs import SCHEMAS, Output
 
 app = verb_app()
 
@@ -43,7 +44,7 @@ def output_schema(verb: str) -> dict[str, object]:
     """The schema of what a verb prints. Raises UseError for one that prints no JSON."""
     from salvusctl.lab import LabStatus  # apart: nothing else here needs what it imports
 
-    models = {**SCHEMAS, "lab status": LabStatus}
+    models: Mapping[str, type[Output]] = {**SCHEMAS, "lab status": LabStatus}
     if verb not in models:
         raise UseError(f"{verb!r} prints no JSON{did_you_mean(verb, models)}")
     return {"$schema": DIALECT, **models[verb].model_json_schema(mode="serialization")}
