@@ -66,7 +66,7 @@ def _interfaces(spec: VirtualMachineSpec) -> Iterator[Finding]:
 
 def _interface(nic: Interface) -> Iterator[tuple[str, str]]:
     if nic.address is not None and nic.dhcp:
-        yield "dhcp", "spec has an address too; write one of them"
+        yield "dhcp", "the interface has an address too; write one of them"
     if nic.gateway is None:
         return
     if nic.address is None:
