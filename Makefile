@@ -25,6 +25,9 @@ lint: $(STAMP)  ## ruff, mypy --strict, import contracts
 test-fast: lint  ## cases and properties, no I/O
 	$(BIN)/pytest tests/fast
 
+demo: $(STAMP)  ## a fleet comes up on this machine, is broken, and mends itself (as root)
+	@$(BIN)/python -m tools.demo
+
 test: lint  ## everything
 	$(BIN)/pytest tests
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -12,7 +12,7 @@ from controller.knowledge import Knowledge
 from controller.lower import Lowered, Wait
 from controller.machines import Machines
 from controller.plan import Circumstances, Plan
-from controller.reconcile import look
+from controller.reconcile import look, told
 from controller.record import read_inventory
 from controller.session import Session, fresh_uid
 from controller.store.records import StoredResource
@@ -31,12 +31,14 @@ class MachineDiff:
     Attributes:
         waiting: ``Kind/name`` → why its items on this machine are not known yet.
         unreachable: why the machine could not be asked; empty when it could.
+        facts: (``Kind/name``, what) → value, as the machine told it now.
     """
 
     machine: str
     plan: Plan
     waiting: Mapping[str, Wait] = field(default_factory=dict)
     unreachable: str = ""
+    facts: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 def difference(session: Session, loaded: Loaded | None = None) -> tuple[MachineDiff, ...]:
@@ -47,13 +49,29 @@ def difference(session: Session, loaded: Loaded | None = None) -> tuple[MachineD
     view = View()
     view.update(knowledge.fleet, knowledge.known, {f"resource/{ref}" for ref in knowledge.rows})
     names = sorted(machine.name for machine in knowledge.fleet.machines())
-    lowered = {name: view.lowered(name) for name in names}
     machines = Machines(session.connect, lambda _: None)
+    found: dict[str, MachineDiff] = {}
+    again: Collection[str] = names
     try:
         with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="diff") as pool:
-            return tuple(pool.map(lambda name: _one(session, machines, lowered, name, knowledge), names))
+            while again:
+                lowered = {name: view.lowered(name) for name in names}
+                looks = pool.map(lambda name: _one(session, machines, lowered, name, knowledge), again)
+                found |= {one.machine: one for one in looks}
+                # What was told just now (what a host can run) may be what others wait for.
+                knowledge = _informed(knowledge, found.values())
+                again = view.update(knowledge.fleet, knowledge.known, knowledge.touched)
     finally:
         machines.close()
+    return tuple(found[name] for name in names)
+
+
+def _informed(knowledge: Knowledge, found: Iterable[MachineDiff]) -> Knowledge:
+    """The state with the facts that machines have told; ``touched`` names those that are new."""
+    told = {name: value for one in found for name, value in one.facts.items()}
+    new = {name: value for name, value in told.items() if knowledge.known.facts.get(name) != value}
+    known = replace(knowledge.known, facts={**knowledge.known.facts, **new})
+    return replace(knowledge, known=known, touched=frozenset(f"fact/{ref}/{what}" for ref, what in new))
 
 
 def _one(
@@ -66,7 +84,7 @@ def _one(
         return MachineDiff(name, Plan(name), dict.fromkeys((*here.refs, *here.waiting), why))
     about = Circumstances(now=time.time(), living=knowledge.living)
     found = look(here, tuple(read_inventory(session.ledger, name).values()), driver, about)
-    return MachineDiff(name, found.plan, here.waiting, found.unreachable)
+    return MachineDiff(name, found.plan, here.waiting, found.unreachable, told(here, found.seen))
 
 
 def overlay(knowledge: Knowledge, loaded: Loaded, identity: str) -> Knowledge:

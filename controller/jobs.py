@@ -31,7 +31,12 @@ class Progress:
     @property
     def sentence(self) -> str:
         """For conditions and listings."""
-        return f"a job makes {self.key} since {time.time() - self.started:.0f} s"
+        return f"a job makes {self.key} since {_utc(self.started)}"
+
+
+def _utc(at: float) -> str:
+    """A time of day that stays the same while one waits: a sentence that changes is written at every pass."""
+    return time.strftime("%H:%M:%SZ", time.gmtime(at))
 
 
 FIRST_RETRY = 5.0
@@ -94,7 +99,7 @@ class Jobs:
         with self._lock:
             running = {k: ("JobRunning", job.sentence) for (name, k), job in self._running.items() if name == machine}
             resting = {
-                key: ("JobFailed", f"{failure.error}; it is tried again in {failure.again - now:.0f} s")
+                key: ("JobFailed", f"{failure.error}; it is tried again at {_utc(failure.again)}")
                 for (name, key), failure in self._failures.items()
                 if name == machine and failure.again > now
             }

@@ -60,13 +60,17 @@ class Outcome:
     @property
     def facts(self) -> Mapping[tuple[str, str], str]:
         """What the machine told: (owner, what) → value."""
-        owners = {w.key: w.owner for w in self.lowered.wanted}
-        return {
-            (owners[key], what): value
-            for key, observation in self.seen.items()
-            if key in owners and isinstance(observation.state, Present)
-            for what, value in observation.state.facts.items()
-        }
+        return told(self.lowered, self.seen)
+
+
+def told(lowered: Lowered, seen: Mapping[str, Observation]) -> Mapping[tuple[str, str], str]:
+    """The facts in observations of wanted items: (owner, what) → value."""
+    return {
+        (wanted.owner, what): value
+        for wanted in lowered.wanted
+        if (observation := seen.get(wanted.key)) is not None and isinstance(observation.state, Present)
+        for what, value in observation.state.facts.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)

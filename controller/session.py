@@ -21,9 +21,13 @@ from controller.store.ledger import Ledger
 from controller.store.mirror import Mirror
 from controller.store.records import SourceState, StoredResource
 from controller.store.sqlite import SqliteStore
+from resources.envelope import Document
 from resources.fleet import Fleet, kinds
 from resources.load import Loaded
 from resources.world import CONTROLLER_KEYS
+
+# The source of what was applied by hand.
+BY_HAND = "apply"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class Session:
         mirror.refresh()
         return Knowledge().after(mirror)
 
-    def put(self, loaded: Loaded, source: str = "apply") -> tuple[Put, ...]:
+    def put(self, loaded: Loaded, source: str = BY_HAND) -> tuple[Put, ...]:
         """Brings manifests without errors into force. Raises Conflict when somebody else writes one meanwhile."""
         rows = self.knowledge().rows
         puts: list[Put] = []
@@ -74,7 +78,7 @@ class Session:
         identity = self.ledger.identity()
         for ref, document in loaded.documents.items():
             row = rows.get(ref)
-            if row is not None and row.deleting_since is None and (row.document, row.source) == (document, source):
+            if row is not None and _in_force(row, document, source):
                 puts.append(Put(ref, "unchanged"))
                 continue
             uid = row.uid if row is not None else fresh_uid(identity, ref, taken)
@@ -137,6 +141,11 @@ class Session:
     def controller(self) -> str:
         """Who holds leases now and is alive, as ``pid 7 on host``; empty for nobody."""
         return holders(self.ledger.store)
+
+
+def _in_force(row: StoredResource, document: Document, source: str) -> bool:
+    """Whether a manifest is just what is there. One applied by hand leaves it with the source that it came from."""
+    return row.deleting_since is None and row.document == document and source in (row.source, BY_HAND)
 
 
 def fresh_uid(identity: str, ref: str, taken: Collection[str]) -> str:

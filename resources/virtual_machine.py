@@ -40,7 +40,7 @@ class VirtualMachineKind(MachineKind[VirtualMachineSpec]):
     short = ("vm", "vms")
     spec = VirtualMachineSpec
     columns = (
-        Column("HOST", ("status", "machines")),
+        Column("HOST", ("status", "allocations", "host")),
         Column("ADDRESS", ("spec", "interfaces", 0, "address")),
         Column("CPU", ("spec", "cpu"), wide=True),
         Column("MEMORY", ("spec", "memory"), wide=True),
