@@ -61,9 +61,17 @@ def _ethernet(nic: Interface, mac: str) -> Mapping[str, object]:
     if nic.address is not None:
         config["addresses"] = [nic.address]
     if nic.gateway is not None:
-        # "default" as a destination is not known to cloud-init before 22.4.
-        everywhere = "0.0.0.0/0" if ipaddress.ip_address(nic.gateway).version == 4 else "::/0"
-        config["routes"] = [{"to": everywhere, "via": nic.gateway}]
+        config |= _way_out(nic.gateway)
     if nic.nameservers:
         config["nameservers"] = {"addresses": list(nic.nameservers)}
     return config
+
+
+def _way_out(gateway: str) -> Mapping[str, object]:
+    """The default route, in the words that every cloud-init understands.
+
+    Those before 22.4 do not know "default" as a destination, and Debian 12's makes ::/64 of ::/0 (its issue 4600).
+    """
+    if ipaddress.ip_address(gateway).version == 6:
+        return {"gateway6": gateway}
+    return {"routes": [{"to": "0.0.0.0/0", "via": gateway}]}

@@ -111,4 +111,5 @@ def test_a_static_address_with_a_way_out() -> None:
 
 def test_the_way_out_of_the_new_internet() -> None:
     config = network({"address": "fd00::2/64", "gateway": "fd00::1"})
-    assert config["routes"] == [{"to": "::/0", "via": "fd00::1"}]
+    assert config["gateway6"] == "fd00::1"
+    assert "routes" not in config
