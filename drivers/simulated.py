@@ -32,6 +32,7 @@ from drivers.base import (
 )
 
 SOURCE = "simulated"
+QEMU = "/usr/bin/qemu-system-x86_64"
 
 
 @dataclass
@@ -197,7 +198,7 @@ def facts(machine: SimulatedMachine, item: Item) -> Mapping[str, str]:
         case "System":
             return {"boot_id": f"{made[:8]}-{machine.boots}", "hostname": machine.name, "architecture": "x86_64"}
         case "Hypervisor":
-            return {"domain_type": "qemu", "emulator": "/usr/bin/qemu-system-x86_64", "arch": "x86_64"}
+            return {"domain_type": "qemu", "emulator": QEMU, "arch": "x86_64", "libvirt_version": "9.0.0"}
         case "HostKey":
             return {"ssh_host_key": f"ssh-ed25519 {made}"}
         case _:
