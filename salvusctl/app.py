@@ -29,7 +29,7 @@ VERBS = {
     "apply": Verb("salvusctl.apply", "Bring manifests into force, and wait until the fleet is so.", MANIFESTS),
     "delete": Verb("salvusctl.delete", "Delete resources, and what salvus made for them.", MANIFESTS),
     "explain": Verb("salvusctl.explain", "Explain a kind or one of its fields.", MANIFESTS),
-    "schema": Verb("salvusctl.schema", "Print the JSON Schema of kinds.", MANIFESTS),
+    "schema": Verb("salvusctl.schema", "Print the JSON Schema of a kind's manifests.", MANIFESTS),
     "get": Verb("salvusctl.get", "List resources.", FLEET),
     "describe": Verb("salvusctl.describe", "Show everything that is known of resources.", FLEET),
     "why": Verb("salvusctl.why", "Say what a resource waits for.", FLEET),

@@ -29,7 +29,10 @@ def schema(
         str | None, typer.Option("--of", metavar="VERB", help="What this verb prints with -o json.")
     ] = None,
 ) -> None:
-    """Print the JSON Schema (2020-12) of a kind's manifests, or one that takes any kind."""
+    """Print the JSON Schema of a kind's manifests.
+
+    Without a kind, one that takes any of them; with --of, the one of what a verb prints. The dialect is 2020-12.
+    """
     if verb is not None:
         if kind is not None:
             raise UseError("a kind or a verb, not both", hint="salvusctl schema --of VERB")

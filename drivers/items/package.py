@@ -34,15 +34,14 @@ class Package(ShellItem):
 
     @classmethod
     def probe(cls, items: Sequence[Self]) -> str:
-        """See ShellItem. ``dpkg-query`` ends with 1 when it does not know a package, which is an answer."""
+        """See ShellItem. ``dpkg`` is asked for too: where it is not known itself, its database is not to be trusted."""
         names = fs.words(item.package for item in items if _NAME.fullmatch(item.package))
-        return f'{_QUERY} {names} 2>/dev/null\necho "end $?"\n' if names else ""
+        return f'{_QUERY} dpkg {names} 2>/dev/null\necho "end $?"\n'
 
     @classmethod
     def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
         """See ShellItem."""
         lines = output.split("\n")
-        answered = "end 0" in lines or "end 1" in lines
         states: dict[str, str] = {}
         for line in lines:
             if line.startswith("P "):
@@ -50,6 +49,7 @@ class Package(ShellItem):
                 states[f"{name}:{architecture}"] = word
                 if states.get(name) != "installed":
                     states[name] = word
+        answered = states.get("dpkg") == "installed" and ("end 0" in lines or "end 1" in lines)
         return {item.key: item.state(answered, states) for item in items}
 
     def state(self, answered: bool, states: Mapping[str, str]) -> State:

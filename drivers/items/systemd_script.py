@@ -72,14 +72,14 @@ elif [ $reload = yes ]; then
     [ "$(show CanReload)" = yes ] || fail "$unit cannot reload; let its files restart it"
     systemctl reload -- "$unit" || explain "$unit did not reload"
 fi
+case $(show NRestarts) in
+    "" | 0) ;;
+    *) [ $now$restart$reload = yesnoyes ] || explain "$unit ends again and again" ;;
+esac
 case $(show ActiveState) in
     active | reloading) ;;
     inactive) explain "$unit was started and has ended; one that ends by itself needs RemainAfterExit=yes" ;;
     *) explain "$unit was started and does not run" ;;
-esac
-case $(show NRestarts) in
-    "" | 0) ;;
-    *) [ $now$restart$reload = yesnoyes ] || explain "$unit ends again and again" ;;
 esac
 """
 

@@ -11,10 +11,10 @@ from drivers.base import DriverError, Failed, Fenced, Unreachable
 from drivers.ssh.frames import PRELUDE, Frame, clean
 
 # While it works it prints a dot now and then, so that silence means a frozen machine, however long apt takes.
-_BEAT = """\
-( trap 'kill $s; exit' TERM; while sleep 5 & s=$!; wait $s; do printf . || exit; done ) </dev/null 2>/dev/null &
-trap "kill $! 2>/dev/null" EXIT
-"""
+_BEAT = Template("""\
+( trap 'kill $$s; exit' TERM; while sleep $beat & s=$$!; wait $$s; do printf . || exit; done ) </dev/null 2>/dev/null &
+trap "kill $$! 2>/dev/null" EXIT
+""")
 
 # The fence (DESIGN rule 10). All batches of one epoch share the lock, so that a long one (an image) holds no pass up;
 # to write down a newer epoch it must be held alone, so that no batch of an older one is still under way then.
@@ -71,7 +71,8 @@ class Batch:
         boundary: of the frames in which it is told how they went.
         state: the folder on the machine that has the epoch.
         limit: seconds that one script may take; 0 is no limit (timeout(1)).
-        wait: seconds to wait for the changes of an older epoch to end.
+        silence: seconds without a sign of life after which we give the machine up. As long it waits for the changes of
+            an older epoch to end.
         payload: the script reads what comes on standard input after the program.
     """
 
@@ -80,25 +81,19 @@ class Batch:
     boundary: str
     state: str
     limit: int
-    wait: int
+    silence: int
     payload: bool = False
 
     def program(self) -> str:
         """Shell text for all of it: one compound command, so that a part of it, if only that arrives, does nothing."""
         stdin = "" if self.payload else "</dev/null"
-        fence = _FENCE.substitute(epoch=int(self.epoch), state=shlex.quote(self.state), wait=self.wait)
+        fence = _FENCE.substitute(epoch=int(self.epoch), state=shlex.quote(self.state), wait=self.silence)
         changes = (
             _CHANGE.substitute(limit=self.limit, stdin=stdin, boundary=self.boundary, script=script)
             for script in self.scripts
         )
-        return (
-            "{\n"
-            + PRELUDE.format(boundary=self.boundary)
-            + _BEAT
-            + fence
-            + "".join(changes)
-            + "say finished\nexit\n}\n"
-        )
+        prelude = PRELUDE.format(boundary=self.boundary) + _BEAT.substitute(beat=self.silence / 4)
+        return "{\n" + prelude + fence + "".join(changes) + "say finished\nexit\n}\n"
 
 
 def loader(program: bytes, become: str) -> str:
