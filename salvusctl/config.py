@@ -96,7 +96,7 @@ def read(file: Path) -> Configuration:
         raise UseError(f"the configuration {file} cannot be read: {error.strerror}", hint=_HINT) from error
     parsed = parse(data)
     document = parsed.documents[0] if parsed.documents else Document(None, {})
-    for fault in (*((parsed.broken,) if parsed.broken else ()), *document.faults):
+    for fault in (*parsed.broken, *document.faults):
         raise _error(file, fault)
     if len(parsed.documents) > 1:
         raise ManifestError("a configuration is one document", file=str(file))

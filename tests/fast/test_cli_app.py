@@ -1,0 +1,158 @@
+"""The frame around the verbs: help, loading when used, exit codes, errors, completion."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+import salvusctl.exits
+from controller.store.base import Conflict, StoreUnavailable
+from drivers.base import SalvusError, Unreachable
+from resources.errors import ManifestError
+from salvusctl.app import VERBS, load
+from salvusctl.exits import Code, Missing, UseError, code_of
+from tests.fast.cli import HOST, Cli, cli
+
+__all__ = ["cli"]
+ROOT = Path(__file__).parents[2]
+DOCS = (ROOT / "docs" / "salvusctl.md").read_text()
+
+
+def python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "TERM": "dumb", **environment},
+    )
+
+
+def test_help_lists_every_verb_as_its_own_help_begins(cli: Cli) -> None:
+    out = cli("--help").out
+    for name, verb in VERBS.items():
+        assert re.search(rf"{name} +{re.escape(verb.help[:30])}", out)
+
+
+@pytest.mark.parametrize("name", sorted(set(VERBS) - {"lab"}))
+def test_a_verb_says_of_itself_what_the_list_says(name: str) -> None:
+    first = (load(name).help or "").splitlines()[0]
+    assert first.rstrip(".").startswith(VERBS[name].help.rstrip("."))
+
+
+@pytest.mark.parametrize("name", sorted(VERBS))
+def test_every_verb_takes_the_common_options(cli: Cli, name: str) -> None:
+    command = load(name)
+    while hasattr(command, "commands"):
+        command = next(iter(command.commands.values()))
+    assert {"config", "context", "store", "namespace"} <= {param.name for param in command.params}
+
+
+def test_version(cli: Cli) -> None:
+    assert re.fullmatch(r"salvusctl \d+\.\d+\.\d+\n", cli("--version").out)
+
+
+def test_unknown_verb_is_an_error_of_use_with_a_suggestion(cli: Cli) -> None:
+    assert "Did you mean 'validate'" in cli("valdate", code=Code.INPUT).err
+
+
+def test_python_m_salvusctl_and_what_quick_verbs_do_not_import(tmp_path: Path) -> None:
+    code = (
+        "import sys, runpy\n"
+        "sys.argv = ['salvusctl', 'get', 'all', '--store', sys.argv[1]]\n"
+        "try: runpy.run_module('salvusctl', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print(sorted({'libvirt', 'paramiko', 'salvusctl.apply', 'lab'} & set(sys.modules)))"
+    )
+    done = python("-c", code, str(tmp_path / "store.db"))
+    assert done.stdout.strip() == "[]", done
+
+
+def test_help_loads_no_verb() -> None:
+    code = (
+        "import sys, runpy\nsys.argv = ['salvusctl', '--help']\n"
+        "try: runpy.run_module('salvusctl', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "print(sorted(m for m in sys.modules if m.partition('.')[0] in {'controller', 'resources', 'lab'}))"
+    )
+    assert python("-c", code).stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ManifestError("x"), Code.INPUT),
+        (UseError("x"), Code.INPUT),
+        (Missing("x"), Code.DIFFERENT),
+        (Unreachable("x"), Code.DIFFERENT),
+        (StoreUnavailable("x"), Code.TROUBLE),
+        (Conflict("x"), Code.TROUBLE),
+        (SalvusError("x"), Code.TROUBLE),
+    ],
+)
+def test_codes_of_errors(error: SalvusError, code: Code) -> None:
+    assert code_of(error) is code
+
+
+def test_the_table_of_exit_codes_is_complete() -> None:
+    rows = re.findall(r"^\| (\d+) \|", DOCS, re.MULTILINE)
+    assert [int(row) for row in rows] == [code.value for code in Code]
+
+
+def test_every_verb_is_documented() -> None:
+    for name in VERBS:
+        assert f"`salvusctl {name}" in DOCS
+
+
+def test_an_error_is_one_block_with_its_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), salvusctl.exits.expected_errors():
+        raise UseError("bad \x1b[31m thing\nsecond line", hint="do this")
+    shown = capsys.readouterr()
+    assert shown.err == "error: bad \\x1b[31m thing\n  second line\n  hint: do this\n"
+    assert shown.out == ""
+
+
+def test_a_broken_store_is_trouble_and_no_traceback(cli: Cli) -> None:
+    cli.store.write_bytes(b"this is no database, and longer than a page header\n" * 200)
+    err = cli("get", "all", code=Code.TROUBLE).err
+    assert err.startswith("error: the store ")
+    assert "hint:" in err
+
+
+def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
+    path = tmp_path / "many.yaml"
+    path.write_text("---".join(HOST.replace("alpha", f"h{n}") for n in range(1500)))
+    apply = f"{sys.executable} -m salvusctl apply --no-wait -f {path} --store {tmp_path}/s.db"
+    command = f"{apply} | head -n1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    assert done.stdout == f"Host/h0 created\n{Code.PIPE}\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_call_us(shell: str) -> None:
+    done = python("-m", "salvusctl", "completion", shell)
+    assert f"_SALVUSCTL_COMPLETE=complete_{shell}" in done.stdout
+    assert done.returncode == 0
+
+
+def completed(cli: Cli, line: str) -> list[str]:
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1), "_SALVUSCTL_COMPLETE": "complete_bash"}
+    done = python("-m", "salvusctl", SALVUS_CONFIG=str(cli.folder / "config.yaml"), **words)
+    return done.stdout.split()
+
+
+def test_completion_knows_verbs_kinds_and_names(cli: Cli) -> None:
+    cli("apply", "--no-wait", "-f", cli.write(HOST))
+    assert completed(cli, "salvusctl val") == ["validate"]
+    assert completed(cli, "salvusctl get ho") == ["hosts"]
+    assert completed(cli, "salvusctl get hosts a") == ["alpha"]
+    assert completed(cli, "salvusctl why Host/") == ["Host/alpha"]

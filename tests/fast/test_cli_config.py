@@ -1,0 +1,128 @@
+"""The configuration file: where it is looked for, what it means, what is wrong with it and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from resources.errors import ManifestError
+from salvusctl.config import HTTP, Context, resolve
+from salvusctl.exits import Code, UseError
+from salvusctl.flags import Flags
+from tests.fast.cli import HOST, Cli, cli
+
+__all__ = ["cli"]
+
+FULL = """\
+currentContext: two
+contexts:
+- name: one
+- name: two
+  store: {sqlite: data/two.db}
+  manifests: fleet
+  networkNamespace: ns
+  http: 127.0.0.1:1
+  identityFiles: [keys/id]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+
+
+def test_nothing_at_all_works(tmp_path: Path) -> None:
+    assert resolve(Flags(), {}) == Context("default", tmp_path / "state/salvus/default.db")
+
+
+def test_all_fields_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(FULL)
+    found = resolve(Flags(config=tmp_path / "c.yaml"), {})
+    assert found == Context(
+        "two", tmp_path / "data/two.db", tmp_path / "fleet", "ns", "127.0.0.1:1", (str(tmp_path / "keys/id"),)
+    )
+    assert resolve(Flags(config=tmp_path / "c.yaml", context="one"), {}) == Context(
+        "one", tmp_path / "state/salvus/one.db", None, "", HTTP
+    )
+
+
+def test_flags_override(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(FULL)
+    flags = Flags(config=tmp_path / "c.yaml", store=Path("/x.db"), namespace="")
+    found = resolve(flags, {})
+    assert (found.store, found.namespace, found.http) == (Path("/x.db"), "", "127.0.0.1:1")
+
+
+def test_order_of_places(tmp_path: Path) -> None:
+    places = {
+        "flag": tmp_path / "flag.yaml",
+        "environment": tmp_path / "environment.yaml",
+        "here": tmp_path / "cwd/salvus.yaml",
+        "xdg": tmp_path / "xdg/salvus/salvus.yaml",
+    }
+    for name, path in places.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"contexts: [{{name: {name}}}]")
+    environment = {"SALVUS_CONFIG": str(places["environment"])}
+    assert resolve(Flags(config=places["flag"]), environment).name == "flag"
+    assert resolve(Flags(), environment).name == "environment"
+    assert resolve(Flags(), {}).name == "here"
+    places["here"].unlink()
+    assert resolve(Flags(), {}).name == "xdg"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "what"),
+    [
+        ("contexts:\n- name: a\n  stroe: {}\n", ":3:3: contexts[0].stroe: ", "store"),
+        ("contexts:\n- name: a\n  name: b\n", ":3:3: contexts[0].name: ", "twice"),
+        ("contexts: []\n", ":1:1: contexts: ", ""),
+        ("contexts:\n- name: 5\n", ":2:3: contexts[0].name: ", "text"),
+        ("currentContext: a\n", ":1:1: contexts: ", "missing"),
+        ("", ":1:1: ", ""),
+        ("contexts: [\n", ":2:1: ", ""),
+    ],
+)
+def test_errors_say_where(tmp_path: Path, text: str, place: str, what: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ManifestError) as caught:
+        resolve(Flags(config=tmp_path / "c.yaml"), {})
+    assert str(caught.value).startswith(f"{tmp_path}/c.yaml{place}")
+    assert what in str(caught.value)
+
+
+def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    for flags, environment in ((Flags(config=tmp_path / "no"), {}), (Flags(), {"SALVUS_CONFIG": "/no/where"})):
+        with pytest.raises(UseError, match="cannot be read: No such file"):
+            resolve(flags, environment)
+
+
+def test_unknown_context(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(FULL)
+    with pytest.raises(UseError, match="no context 'tow'; did you mean 'two'"):
+        resolve(Flags(config=tmp_path / "c.yaml", context="tow"), {})
+    with pytest.raises(UseError, match="there is no configuration, so no context"):
+        resolve(Flags(context="two"), {})
+
+
+def test_flags_work_before_and_after_the_verb(cli: Cli) -> None:
+    store = str(cli.folder / "other.db")
+    cli("apply", "--no-wait", "-f", cli.write(HOST), "--store", store)
+    assert cli("--store", store, "get", "hosts", "-o", "name").out == "Host/alpha\n"
+    assert cli("get", "hosts", "-o", "name").out == ""
+
+
+def test_a_wrong_configuration_ends_the_verb_with_2(cli: Cli) -> None:
+    (cli.folder / "config.yaml").write_text("contexts: [{}]")
+    assert "config.yaml:1:12: contexts[0].name: is missing" in cli("get", "all", code=Code.INPUT).err
+
+
+def test_a_namespace_that_is_not_there(cli: Cli) -> None:
+    path = cli.write(HOST)
+    err = cli("diff", "-f", path, "--namespace", "salvus-none", code=Code.TROUBLE).err
+    assert "there is no network namespace 'salvus-none'" in err
+    cli("get", "all", "--namespace", "salvus-none")
