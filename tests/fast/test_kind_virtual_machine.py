@@ -11,7 +11,7 @@ import yaml
 
 from controller.allocate import allocate
 from controller.lower import lower
-from drivers.base import Grade
+from drivers.base import Grade, drift
 from drivers.items.directory import Directory
 from drivers.items.domain import Disk, Domain, Interface
 from drivers.items.host_key import HostKey
@@ -391,3 +391,49 @@ def test_ways_out_of_both_internets() -> None:
 
 def test_services_may_be_inside() -> None:
     assert problems(vm(), host(), image(), service(machines={"names": ["web01"]})) == []
+
+
+# What a change disturbs.
+
+
+def cost(before: dict[str, Any], after: dict[str, Any], *, other_image: bool = False) -> Grade:
+    """The grade of the change between two manifests of a machine that runs."""
+    old = {item.key: item.fields() for item in made(vm(**before))}
+    images = (host(), image(sha256="b" * 64)) if other_image else ()
+    grades = [
+        item.grade(differences)
+        for item in made(vm(**after), *images)
+        if (differences := drift(item.fields(), old.get(item.key, item.fields())))
+    ]
+    return max(grades)
+
+
+BIG = {"cpu": 2, "cpuMax": 4, "memory": "1Gi", "memoryMax": "2Gi", "interfaces": [NIC]}
+
+
+@pytest.mark.parametrize(
+    ("change", "grade"),
+    [
+        ({"cpu": 4}, Grade.LIVE),
+        ({"cpu": 1}, Grade.RESTART),
+        ({"cpuMax": 8}, Grade.RESTART),
+        ({"memory": "2Gi"}, Grade.LIVE),
+        ({"memory": "512Mi"}, Grade.LIVE),
+        ({"memoryMax": "3Gi"}, Grade.RESTART),
+        ({"rootDisk": {"size": "8Gi"}}, Grade.RESTART),
+        ({"rootDisk": {"size": "4Gi", "cache": "none"}}, Grade.RESTART),
+        ({"interfaces": []}, Grade.RESTART),
+        ({"graphics": {"vnc": False}}, Grade.RESTART),
+        ({"domainType": "kvm"}, Grade.RESTART),
+        ({"firmware": "efi"}, Grade.RESTART),
+        ({"runStrategy": "Halted"}, Grade.RESTART),
+        ({"cloudInit": {"runcmd": ["true"]}}, Grade.LIVE),
+    ],
+)
+def test_what_a_change_disturbs(change: dict[str, Any], grade: Grade) -> None:
+    """The table in docs/kinds/virtual-machine.md."""
+    assert cost(BIG, BIG | change) is grade
+
+
+def test_another_image_is_another_disk() -> None:
+    assert cost(BIG, BIG, other_image=True) is Grade.REPLACE
