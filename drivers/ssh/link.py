@@ -6,7 +6,6 @@ import base64
 import binascii
 import contextlib
 import logging
-import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,6 +79,12 @@ def abort(sock: socket.socket) -> None:
         sock.shutdown(socket.SHUT_RDWR)
 
 
+def hang_up(channel: paramiko.Channel) -> None:
+    """Closes a channel, whatever has become of its connection."""
+    with contextlib.suppress(*RAISED):
+        channel.close()
+
+
 @contextmanager
 def guarded(machine: str, end: Callable[[], None], seconds: float, doing: str) -> Iterator[Guard]:
     """See Link.call."""
@@ -143,7 +148,7 @@ def _open(
         with guarded(machine, lambda: abort(sock), target.connect_timeout, doing):
             transport = _Transport(sock)
             _negotiate(transport, address, pinned)
-            _log_in(transport, target)
+            _log_in(machine, transport, target)
             return Link(machine, sock, transport)
     except BaseException:
         abort(sock)
@@ -175,24 +180,38 @@ def _negotiate(transport: paramiko.Transport, address: str, pinned: list[paramik
         raise paramiko.BadHostKeyException(address, shown, pinned[0])
 
 
-def _log_in(transport: paramiko.Transport, target: SshTarget) -> None:
+def _log_in(machine: str, transport: paramiko.Transport, target: SshTarget) -> None:
+    """With the first key that is taken. A file that can't be used does not keep the other keys from being tried."""
     refused: Exception = paramiko.AuthenticationException("there is no key to log in with")
-    for key in _keys(target):
+    for path in target.identity_files:
         try:
-            transport.auth_publickey(target.user, key)
-        except paramiko.AuthenticationException as error:
+            return _offer(transport, target.user, _private_key(machine, path))
+        except (paramiko.AuthenticationException, DriverError) as error:
             refused = error
-        else:
-            return
+    with contextlib.closing(paramiko.Agent()) as agent:
+        for key in agent.get_keys() if target.use_agent else ():
+            try:
+                return _offer(transport, target.user, key)
+            except paramiko.AuthenticationException as error:
+                refused = error
     raise refused
 
 
-def _keys(target: SshTarget) -> Iterator[paramiko.PKey]:
-    for path in target.identity_files:
-        yield paramiko.PKey.from_path(Path(path).expanduser())
-    if target.use_agent and "SSH_AUTH_SOCK" in os.environ:
-        agent = paramiko.Agent()
-        try:
-            yield from agent.get_keys()
-        finally:
-            agent.close()
+def _offer(transport: paramiko.Transport, user: str, key: paramiko.PKey) -> None:
+    if transport.auth_publickey(user, key):
+        raise paramiko.ssh_exception.PartialAuthentication(["more than a key"])
+
+
+def _private_key(machine: str, path: str) -> paramiko.PKey:
+    """The key in a file. Raises Unreachable when there is none, Rejected when it can't be used."""
+    try:
+        return paramiko.PKey.from_path(Path(path).expanduser())
+    except OSError as error:
+        hint = "spec.ssh.identityFiles are on the controller, readable for the user it runs as"
+        raise Unreachable(f"{machine}: {path}: {error.strerror}", machine=machine, hint=hint) from error
+    except (TypeError, paramiko.PasswordRequiredException) as error:  # cryptography's word for a missing passphrase
+        hint = "give the key to an ssh-agent, and set spec.ssh.useAgent"
+        raise Rejected(f"{machine}: {path} has a passphrase", machine=machine, hint=hint) from error
+    except (ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as error:
+        hint = "it must be a private key of type ed25519, ecdsa or rsa"
+        raise Rejected(f"{machine}: {path}: not a key: {error}", machine=machine, hint=hint) from error

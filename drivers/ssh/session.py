@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from io import BytesIO
 from typing import BinaryIO
 
@@ -12,7 +12,7 @@ from drivers.ssh.batch import Batch, ended, loader, refused, unseen
 from drivers.ssh.errors import RAISED
 from drivers.ssh.frames import Frame, Frames
 from drivers.ssh.guard import Guard
-from drivers.ssh.link import Link
+from drivers.ssh.link import Link, hang_up
 from drivers.ssh.shell import CHUNK, not_started
 from drivers.ssh.tunnel import HEADER
 
@@ -48,7 +48,8 @@ class Session:
         errors: Errors = []
         begun = False
         try:
-            with self._link.call(self._seconds, "making changes") as guard, contextlib.closing(self._channel):
+            with self._link.call(self._seconds, "making changes") as guard, ExitStack() as stack:
+                stack.callback(hang_up, self._channel)
                 for frame in self._listen(guard, payload):
                     match frame.words:
                         case ("begin",):

@@ -15,6 +15,7 @@ from paramiko import Channel
 
 from drivers.base import DriverError
 from drivers.ssh.errors import RAISED
+from drivers.ssh.link import hang_up
 
 _LOG = logging.getLogger(__name__)
 CHUNK = 256 * 1024
@@ -74,9 +75,9 @@ def join(sock: socket.socket, channel: Channel) -> None:
             sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
     except RAISED:
-        channel.close()
+        hang_up(channel)
     up.join()
-    channel.close()
+    hang_up(channel)
     sock.close()
 
 
@@ -86,7 +87,7 @@ def _up(sock: socket.socket, channel: Channel) -> None:
             channel.sendall(data)
         channel.shutdown_write()
     except RAISED:
-        channel.close()
+        hang_up(channel)
 
 
 def _thread(target: Callable[..., None], *args: object) -> threading.Thread:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from drivers.base import SshTarget
 
+# A home of its own: what is in root's shell settings here is no matter of the tests.
 CONFIG = """\
 Port {port}
 ListenAddress 127.0.0.1
@@ -26,7 +27,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 MaxStartups 200
 MaxSessions 64
-SetEnv HOME={folder}
+SetEnv HOME={folder} TMPDIR={folder}/tmp
 """
 
 
@@ -36,6 +37,9 @@ class Sshd:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="salvus-sshd-"))
         self.folder.chmod(0o755)  # sshd reads the authorized keys as the user who logs in
+        self.temporary = self.folder / "tmp"
+        self.temporary.mkdir()
+        self.temporary.chmod(0o1777)
         Path("/run/sshd").mkdir(exist_ok=True)
         self.new_host_key()
         keygen(self.folder / "client")
@@ -107,9 +111,9 @@ class Sshd:
         shutil.rmtree(self.folder)
 
 
-def keygen(path: Path) -> None:
-    """A key pair without passphrase."""
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+def keygen(path: Path, kind: str = "ed25519", passphrase: str = "") -> None:
+    """A key pair."""
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(path)], check=True)
 
 
 def children(pid: int) -> list[int]:
