@@ -44,8 +44,8 @@ class Package(ShellItem):
         lines = output.split("\n")
         states: dict[str, str] = {}
         for line in lines:
-            if line.startswith("P "):
-                name, architecture, word = line.split(" ")[1:4]
+            if found := _LINE.fullmatch(line):
+                name, architecture, word = found.groups()
                 states[f"{name}:{architecture}"] = word
                 if states.get(name) != "installed":
                     states[name] = word
@@ -71,6 +71,7 @@ class Package(ShellItem):
 
 # Debian Policy 5.6.1, with an optional architecture; the last character may not be what apt reads as an order.
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9-]*[a-z0-9])?")
+_LINE = re.compile("P ([^ ]+) ([^ ]*) ([^ ]+)")
 _INSTALLED = ("installed", "triggers-awaited", "triggers-pending")
 _QUERY = "LC_ALL=C dpkg-query -W -f 'P ${Package} ${Architecture} ${db:Status-Status}\\n' --"
 

@@ -42,6 +42,7 @@ salvus_note() {
     if [ -f "$2" ]; then while IFS= read -r line; do printf 'N %s %s\\n' "$1" "$line"; done <"$2"; fi
 }
 """
+_STAT = re.compile(r"S:([0-9a-f]+):([0-9]+):([^:]*):([0-9]+):([^:]*):([0-9]+):([0-9]+):(-?[0-9]+\.[0-9]+)")
 _SUM = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.*)")
 _ABSENT = ("No such file or directory", "Not a directory")
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symbolic link"}
@@ -168,10 +169,10 @@ fi
 
 
 def _stat(line: str) -> Stat | Unknown:
-    parts = line.split(":")
-    if len(parts) != 9:
+    found = _STAT.fullmatch(line)
+    if found is None:
         return Unknown(f"stat answered {line!r}")
-    _, raw, uid, user, gid, group, size, inode, mtime = parts
+    raw, uid, user, gid, group, size, inode, mtime = found.groups()
     bits = int(raw, 16)
     kind = _KINDS.get(stat.S_IFMT(bits), "special file")
     return Stat(kind, f"{stat.S_IMODE(bits):04o}", uid, user, gid, group, int(size), int(inode), mtime)

@@ -141,4 +141,4 @@ rm -f -- {shlex.quote(marker(unit))}
 
 
 def _line(path: str, digest: str) -> str:
-    return f"mark {shlex.quote(path)} {tag(path)} {digest}\n"
+    return f"mark {shlex.quote(path)} {tag(path)} {shlex.quote(digest)}\n"

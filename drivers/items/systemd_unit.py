@@ -9,7 +9,7 @@ from typing import Self
 
 from drivers.base import Absent, Change, Drift, Fields, Grade, Present, Rejected, State, Unknown, Value, Verb
 from drivers.items import paths as fs
-from drivers.items import systemd_script as script
+from drivers.items import systemd_script as sh
 from drivers.items.shell import ShellItem
 
 
@@ -69,15 +69,15 @@ class SystemdUnit(ShellItem):
         """See ShellItem."""
         askable = [item for item in items if _NAME.fullmatch(item.unit)]
         watched = _watched_paths(askable)
-        show = f"{script.SHOW}salvus_units {fs.words(item.unit for item in askable)}\n" if askable else ""
-        return show + fs.look(watched) + fs.sums(watched) + fs.notes([script.marker(item.unit) for item in askable])
+        show = f"{sh.SHOW}salvus_units {fs.words(item.unit for item in askable)}\n" if askable else ""
+        return show + fs.look(watched) + fs.sums(watched) + fs.notes([sh.marker(item.unit) for item in askable])
 
     @classmethod
     def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
         """See ShellItem."""
         askable = [item for item in items if _NAME.fullmatch(item.unit)]
         watched = _watched_paths(askable)
-        markers = fs.noted([script.marker(item.unit) for item in askable], output)
+        markers = fs.noted([sh.marker(item.unit) for item in askable], output)
         now = _Now(_blocks(output), fs.looked(watched, output), fs.summed(output), markers)
         return {item.key: item.state(now) for item in items}
 
@@ -121,10 +121,10 @@ class SystemdUnit(ShellItem):
 
     def _started(self, wanted: Iterable[Watched], now: _Now) -> Value:
         """With which contents the unit was started, as far as that is certain: neither changed nor written since."""
-        started = dict(line.split(" ", 1) for line in now.markers.get(script.marker(self.unit), ()) if " " in line)
+        started = dict(line.split(" ", 1) for line in now.markers.get(sh.marker(self.unit), ()) if " " in line)
         lines = []
         for one in wanted:
-            mark = started.get(script.tag(one.path), "")
+            mark = started.get(sh.tag(one.path), "")
             found = now.files.get(one.path)
             sha256 = now.digests.get(one.path, "nothing")
             here = f"{sha256} {found.mtime}" if isinstance(found, fs.Stat) else "nothing"
@@ -139,16 +139,16 @@ class SystemdUnit(ShellItem):
                 f"{self.unit!r} is not a unit that can be started", hint="write its full name, as in a.service"
             )
         if change.verb is Verb.DELETE:
-            return script.delete(self.unit)
+            return sh.delete(self.unit)
         drifted = {one.field for one in change.drift}
-        text = script.begin(self.unit)
+        text = sh.begin(self.unit)
         if "enabled" in drifted:
-            text += script.enable(self.enabled)
+            text += sh.enable(self.enabled)
         if "running" in drifted and not self.running:
-            text += script.STOP
+            text += sh.STOP
         elif drifted & {"running", "restart_on", "reload_on"}:
             contents = {one.path: one.sha256 for one in self.watched}
-            text += script.start(self.unit, contents, restart="restart_on" in drifted, reload="reload_on" in drifted)
+            text += sh.start(self.unit, contents, restart="restart_on" in drifted, reload="reload_on" in drifted)
         return text
 
 

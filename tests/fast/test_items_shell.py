@@ -1,0 +1,129 @@
+"""What holds for every item type by itself, a new one included: items are built from their fields' types."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drivers.base import Absent, Change, Grade, Item, Present, Rejected, Unknown, Verb, drift
+from drivers.items import codec
+from drivers.items.image_file import ImageFile
+from drivers.items.package import Package
+from drivers.items.shell import ShellItem
+from drivers.items.system import System
+from drivers.items.systemd_unit import SystemdUnit
+
+TYPES = codec.item_types()
+SHELL = {name: type_ for name, type_ in TYPES.items() if issubclass(type_, ShellItem)}
+# Many types, and what goes wrong goes wrong with most texts.
+FEW = settings(max_examples=25)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
+HOSTILE = st.sampled_from(
+    ["'", '"', "$(reboot)", "`reboot`", "; reboot", "\nreboot\n", "\\", "SALVUS_EOF", "-rf", "é\u2028"]
+)
+# What an answer may begin with, and then not go on as it should.
+NONSENSE = st.sampled_from(
+    ("", "@ ", "@ +", "@ -", "S:", "S:1:2:3:4:5:6:7:8", "stat: x", "N 0 x", "H !", "P dpkg", "end 2", "Names=", "QFI")
+)
+# Fields whose text has a form of its own, checked before items are made.
+FORMS = {
+    "mode": st.sampled_from(["0644", "644", "4755"]),
+    "sha256": st.text("0123456789abcdef", min_size=64, max_size=64),
+    "user_data": st.builds("#cloud-config\n{}".format, TEXT),
+    "source": st.just(__file__),
+    "unit": st.builds("{}.service".format, st.text("abc@-_.\\", min_size=1)),
+    "package": st.text("abc+-.:", min_size=2),
+}
+
+
+@st.composite
+def items(draw: st.DrawFn, type_: type[Item]) -> Item:
+    """Any item of a type, with hostile text wherever a user may write text."""
+    text = st.builds("{}{}{}".format, TEXT, HOSTILE, TEXT)
+    names = [field.name for field in dataclasses.fields(type_)]  # type: ignore[arg-type]
+    known = {name: FORMS[name] for name in names if name in FORMS}
+    paths = {name: text.map(lambda value: f"/{value}") for name in names if name == "path"}
+    with_text: st.SearchStrategy[Item] = st.builds(type_, **known, **paths)
+    return draw(with_text)
+
+
+def changes(item: Item) -> list[Change]:
+    """The two changes that every item knows how to make."""
+    missing = drift(item.fields(), {})
+    return [Change(item, Verb.CREATE, missing, Grade.LIVE), Change(item, Verb.DELETE, (), Grade.LIVE)]
+
+
+@pytest.mark.parametrize("type_", TYPES.values(), ids=TYPES)
+@FEW
+@given(data=st.data())
+def test_equal_items_have_no_drift_and_come_back_from_the_inventory(type_: type[Item], data: st.DataObject) -> None:
+    item = data.draw(items(type_))
+    assert drift(item.fields(), item.fields()) == ()
+    assert hash(item) == hash(dataclasses.replace(item))  # type: ignore[type-var]
+    back = codec.restore(item.type(), codec.dump(item))
+    assert back.key == item.key
+    kept = {f.name for f in dataclasses.fields(item)} - item.forgets  # type: ignore[arg-type]
+    assert all(getattr(back, name) == getattr(item, name) for name in kept)
+    assert not any(getattr(back, name) for name in item.forgets)
+
+
+@pytest.mark.parametrize("type_", TYPES.values(), ids=TYPES)
+@FEW
+@given(data=st.data())
+def test_every_drift_has_a_grade(type_: type[Item], data: st.DataObject) -> None:
+    item = data.draw(items(type_))
+    for one in drift(item.fields(), {}):
+        assert item.grade([one]) in Grade
+
+
+@pytest.mark.parametrize("type_", SHELL.values(), ids=SHELL)
+@FEW
+@given(data=st.data())
+def test_an_answer_that_makes_no_sense_is_unknown_and_never_absent(type_: Any, data: st.DataObject) -> None:
+    some = data.draw(st.lists(items(type_), min_size=1, max_size=3, unique_by=lambda item: item.key))
+    output = "\n".join(data.draw(st.lists(NONSENSE | TEXT, max_size=6)))
+    states = type_.read(some, output)
+    assert set(states) == {item.key for item in some}
+    assert not any(isinstance(state, Absent) for state in states.values())
+
+
+@pytest.mark.parametrize("type_", SHELL.values(), ids=SHELL)
+@FEW
+@given(data=st.data())
+def test_no_answer_is_unknown(type_: Any, data: st.DataObject) -> None:
+    item = data.draw(items(type_))
+    assert isinstance(type_.read([item], "")[item.key], Unknown)
+
+
+def test_a_forgotten_content_is_not_in_what_is_kept() -> None:
+    for type_ in TYPES.values():
+        for name in type_.forgets:
+            assert name in {field.name for field in dataclasses.fields(type_)}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["hello-", "-y", "a", "hello/sid", "hello=1", "*", "^hello", "$(x)", "a\nb"])
+def test_what_apt_would_take_for_an_order_is_no_package(name: str) -> None:
+    package = Package(name)
+    assert name not in Package.probe([package]).split("\n")[0].split(" dpkg ")[1].split(" ")
+    for change in changes(package):
+        with pytest.raises(Rejected):
+            package.script(change)
+
+
+@pytest.mark.parametrize("name", ["nothing", "-a.service", "a@.service", "a*.service", "a b.service", "$(x).service"])
+def test_what_is_no_unit_is_never_asked_for_nor_started(name: str) -> None:
+    unit = SystemdUnit(name, True, True)
+    assert name not in SystemdUnit.probe([unit])
+    for change in changes(unit):
+        with pytest.raises(Rejected):
+            unit.script(change)
+
+
+def test_only_what_is_pushed_has_a_payload() -> None:
+    assert ImageFile("/a", "/source", "0" * 64).payload == "/source"
+    assert System().payload == ""
+    assert isinstance(System.read([System()], "boot_id=1")["System:self"], Present)

@@ -1,0 +1,94 @@
+"""What systemctl says of a unit, and what it means for one that is to run, and for one that is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from drivers.base import Absent, Present, Unknown
+from drivers.items import systemd_script as sh
+from drivers.items.systemd_unit import SystemdUnit, Watched
+
+ON = SystemdUnit("a.service", True, True)
+OFF = SystemdUnit("a.service", False, False)
+
+
+def said(active: str, sub: str, enabled: str, load: str = "loaded", more: str = "") -> str:
+    lines = f"Names=alias.service a.service\nLoadState={load}\nActiveState={active}\nSubState={sub}\n"
+    return f"{lines}UnitFileState={enabled}\n{more}\n@ \n"
+
+
+def fields(item: SystemdUnit, output: str) -> tuple[object, object]:
+    state = SystemdUnit.read([item], output)[item.key]
+    assert isinstance(state, Present)
+    return state.fields["running"], state.fields["enabled"]
+
+
+@pytest.mark.parametrize(
+    ("active", "sub", "on", "off"),
+    [
+        ("active", "running", True, True),
+        ("active", "exited", True, True),
+        ("active", "waiting", True, True),
+        ("reloading", "reload", True, True),
+        ("inactive", "dead", False, False),
+        ("failed", "failed", "failed", False),
+        ("activating", "auto-restart", "auto-restart", "auto-restart"),
+        ("activating", "start", "start", "start"),
+        ("deactivating", "stop-sigterm", "stop-sigterm", "stop-sigterm"),
+    ],
+)
+def test_whether_it_runs(active: str, sub: str, on: object, off: object) -> None:
+    assert fields(ON, said(active, sub, "enabled"))[0] == on
+    assert fields(OFF, said(active, sub, "enabled"))[0] == off
+
+
+@pytest.mark.parametrize(
+    ("word", "on", "off"),
+    [
+        ("enabled", True, True),
+        ("disabled", False, False),
+        ("linked", False, False),
+        ("enabled-runtime", "enabled-runtime", "enabled-runtime"),
+        ("static", True, False),
+        ("indirect", True, False),
+        ("generated", True, False),
+        ("transient", True, False),
+        ("", True, False),
+        ("masked", "masked", False),
+        ("bad", "bad", "bad"),
+    ],
+)
+def test_whether_it_starts_at_boot(word: str, on: object, off: object) -> None:
+    assert fields(ON, said("active", "running", word))[1] == on
+    assert fields(OFF, said("active", "running", word))[1] == off
+
+
+def test_a_unit_that_is_started_again_and_again_does_not_run() -> None:
+    assert fields(ON, said("active", "running", "enabled", more="Flapping=yes\n"))[0] == "flapping"
+
+
+def test_only_not_found_is_absent() -> None:
+    for load in ("bad-setting", "error", "masked", "merged", "stub"):
+        assert isinstance(SystemdUnit.read([ON], said("inactive", "dead", "", load))[ON.key], Present)
+    assert SystemdUnit.read([ON], said("inactive", "dead", "", "not-found"))[ON.key] == Absent()
+    assert isinstance(SystemdUnit.read([ON], said("inactive", "dead", "", ""))[ON.key], Unknown)
+
+
+def marked(digest: str, mtime: str, marker: str) -> object:
+    """What is observed of ``restart_on`` with this file and this marker."""
+    unit = SystemdUnit("a.service", True, True, (Watched("/etc/a", "a" * 64),))
+    output = said("active", "running", "enabled").replace("@ ", "@ +")
+    output += f"S:81a4:0:root:0:root:1:2:{mtime}\n{digest}  /etc/a\nN 0 {marker}\n"
+    state = SystemdUnit.read([unit], output)[unit.key]
+    assert isinstance(state, Present)
+    return state.fields["restart_on"] == unit.fields()["restart_on"] or state.fields["restart_on"]
+
+
+def test_what_it_was_started_with_counts_only_while_the_file_was_not_written_since() -> None:
+    wanted, other, tag = "a" * 64, "b" * 64, sh.tag("/etc/a")
+    assert marked(wanted, "1.5", f"{tag} {wanted} 1.5") is True
+    assert marked(other, "1.5", f"{tag} {wanted} 1.5") == ("/etc/a aaaaaaaaaaaa at the start, bbbbbbbbbbbb now",)
+    assert marked(wanted, "1.5", f"{tag} {other} 1.5") == ("/etc/a bbbbbbbbbbbb at the start, aaaaaaaaaaaa now",)
+    assert marked(wanted, "2.5", f"{tag} {wanted} 1.5") == ("/etc/a written again since the start (aaaaaaaaaaaa)",)
+    assert marked(wanted, "1.5", "") == ("/etc/a something unknown at the start, aaaaaaaaaaaa now",)
+    assert marked(other, "1.5", f"{tag} {other} 1.5") == (f"/etc/a {other}",), "both differ from what is wanted"
