@@ -127,14 +127,16 @@ def test_a_broken_store_is_trouble_and_no_traceback(cli: Cli) -> None:
     assert "hint:" in err
 
 
-def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
-    path = tmp_path / "many.yaml"
-    path.write_text("---".join(HOST.replace("alpha", f"h{n}") for n in range(1500)))
-    apply = f"{sys.executable} -m salvusctl apply --no-wait -f {path} --store {tmp_path}/s.db"
-    command = f"{apply} | head -n1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
-    assert done.stdout == f"Host/h0 created\n{Code.PIPE}\n"
-    assert done.stderr == ""
+@pytest.mark.parametrize("words", [["explain"], ["schema"]])
+def test_a_closed_pipe_ends_quietly(words: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        command = [sys.executable, "-m", "salvusctl", *words]
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False, cwd=ROOT)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (Code.PIPE, b"")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -153,6 +155,5 @@ def completed(cli: Cli, line: str) -> list[str]:
 def test_completion_knows_verbs_kinds_and_names(cli: Cli) -> None:
     cli("apply", "--no-wait", "-f", cli.write(HOST))
     assert completed(cli, "salvusctl val") == ["validate"]
-    assert completed(cli, "salvusctl get ho") == ["hosts"]
     assert completed(cli, "salvusctl get hosts a") == ["alpha"]
-    assert completed(cli, "salvusctl why Host/") == ["Host/alpha"]
+    assert completed(cli, "salvusctl why ho") == ["hosts"]

@@ -1,0 +1,190 @@
+"""get, describe, why and events: what is in the store, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import yaml
+
+from controller.session import Settings, open_session
+from controller.store.records import Condition, Event, Run, Seen, Status
+from salvusctl.exits import Code
+from salvusctl.outputs import Events, Reasons, ResourceList
+from tests.fast.cli import HOST, IMAGE, OTHER, SERVICE, Cli, cli
+
+__all__ = ["cli"]
+
+
+@pytest.fixture
+def fleet(cli: Cli) -> Cli:
+    """A store with manifests that no controller has looked at yet."""
+    cli("apply", "--no-wait", "-f", cli.write(HOST, OTHER, IMAGE, SERVICE))
+    return cli
+
+
+def tell(cli: Cli, ref: str, *conditions: Condition, machine: str = "") -> None:
+    with open_session(Settings(cli.store)) as session:
+        session.ledger.put_status(ref, machine, Status(conditions, {"machines": "alpha"}))
+
+
+def condition(status: str, reason: str, message: str, type_: str = "Synced") -> Condition:
+    return Condition(type_, status, reason, message, 1000.0, 1)
+
+
+def test_get_is_a_table(fleet: Cli) -> None:
+    lines = fleet("get", "hosts").lines
+    assert lines[0] == "NAME READY REASON ADDRESS SCHEDULABLE AGE"
+    assert [line.split()[:3] for line in lines[1:]] == [
+        ["alpha", "Unknown", "NotSeenYet"],
+        ["beta", "Unknown", "NotSeenYet"],
+    ]
+    assert "192.0.2.1 yes" in lines[1]
+
+
+def test_get_wide_has_more_columns(fleet: Cli) -> None:
+    narrow, wide = fleet("get", "hosts").lines[0], fleet("get", "hosts", "-o", "wide").lines[0]
+    assert set(narrow.split()) < set(wide.split())
+    assert wide.endswith("MESSAGE")
+
+
+@pytest.mark.parametrize(
+    ("words", "refs"),
+    [
+        (["hosts"], ["Host/alpha", "Host/beta"]),
+        (["HOST", "beta"], ["Host/beta"]),
+        (["host/beta", "image/debian12"], ["Host/beta", "Image/debian12"]),
+        (["images,hosts"], ["Image/debian12", "Host/alpha", "Host/beta"]),
+        (["all"], ["Host/alpha", "Host/beta", "Image/debian12", "Service/hello"]),
+        (["hosts", "-l", "role=kvm"], ["Host/alpha"]),
+        (["all", "-l", "role!=old,role"], ["Host/alpha"]),
+        (["vms"], []),
+        (["host,svc", "hello", "alpha"], ["Service/hello", "Host/alpha"]),
+    ],
+)
+def test_get_finds(fleet: Cli, words: Sequence[str], refs: Sequence[str]) -> None:
+    assert fleet("get", *words, "-o", "name").out.split() == list(refs)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["hots"], Code.INPUT, "there is no kind 'hots'; did you mean 'hosts'?"),
+        (["host", "alpa"], Code.DIFFERENT, "there is no Host 'alpa'; did you mean 'alpha'"),
+        (["host/alpha", "beta"], Code.INPUT, "'beta' is not KIND/NAME"),
+        (["hosts", "-l", "a=b=c"], Code.INPUT, "is not a selector"),
+    ],
+)
+def test_get_says_what_it_does_not_find(fleet: Cli, words: Sequence[str], code: Code, said: str) -> None:
+    answer = fleet("get", *words, code=code)
+    assert said in answer.err
+    assert answer.out == ""
+
+
+def test_get_of_an_empty_store(cli: Cli) -> None:
+    answer = cli("get", "all")
+    assert (answer.out, answer.err) == ("", "there are none\n")
+    assert cli("get", "all", "-o", "json").data["items"] == []
+
+
+def test_get_json_is_as_its_schema_says(fleet: Cli) -> None:
+    found = ResourceList.model_validate_json(fleet("get", "all", "-o", "json").out)
+    assert [item.metadata.name for item in found.items] == ["alpha", "beta", "debian12", "hello"]
+    host = found.items[0]
+    assert host.metadata.labels == {"role": "kvm"}
+    assert host.status.conditions[0].type == "Ready"
+    assert host.spec["address"] == "192.0.2.1"
+
+
+def test_get_yaml_is_get_json(fleet: Cli) -> None:
+    documents = list(yaml.safe_load_all(fleet("get", "all", "-o", "yaml").out))
+    assert documents == fleet("get", "all", "-o", "json").data["items"]
+
+
+def test_what_get_manifest_prints_changes_nothing_when_applied(fleet: Cli) -> None:
+    text = fleet("get", "all", "-o", "manifest").out
+    out = fleet("apply", "--no-wait", "-f", "-", stdin=text).out
+    assert {line.split()[1] for line in out.splitlines()} == {"unchanged"}
+
+
+def test_a_machine_that_nobody_reaches_shows_as_such(fleet: Cli) -> None:
+    tell(fleet, "Host/alpha", condition("Unknown", "Unreachable", "connection refused"), machine="alpha")
+    tell(fleet, "Host/alpha", condition("True", "Placed", "on alpha", "Placed"))
+    line = fleet("get", "host", "alpha").lines[1]
+    assert line.startswith("alpha Unknown Unreachable (")
+    assert "connection refused" in fleet("get", "host", "alpha", "-o", "wide").lines[1]
+
+
+def test_text_of_machines_cannot_speak_to_the_terminal(fleet: Cli) -> None:
+    evil = "\x1b]0;owned\x07\nfake line"
+    tell(fleet, "Host/alpha", condition("False", "Failed", evil), machine="alpha")
+    with open_session(Settings(fleet.store)) as session:
+        session.ledger.tell(Event("Host/alpha", "alpha", "Warning", "Failed", evil, 1.0, 2.0))
+        session.ledger.put_seen("alpha", {"File:/x": Seen("present", {"content": evil})})
+    for words in (["get", "hosts", "-o", "wide"], ["describe", "host", "alpha"], ["why", "alpha"], ["events"]):
+        out = fleet(*words).out
+        assert "owned" in out
+        assert "\x1b" not in out
+        assert "\nfake line" not in out
+
+
+def test_describe_has_everything(fleet: Cli) -> None:
+    fleet("apply", "-f", fleet.write(HOST, SERVICE))
+    out = fleet("describe", "svc", "hello").out
+    for part in ("Service/hello\n", "UID:", "Items on alpha:", "File:/etc/hello.conf   present", "sha256: ", "Created"):
+        assert part in out
+
+
+def test_describe_wants_a_name(fleet: Cli) -> None:
+    assert "describe what?" in fleet("describe", code=Code.INPUT).err
+    assert "there is nothing named 'alpa'; did you mean 'alpha'" in fleet("describe", "alpa", code=Code.DIFFERENT).err
+
+
+def test_why_says_who_works_and_what_helps(fleet: Cli) -> None:
+    tell(fleet, "Host/alpha", condition("True", "Placed", "on alpha", "Placed"))
+    tell(fleet, "Host/alpha", condition("False", "HeldByCeiling", "needs a restart"), machine="alpha")
+    with open_session(Settings(fleet.store)) as session:
+        session.ledger.put_run(Run("alpha", 1500.0, 0.1, "held"))
+    lines = fleet("why", "alpha").lines
+    assert lines[0] == "Host/alpha is Ready: False, HeldByCeiling: needs a restart"
+    assert lines[1].startswith("since 1970-01-01T00:16:40Z (")
+    assert lines[2].startswith("last try 1970-01-01T00:25:00Z (")
+    assert "next try none: no controller works on the fleet" in lines
+    assert any(line.startswith("help salvusctl controller run") for line in lines)
+    assert any(line.startswith("help salvusctl diff") for line in lines)
+
+
+def test_why_of_what_is_ready_is_short(fleet: Cli) -> None:
+    tell(fleet, "Image/debian12", condition("True", "Placed", "on no machine", "Placed"))
+    with open_session(Settings(fleet.store)) as session:
+        session.ledger.put_status(
+            "Image/debian12", "", Status((condition("True", "Placed", "on no machine", "Placed"),), {"machines": ""})
+        )
+    lines = fleet("why", "image/debian12").lines
+    assert lines[0].startswith("Image/debian12 is Ready: True, ")
+    assert not any(line.startswith(("next", "help")) for line in lines)
+
+
+def test_why_json_is_as_its_schema_says(fleet: Cli) -> None:
+    tell(fleet, "Host/alpha", condition("True", "Placed", "on alpha", "Placed"))
+    tell(fleet, "Host/alpha", condition("Unknown", "Unreachable", "refused"), machine="alpha")
+    reason = Reasons.model_validate_json(fleet("why", "alpha", "-o", "json").out).items[0]
+    assert (reason.resource, reason.ready.reason, reason.controller) == ("Host/alpha", "Unreachable", "")
+    assert [c.type for c in reason.conditions] == ["Synced"]
+    assert reason.help[0] == "salvusctl controller run"
+
+
+def test_events(fleet: Cli) -> None:
+    with open_session(Settings(fleet.store)) as session:
+        session.ledger.tell(Event("Host/beta", "beta", "Warning", "Failed", "disk full", 1.0, 20.0))
+        session.ledger.tell(Event("Host/alpha", "alpha", "Normal", "Created", "File:/x (live)", 1.0, 10.0))
+    lines = fleet("events").lines
+    assert lines[0] == "LAST TYPE REASON RESOURCE MACHINE COUNT MESSAGE"
+    assert [line.split("ago ")[1].split()[2] for line in lines[1:]] == ["Host/alpha", "Host/beta"]
+    assert len(fleet("events", "--warnings").lines) == 2
+    assert "Host/beta" not in fleet("events", "host", "alpha").out
+    found = Events.model_validate_json(fleet("events", "-o", "json").out)
+    assert [(e.resource, e.last) for e in found.items] == [
+        ("Host/alpha", "1970-01-01T00:00:10Z"),
+        ("Host/beta", "1970-01-01T00:00:20Z"),
+    ]
