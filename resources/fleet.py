@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 import resources
-from resources.base import MOVED_FROM, AnyKind, AnyResource, MachineKind, Name, Path, Problem
+from resources.base import MOVED_FROM, AnyKind, AnyResource, MachineKind, Name, Path, Problem, Selector
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
@@ -40,6 +40,9 @@ class Fleet:
     """A whole fleet, frozen: the resources of all kinds, by name."""
 
     by_kind: Mapping[str, Mapping[str, AnyResource]] = field(default_factory=dict)
+    _selected: dict[tuple[str, str], tuple[AnyResource, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of_resources(cls, items: Iterable[AnyResource]) -> Fleet:
@@ -60,6 +63,16 @@ class Fleet:
     def of(self, kind: str) -> tuple[AnyResource, ...]:
         """All resources of a kind, by name."""
         return tuple(self.by_kind.get(kind, {}).values())
+
+    def select(self, kind: str, selector: Selector) -> tuple[AnyResource, ...]:
+        """The resources of a kind whose labels match, by name.
+
+        Kept: what a thousand machines ask of a thousand others is otherwise most of the time that lowering takes.
+        """
+        key = (kind, selector.model_dump_json())
+        if key not in self._selected:
+            self._selected[key] = tuple(r for r in self.of(kind) if selector.matches(r.metadata.labels))
+        return self._selected[key]
 
     @property
     def machine_kinds(self) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ class Targets(Model):
         """The machines' names, without noting what was read: for checks of a whole fleet."""
         if self.selector is None:
             return self.names or ()
-        return tuple(m.name for m in fleet.machines() if self.selector.matches(m.metadata.labels))
+        return tuple(m.name for kind in fleet.machine_kinds for m in fleet.select(kind, self.selector))
 
 
 def parse_selector(text: str) -> Selector:

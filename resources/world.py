@@ -59,7 +59,7 @@ class World:
     def select(self, kind: str, selector: Selector) -> tuple[AnyResource, ...]:
         """Resources of a kind whose labels match, by name."""
         self.reads.add(f"kind/{kind}")
-        return tuple(r for r in self.fleet.of(kind) if selector.matches(r.metadata.labels))
+        return self.fleet.select(kind, selector)
 
     def select_machines(self, selector: Selector) -> tuple[AnyResource, ...]:
         """Hosts and virtual machines whose labels match."""
