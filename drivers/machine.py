@@ -7,14 +7,25 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from drivers.base import Applied, Change, Driver, Item, Observation, Rejected, Transport, Unknown
+from drivers.base import (
+    Applied,
+    Change,
+    Driver,
+    Failed,
+    Item,
+    Observation,
+    Rejected,
+    Transport,
+    Unknown,
+    Unreachable,
+)
 
 
 class Fencing(Driver, Protocol):
     """A driver that can tell the machine our epoch without changing anything else."""
 
     def fence(self, epoch: int) -> None:
-        """Raises Fenced when the machine has seen a newer epoch."""
+        """Raises Fenced when the machine has seen a newer epoch; Unreachable or Failed when it could not be told."""
         ...
 
 
@@ -47,12 +58,18 @@ class Machine:
             elif self._libvirt is None:
                 results = (Applied(batch[0], Rejected("it is not a hypervisor", machine=self._name)),)
             else:
-                self._shell.fence(epoch)
-                results = self._libvirt.apply(batch, epoch)
+                results = self._fenced(self._libvirt, batch, epoch)
             done.extend(results)
             if any(one.error for one in results):
                 break
         return tuple(done)
+
+    def _fenced(self, libvirt: Driver, batch: Sequence[Change], epoch: int) -> tuple[Applied, ...]:
+        try:
+            self._shell.fence(epoch)
+        except (Unreachable, Failed) as error:
+            return (Applied(batch[0], error),)
+        return libvirt.apply(batch, epoch)
 
     def close(self) -> None:
         """See Driver."""
