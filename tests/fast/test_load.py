@@ -258,6 +258,13 @@ def test_what_cannot_be_read_is_an_error_and_the_rest_is_read() -> None:
     assert refs(loaded) == ["Host/alpha"]
 
 
+def test_the_current_directory_is_not_in_the_names() -> None:
+    write("kind: 1", name="d/a.yaml")
+    assert str(load([Path()]).errors[0]).startswith("d/a.yaml:1:1: ")
+    assert str(load([Path("d")]).errors[0]).startswith("d/a.yaml:1:1: ")
+    assert load([Path()]).revision == load([Path.cwd()]).revision
+
+
 def test_the_revision_is_of_names_and_contents_and_not_of_where_they_are() -> None:
     write(HOST, name="d/a.yaml")
     write(HOST, name="e/a.yaml")
