@@ -112,15 +112,10 @@ def glance(session: Session, name: str) -> Glance | None:
 
 def read(session: Session, found: Glance) -> Seen:
     """A domain with its definitions. Raises DriverError."""
-    domain, name = found.domain, found.domain.name()
-    inactive = session.ask(f"reading {name}", lambda: domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-    live = None
-    if found.running:
-        live = session.ask(f"reading {name}", lambda: domain.XMLDesc(0))
-    return Seen(
-        definition(inactive),
-        None if live is None else definition(live),
-        found.running,
-        found.autostart,
-        found.persistent,
-    )
+    domain, running = found.domain, found.running
+
+    def ask() -> tuple[str, str]:
+        return domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), domain.XMLDesc(0) if running else ""
+
+    inactive, live = session.ask(f"reading {domain.name()}", ask)
+    return Seen(definition(inactive), definition(live) if live else None, running, found.autostart, found.persistent)

@@ -25,7 +25,7 @@ class Patience:
     """How long is waited, in seconds.
 
     Attributes:
-        answer: for what libvirt answers from memory.
+        answer: for a connection, and for what libvirt answers from memory.
         work: for what it does itself: starting a guest, destroying one.
         shutdown: for a guest to shut down before it is destroyed; ``farewell`` the same when it is to be deleted.
     """
@@ -59,7 +59,7 @@ class Session:
         thread of libvirt's event loop and must return at once. Raises DriverError.
         """
         start_event_loop()
-        session = cls(calls.run("connecting", lambda: libvirt.open(uri), patience.work), calls, patience)
+        session = cls(calls.run("connecting", lambda: libvirt.open(uri), patience.answer), calls, patience)
         try:
             session.ask("asking for events", lambda: session._listen(on_event))
         except BaseException:

@@ -5,128 +5,26 @@ Most guests have no disk and sit in their firmware, which is up at once; one is 
 
 from __future__ import annotations
 
-import contextlib
 import queue
-import shlex
-import socket
 import subprocess
-import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from drivers.base import (
-    Absent,
-    Change,
-    DriverError,
-    Failed,
-    Grade,
-    Item,
-    Present,
-    Rejected,
-    State,
-    Unknown,
-    Verb,
-    drift,
-)
-from drivers.items.domain import MEBIBYTE, Disk, Domain, Interface
+from drivers.base import Absent, Change, Failed, Grade, Present, Rejected, Unknown, Verb
+from drivers.items.domain import MEBIBYTE, Disk
 from drivers.items.hypervisor import Hypervisor
 from drivers.libvirt import LibvirtDriver, Patience
-from lab import Lab, LabHost, breakage, exec_in, ssh_argv
+from lab import Lab, breakage, ssh_argv
+from tests.lab.libvirt_host import Hypervised, Tunnel, domain, eventually
 
 pytestmark = pytest.mark.lab
 
 FOLDER = "/srv/libvirt-driver"
-HELPER = "virt-ssh-helper qemu:///system"
-
-
-class Tunnel:
-    """A unix socket; each connection to it is joined to a libvirt on the host, by the lab's ssh."""
-
-    def __init__(self, argv: list[str], path: Path) -> None:
-        self.uri = f"qemu+unix:///system?socket={path}"
-        self._argv = argv
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                local, _ = self._listener.accept()
-                with local:
-                    end = local.fileno()
-                    self._processes.append(subprocess.Popen([*self._argv, HELPER], stdin=end, stdout=end))
-
-    def cut(self) -> None:
-        """Ends the connections that there are."""
-        while self._processes:
-            process = self._processes.pop()
-            process.kill()
-            process.wait()
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._listener.close()
-        self.cut()
-
-
-@dataclass
-class Hypervised:
-    """The driver of a host, what its events told, and a way past it."""
-
-    lab: Lab
-    host: LabHost
-    tunnel: Tunnel
-    driver: LibvirtDriver
-    events: queue.SimpleQueue[str]
-    made: list[Domain] = field(default_factory=list)
-
-    def state(self, item: Item) -> State:
-        return self.driver.observe([item])[item.key].state
-
-    def drift(self, item: Domain) -> set[str]:
-        state = self.state(item)
-        assert isinstance(state, Present), state
-        return {one.field for one in drift(item.fields(), state.fields)}
-
-    def change(self, item: Domain, verb: Verb | None = None) -> DriverError | None:
-        """What the planner would plan."""
-        self.made.append(item)
-        state = self.state(item)
-        found = drift(item.fields(), state.fields) if isinstance(state, Present) else ()
-        planned = Verb.CREATE if isinstance(state, Absent) else Verb.UPDATE
-        (result,) = self.driver.apply([Change(item, verb or planned, found, item.grade(found))], 1)
-        return result.error
-
-    def make(self, item: Domain) -> None:
-        assert self.change(item) is None
-        assert self.drift(item) == set()
-
-    def inside(self, command: str, stdin: bytes | None = None) -> str:
-        done = exec_in(self.lab, self.host, ["sh", "-euc", command], stdin)
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout.decode()
-
-    def virsh(self, *words: str) -> str:
-        return self.inside(shlex.join(["virsh", "--quiet", *words])).strip()
-
-    def xml(self, item: Domain, *flags: str) -> ElementTree.Element:
-        return ElementTree.fromstring(self.virsh("dumpxml", item.domain, *flags))
-
-    def pid(self, item: Domain) -> str:
-        """Of the qemu that runs it."""
-        return self.inside(f"cat /run/libvirt/qemu/{item.domain}.pid").strip()
 
 
 @pytest.fixture
@@ -141,37 +39,11 @@ def hypervised(lab: Lab, tmp_path: Path) -> Iterator[Hypervised]:
     try:
         yield made
     finally:
-        for item in made.made:
+        for item in tuple(made.made):
             if isinstance(made.state(item), Present):
-                made.change(replace(item), Verb.DELETE)
+                made.change(item, Verb.DELETE)
         driver.close()
         tunnel.close()
-
-
-def domain(name: str, **changed: Any) -> Domain:
-    uid = str(uuid.uuid4())
-    fields: dict[str, Any] = {
-        "domain": name,
-        "uuid": uid,
-        "owner_uid": uid,
-        "running": True,
-        "vcpus": 1,
-        "vcpus_max": 2,
-        "memory": 64 * MEBIBYTE,
-        "memory_max": 96 * MEBIBYTE,
-        "domain_type": "qemu",
-        "interfaces": (Interface("br0", "52:54:00:00:0d:01"),),
-    }
-    return Domain(**{**fields, **changed})
-
-
-def eventually(true: Callable[[], bool], timeout: float = 60) -> bool:
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if true():
-            return True
-        time.sleep(0.2)
-    return False
 
 
 def test_a_killed_domain_is_told_of_and_starts_again(hypervised: Hypervised) -> None:
@@ -285,7 +157,6 @@ def test_a_frozen_host_costs_its_deadline_and_is_known_again_afterwards(hypervis
         assert "does not answer" in state.reason
     finally:
         breakage.thaw(hypervised.lab, hypervised.host)
-    hypervised.tunnel.cut()
     assert eventually(lambda: isinstance(hypervised.state(item), Present))
     assert hypervised.drift(item) == set()
 
@@ -373,14 +244,14 @@ def test_a_debian_guest_gives_memory_back_and_shuts_down_when_told(hypervised: H
         disks=(Disk(f"{FOLDER}/root.qcow2", "vda"),),
         kernel=f"{FOLDER}/kernel",
         initrd=f"{FOLDER}/initrd",
-        cmdline=lab.image.cmdline,
+        cmdline=f"{lab.image.cmdline} cloud-init=disabled",
     )
     try:
         hypervised.make(item)
         smaller = replace(item, memory=400 * MEBIBYTE)
         hypervised.make(smaller)
-        assert eventually(lambda: hypervised.xml(item).findtext("currentMemory") == str(400 * 1024), 180)
-        patient = Patience(answer=5, work=60, shutdown=120, farewell=1)
+        assert eventually(lambda: hypervised.xml(item).findtext("currentMemory") == str(400 * 1024), 240)
+        patient = Patience(answer=5, work=60, shutdown=300, farewell=1)
         driver = LibvirtDriver(hypervised.host.name, lambda: hypervised.tunnel.uri, lambda _: None, patience=patient)
         off = replace(smaller, running=False)
         (done,) = driver.apply([Change(off, Verb.UPDATE, (), Grade.RESTART)], 1)
