@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from resources import fleet
@@ -66,7 +65,7 @@ def explain(words: str) -> Explanation:
         names = {name for known in fleet.kinds().values() for name in (known.name, *known.short)}
         raise ManifestError(f"there is no kind {word!r}{similar(word, names)}")
     root = root_node(manifest_model(kind))
-    if path and path[0] not in root.fields() and path[0] in _inside(root.field("spec")):
+    if path and path[0] not in root.fields():
         path = ["spec", *path]
     around, node, gone = root, root, [kind.name]
     for name in path:
@@ -83,10 +82,6 @@ def _content(node: Node) -> Node:
     while (entry := node.entry()) is not None:
         node = entry
     return node
-
-
-def _inside(node: Node | None) -> Iterable[str]:
-    return node.fields() if node is not None else ()
 
 
 def _explanation(path: str, node: Node, *, required: bool) -> Explanation:

@@ -91,9 +91,10 @@ def test_keys_that_users_choose_are_what_they_hold() -> None:
     ("words", "message"),
     [
         ("vm.spec.memry", "VirtualMachine.spec has no field 'memry'; did you mean 'memory'?"),
+        ("vm.memry", "VirtualMachine.spec has no field 'memry'; did you mean 'memory'?"),
         ("vm.spec.memory_max", "VirtualMachine.spec has no field 'memory_max'; did you mean 'memoryMax'?"),
         ("vm.spec.memory.size", "VirtualMachine.spec.memory has no field 'size'"),
-        ("host.zzz", "Host has no field 'zzz'; there are: apiVersion, kind, metadata, spec"),
+        ("host.zzz", "Host.spec has no field 'zzz'; there are: address, hypervisor, schedulable, ssh"),
         ("hots", "there is no kind 'hots'; did you mean 'Host'?"),
         ("", "there is no kind ''; there are: Host, Image, Service, VirtualMachine, svc, vm, vms"),
     ],
