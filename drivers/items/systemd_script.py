@@ -35,7 +35,7 @@ _EXPLAIN = """\
 show() { systemctl show --value -p "$1" -- "$unit"; }
 explain() {
     printf '%s\\n' "$1: $(show ActiveState) ($(show SubState)), result $(show Result)" >&2
-    systemctl status --no-pager --full --lines=6 -- "$unit" 2>&1 | cut -c -160 | tail -n 8 >&2
+    systemctl status --no-pager --full --lines=4 -- "$unit" 2>&1 | cut -c -120 | tail -n 6 >&2
     exit 1
 }
 """

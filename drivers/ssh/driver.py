@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from drivers.base import Applied, Change, DriverError, Failed, Fenced, Item, Observation, State, Unknown
+from drivers.base import Applied, Change, DriverError, Failed, Fenced, Item, Observation, State, Unknown, Verb
 from drivers.items.shell import ShellItem
 from drivers.ssh import batch, probe
 from drivers.ssh.connection import Connection
@@ -107,7 +107,7 @@ class ShellDriver:
         errors: Errors = []
         if scripts:
             try:
-                errors = self._run(scripts, [c.item.key for c in changes], epoch, _shell(changes[0]).payload)
+                errors = self._run(scripts, [c.item.key for c in changes], epoch, _payload(changes[0]))
             except Fenced:
                 raise
             except DriverError as error:
@@ -129,9 +129,14 @@ class ShellDriver:
 
 def _parts(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
     """The changes in order, cut into batches: those with a payload go alone."""
-    for alone, group in itertools.groupby(changes, key=lambda change: bool(_shell(change).payload)):
+    for alone, group in itertools.groupby(changes, key=lambda change: bool(_payload(change))):
         part = tuple(group)
         yield from ((change,) for change in part) if alone else (part,)
+
+
+def _payload(change: Change) -> str:
+    """What is pushed for the change; to take something away nothing is, and its source may be gone by then."""
+    return "" if change.verb is Verb.DELETE else _shell(change).payload
 
 
 def _shell(change: Change) -> ShellItem:
