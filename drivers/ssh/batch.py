@@ -19,7 +19,6 @@ trap "kill $$! 2>/dev/null" EXIT
 # The fence (DESIGN rule 10). All batches of one epoch share the lock, so that a long one (an image) holds no pass up;
 # to write down a newer epoch it must be held alone, so that no batch of an older one is still under way then.
 _FENCE = Template("""\
-end_older() { :; }
 fence() {
 mine=$epoch how=-s
 mkdir -p $state || exit
@@ -36,7 +35,7 @@ if [ "$$seen" -eq "$$mine" ]; then
 [ $$how = -x ] || return 0
 how=-s
 elif [ $$how = -s ]; then
-end_older
+# The place to end what an older epoch still runs here (issue 4).
 how=-x
 else
 echo "$$mine" >$state/epoch.new && sync $state/epoch.new && mv $state/epoch.new $state/epoch || exit
@@ -102,16 +101,16 @@ def loader(program: bytes, become: str) -> str:
     return f"exec {become}sh -c 'eval \"$({read})\"'"
 
 
-def refused(frame: Frame, machine: str) -> DriverError:
+def refused(frame: Frame, machine: str, state: str) -> DriverError:
     """Why nothing was begun."""
     match frame.words:
         case ("fenced", seen):
-            hint = "another controller has the machine's lease; see `salvusctl get leases`"
-            return Fenced(f"{machine}: it has seen epoch {seen}, which is newer than ours", machine=machine, hint=hint)
+            said = f"{machine}: it has seen epoch {seen}, which is newer than ours"
+            return Fenced(said, machine=machine, hint="another controller holds its lease; this one lets go of it")
         case ("busy",):
-            hint = "it is tried again; to see them there: `fuser -v` on the lock in salvus's state folder"
+            hint = f"it is tried again; to see them: `fuser -v {state}/lock` there"
             return Failed(f"{machine}: changes of an older session still run there", machine=machine, hint=hint)
-    hint = "look at the epoch file in salvus's state folder there; if it is damaged, remove it"
+    hint = f"look at {state}/epoch there; if it is damaged, remove it"
     return Failed(f"{machine}: its epoch can't be read", machine=machine, hint=hint)
 
 

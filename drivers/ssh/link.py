@@ -147,6 +147,7 @@ def _open(
         opened(sock)
         with guarded(machine, lambda: abort(sock), target.connect_timeout, doing):
             transport = _Transport(sock)
+            transport.banner_timeout = transport.auth_timeout = target.connect_timeout
             _negotiate(transport, address, pinned)
             _log_in(machine, transport, target)
             return Link(machine, sock, transport)
@@ -188,12 +189,13 @@ def _log_in(machine: str, transport: paramiko.Transport, target: SshTarget) -> N
             return _offer(transport, target.user, _private_key(machine, path))
         except (paramiko.AuthenticationException, DriverError) as error:
             refused = error
-    with contextlib.closing(paramiko.Agent()) as agent:
-        for key in agent.get_keys() if target.use_agent else ():
-            try:
-                return _offer(transport, target.user, key)
-            except paramiko.AuthenticationException as error:
-                refused = error
+    if target.use_agent:
+        with contextlib.closing(paramiko.Agent()) as agent:
+            for key in agent.get_keys():
+                try:
+                    return _offer(transport, target.user, key)
+                except paramiko.AuthenticationException as error:
+                    refused = error
     raise refused
 
 

@@ -59,7 +59,7 @@ class Session:
                         case ("finished",):
                             return errors
                         case _:
-                            raise refused(frame, self._link.machine)
+                            raise refused(frame, self._link.machine, self._batch.state)
                 if not begun:
                     raise not_started(self._link.machine, self._channel, self._frames.rest, self._user)
         except DriverError as error:

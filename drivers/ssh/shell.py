@@ -97,10 +97,11 @@ class Shell:
         return frame
 
 
-def not_started(machine: str, channel: Channel, said: bytes, user: str) -> Exception:
+def not_started(machine: str, channel: Channel, printed: bytes, user: str) -> Exception:
     """Why a channel ended before our shell said anything: it could not be started, or the connection was lost."""
     status = channel.recv_exit_status()
     if status == -1:
         return EOFError()
-    hint = SUDO.format(user=user) if user != "root" else "salvus needs a POSIX shell as login shell there"
-    return Failed(f"{machine}: no root shell ({status}): {clean(said)}", machine=machine, hint=hint)
+    said = clean(printed) or "nothing was said"
+    hint = SUDO.format(user=user) if "sudo" in said else "can root run a POSIX shell there, and write to its disk?"
+    return Failed(f"{machine}: its shell ended with status {status}: {said}", machine=machine, hint=hint)

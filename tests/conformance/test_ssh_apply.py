@@ -14,6 +14,8 @@ import pytest
 
 from drivers.base import Failed, Fenced, Rejected, Unreachable
 from drivers.items.shell import here
+from drivers.ssh.batch import Batch
+from drivers.ssh.frames import boundary
 from tests.conformance.ssh_world import Text, World, changes, creation, errors, running, until
 
 pytestmark = pytest.mark.conformance
@@ -189,6 +191,27 @@ def test_a_damaged_epoch_stops_everything(ssh: World) -> None:
     driver.fence(1)
     (ssh.folder / "state" / "epoch").write_text("1; rm -rf\n")
     assert errors(driver.apply(changes("true"), 2)) == ["Failed: web01: its epoch can't be read"]
+
+
+def test_a_fence_that_can_not_be_kept_stops_everything(ssh: World) -> None:
+    (ssh.folder / "state").write_text("in the way")
+    never = ssh.folder / "never"
+    [error] = errors(ssh.driver().apply(changes(f"touch {never}"), 1))
+    assert error.startswith("Failed: web01: its shell ended with status 1: mkdir")
+    assert not never.exists()
+
+
+def test_a_part_of_a_program_does_nothing(ssh: World) -> None:
+    """When the connection is lost while it is sent."""
+    made = ssh.folder / "made"
+    batch = Batch([f"touch {made}", "true"], 1, boundary(), str(ssh.folder / "state"), limit=5, silence=5)
+    program = batch.program().rstrip("\n")
+    for length in range(0, len(program), 29):
+        subprocess.run(["sh", "-c", 'eval "$(cat)"'], input=program[:length].encode(), capture_output=True, check=False)
+    assert not made.exists()
+    assert not (ssh.folder / "state").exists()
+    subprocess.run(["sh", "-c", 'eval "$(cat)"'], input=program.encode(), capture_output=True, check=True)
+    assert made.exists()
 
 
 def test_a_newer_epoch_waits_for_the_older_batch(ssh: World) -> None:

@@ -66,6 +66,20 @@ def test_something_that_is_no_sshd(ssh: World) -> None:
     assert told.startswith("web01: ssh to root@127.0.0.1")
 
 
+def test_what_a_login_prints_and_sets_does_no_harm(ssh: World) -> None:
+    sshd = ssh.sshd()
+    rc = "echo welcome; echo oops >&2; export LC_ALL=xx PATH=/usr/bin:/bin ENV=/etc/passwd BASH_ENV=/etc/passwd; umask 077"
+    (sshd.folder / ".bashrc").write_text(rc)
+    driver = ssh.driver(sshd)
+    item = Text("x", "echo $PATH $LC_ALL $(umask) $(pwd)")
+    assert said(driver.observe([item]), item).split()[0].startswith("/usr/local/sbin:")
+    assert said(driver.observe([item]), item).split()[1:] == ["C", "0022", "/"]
+    assert errors(driver.apply(changes("[ $(umask) = 0022 ]", "echo why >&2; exit 1"), 1)) == [
+        "",
+        "Failed: web01: Text:1: why",
+    ]
+
+
 def test_changed_host_key_is_refused_loudly_and_never_learnt(ssh: World) -> None:
     sshd = ssh.sshd()
     driver = ssh.driver(sshd)
@@ -223,4 +237,5 @@ def test_a_user_who_can_not_become_root_is_told_how(ssh: World, user: str) -> No
     assert "sudo" in told
     assert f"{user} ALL=(ALL) NOPASSWD: ALL" in told
     [error] = errors(driver.apply(changes("true"), 1))
-    assert error.startswith("Failed: web01: no root shell")
+    assert error.startswith("Failed: web01: its shell ended with status 1: ")
+    assert "sudo: a password is required" in error
