@@ -49,9 +49,10 @@ def apply(
         loaded = read_manifests(manifest_paths(context, paths, files), before.fleet)
         if dry_run:
             return show_difference(session, loaded, output)
-        for put in session.put(loaded):
+        puts = session.put(loaded)
+        for put in puts:
             out.say(f"{put.ref} {put.verb}")
-        _warn_of_sync(before, loaded.documents)
+        _warn_of_sync(before, [put.ref for put in puts if put.verb != "unchanged"])
         return _brought_about(session, tuple(loaded.documents), timeout) if wait else Code.OK
 
 

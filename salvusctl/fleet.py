@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 
@@ -27,6 +28,8 @@ def reading(context: Context) -> AbstractContextManager[Session]:
 
 def reaching(context: Context) -> AbstractContextManager[Session]:
     """The store, and the machines from the context's network namespace; to be called before any thread is started."""
+    # What drivers and libraries log is for a controller; here every error comes back as a value, and is shown once.
+    logging.getLogger().addHandler(logging.NullHandler())
     if context.namespace:
         from salvusctl.netns import enter
 
@@ -50,10 +53,10 @@ def kinds_of(word: str) -> tuple[AnyKind, ...]:
     return tuple(dict.fromkeys(kind_of(part) for part in word.split(",") if part))
 
 
-def select(knowledge: Knowledge, words: Sequence[str]) -> tuple[str, ...]:
+def select(knowledge: Knowledge, words: Sequence[str], *, forgiving: bool = False) -> tuple[str, ...]:
     """The resources, as ``Kind/name``, that ``KIND``, ``KIND NAME…`` or ``KIND/NAME…`` mean.
 
-    Raises UseError for words that mean nothing, Missing for names that are not there.
+    Raises UseError for words that mean nothing, and, unless forgiving, Missing for names that are not there.
     """
     if any("/" in word for word in words):
         refs = [_pair(word) for word in words]
@@ -62,6 +65,8 @@ def select(knowledge: Knowledge, words: Sequence[str]) -> tuple[str, ...]:
         if not words[1:]:
             return tuple(ref for kind in chosen for ref in of_kind(knowledge, kind))
         refs = [_named(knowledge, chosen, name) for name in words[1:]]
+    if forgiving:
+        return tuple(ref for ref in dict.fromkeys(refs) if ref in knowledge.rows)
     return tuple(_there(knowledge, ref) for ref in dict.fromkeys(refs))
 
 

@@ -19,8 +19,7 @@ from salvusctl import out
 from salvusctl.completing import complete_words
 from salvusctl.exits import UseError
 from salvusctl.flags import context_of, verb_app
-from salvusctl.fleet import kinds_of, reading, select
-from salvusctl.outputs import ResourceList
+from salvusctl.fleet import reading, select
 
 POLL = 0.5
 app = verb_app()
@@ -56,14 +55,14 @@ def get(
     labels = _labels(selector)
     with reading(context_of(ctx)) as session:
         knowledge = session.knowledge()
-        refs = _matching(knowledge, words, labels)
+        refs = _labelled(knowledge, select(knowledge, words), labels)
         _print(knowledge, refs, output)
         shown = {ref: _signature(knowledge, ref) for ref in refs}
         while watch:
             time.sleep(POLL)
             knowledge = session.knowledge()
-            # All that the words mean, so that new ones come too; a name that goes away is no error here.
-            now = {ref: _signature(knowledge, ref) for ref in _still(knowledge, words, labels)}
+            refs = _labelled(knowledge, select(knowledge, words, forgiving=True), labels)
+            now = {ref: _signature(knowledge, ref) for ref in refs}
             _print_changes(knowledge, shown, now, output)
             shown = now
 
@@ -77,16 +76,8 @@ def _labels(text: str) -> Selector:
         ) from error
 
 
-def _matching(knowledge: Knowledge, words: Sequence[str], labels: Selector) -> tuple[str, ...]:
-    return tuple(ref for ref in select(knowledge, words) if labels.matches(_labels_of(knowledge, ref)))
-
-
-def _still(knowledge: Knowledge, words: Sequence[str], labels: Selector) -> tuple[str, ...]:
-    if len(words) == 1 and "/" not in words[0]:
-        return _matching(knowledge, words, labels)
-    present = [word for word in words if "/" not in word or word in knowledge.rows]
-    named = [w for w in present if "/" in w or any(f"{k.name}/{w}" in knowledge.rows for k in kinds_of(words[0]))]
-    return _matching(knowledge, [words[0], *named], labels) if named else ()
+def _labelled(knowledge: Knowledge, refs: Sequence[str], labels: Selector) -> tuple[str, ...]:
+    return tuple(ref for ref in refs if labels.matches(_labels_of(knowledge, ref)))
 
 
 def _labels_of(knowledge: Knowledge, ref: str) -> dict[str, str]:
@@ -101,6 +92,8 @@ def _signature(knowledge: Knowledge, ref: str) -> object:
 def _print(knowledge: Knowledge, refs: Sequence[str], output: Output) -> None:
     match output:
         case Output.JSON:
+            from salvusctl.outputs import ResourceList
+
             documents = [document(knowledge, ref) for ref in refs]
             out.emit(ResourceList.model_validate({"apiVersion": "salv.us/v1", "kind": "List", "items": documents}))
         case Output.YAML:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import yaml
@@ -188,3 +188,57 @@ def test_events(fleet: Cli) -> None:
         ("Host/alpha", "1970-01-01T00:00:10Z"),
         ("Host/beta", "1970-01-01T00:00:20Z"),
     ]
+
+
+def watching(monkeypatch: pytest.MonkeyPatch, *steps: Callable[[], object]) -> None:
+    """Instead of each wait of a watch one step is done; after the last one it is ended, as by Ctrl-C."""
+    left = iter(steps)
+
+    def sleep(seconds: float) -> None:
+        step = next(left, None)
+        if step is None:
+            raise KeyboardInterrupt
+        step()
+
+    monkeypatch.setattr("salvusctl.get.time.sleep", sleep)
+
+
+def test_get_watch_prints_what_changes(fleet: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> None:
+        with open_session(Settings(fleet.store)) as session:
+            session.ledger.remove_resource("Host/alpha")
+
+    watching(
+        monkeypatch,
+        lambda: tell(fleet, "Host/beta", condition("True", "Placed", "on beta", "Placed")),
+        lambda: None,
+        gone,
+    )
+    answer = fleet("get", "hosts", "--watch", "-o", "name", code=Code.INTERRUPTED)
+    assert answer.out.split() == ["Host/alpha", "Host/beta", "Host/beta"]
+    assert answer.err == "Host/alpha is gone\n"
+
+
+@pytest.mark.parametrize("words", [["host", "alpha"], ["host/alpha"]])
+def test_get_watch_of_a_name_goes_on_when_it_is_gone(
+    fleet: Cli, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    def gone() -> None:
+        with open_session(Settings(fleet.store)) as session:
+            session.ledger.remove_resource("Host/alpha")
+
+    turned = condition("True", "Placed", "on alpha", "Placed")
+    watching(monkeypatch, lambda: tell(fleet, "Host/alpha", turned), gone, lambda: None)
+    answer = fleet("get", *words, "-w", "-o", "name", code=Code.INTERRUPTED)
+    assert (answer.out, answer.err) == ("Host/alpha\nHost/alpha\n", "Host/alpha is gone\n")
+
+
+def test_events_watch_prints_what_happens_next(fleet: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def happen(reason: str) -> None:
+        with open_session(Settings(fleet.store)) as session:
+            session.ledger.tell(Event("Host/alpha", "alpha", "Normal", reason, "x", 1.0, 2.0))
+
+    happen("First")
+    watching(monkeypatch, lambda: happen("Second"), lambda: None)
+    lines = fleet("events", "--watch", code=Code.INTERRUPTED).lines
+    assert [line.split("ago ")[1].split()[1] for line in lines[1:]] == ["First", "Second"]
