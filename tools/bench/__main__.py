@@ -86,10 +86,12 @@ def _measured(there: Machines, work: Work, tool: Tool, progress: Progress) -> Re
     there.check(work)
     before = there.look()
     noop = repeated(tool.run)
-    if there.look() != before:
-        raise RuntimeError(f"{tool.name} wrote something though there was nothing to do")
+    if written := sorted(there.look() ^ before):
+        raise RuntimeError(f"{tool.name} wrote though there was nothing to do: {'; '.join(written)}")
     return Result(len(work.endpoints), work.items, tool.name, first, noop)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    app()
