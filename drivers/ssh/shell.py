@@ -50,7 +50,7 @@ class Shell:
         self.link = link
         self.boundary = boundary()
         self._seconds = seconds
-        self._script = ""
+        self._script: str | None = None
         self._number = 0
         self._frames = Frames(self.boundary)
         with link.call(seconds, "starting a shell") as guard:
@@ -68,7 +68,6 @@ class Shell:
                 if frame is None:
                     raise EOFError
         except DriverError:
-            self._script = ""
             self.link.abort()
             raise
         if frame.words == ("same",):

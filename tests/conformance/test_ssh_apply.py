@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from drivers.base import Failed, Fenced, Rejected, Unreachable
+from drivers.base import Change, Failed, Fenced, Grade, Rejected, Unreachable, Verb
 from drivers.items.shell import here
 from drivers.ssh.batch import Batch
 from drivers.ssh.frames import boundary
@@ -130,13 +130,20 @@ def test_frozen_in_the_middle_of_a_long_program(ssh: World) -> None:
 def test_interrupted_batch(ssh: World) -> None:
     """What was seen to end is known; the rest is unknown; nothing more is begun there."""
     sshd = ssh.sshd()
-    driver = ssh.driver(sshd)
-    driver.fence(1)
-    made, never = ssh.folder / "made", ssh.folder / "never"
-    kill = f"kill -9 {sshd.sessions()[0]}; sleep 0.5"
-    done = driver.apply(changes(f"touch {made}", kill, f"touch {never}"), 1)
+    relay = ssh.relay(sshd)
+    driver = ssh.driver(sshd, port=relay.port, command_timeout=4)
+    made, begun, go, never = (ssh.folder / name for name in ("made", "begun", "go", "never"))
+    waits = f"touch {begun}; until [ -e {go} ]; do sleep 0.05; done"
+    with ThreadPoolExecutor() as pool:
+        job = pool.submit(driver.apply, changes(f"touch {made}", waits, f"touch {never}"), 1)
+        until(begun.exists, "the second script at work")
+        before = relay.count
+        until(lambda: relay.count > before + 300, "signs of life, which come after what was said of the first script")
+        os.kill(sshd.sessions()[0], signal.SIGKILL)
+        done = job.result()
     assert [type(one.error) for one in done] == [type(None), Unreachable, Unreachable]
     assert made.exists()
+    go.touch()
     subprocess.run(["flock", "-w", "20", ssh.folder / "state" / "lock", "true"], check=True)
     assert not never.exists()
     assert errors(driver.apply(changes("true"), 1)) == [""], "and it is opened again"
@@ -290,6 +297,11 @@ def test_a_payload_that_can_not_be_read(ssh: World, name: str) -> None:
     assert isinstance(done.error, Failed)
     assert str(path) in str(done.error)
     assert not never.exists()
+
+
+def test_a_deletion_needs_no_payload(ssh: World) -> None:
+    item = Text("image", change='[ -z "$(cat)" ]', file=str(ssh.folder / "missing"))
+    assert errors(ssh.driver().apply([Change(item, Verb.DELETE, (), Grade.LIVE)], 1)) == [""]
 
 
 def test_frozen_in_the_middle_of_a_payload(ssh: World) -> None:

@@ -68,8 +68,8 @@ def test_something_that_is_no_sshd(ssh: World) -> None:
 
 def test_what_a_login_prints_and_sets_does_no_harm(ssh: World) -> None:
     sshd = ssh.sshd()
-    rc = "echo welcome; echo oops >&2; export LC_ALL=xx PATH=/usr/bin:/bin ENV=/etc/passwd BASH_ENV=/etc/passwd; umask 077"
-    (sshd.folder / ".bashrc").write_text(rc)
+    variables = "LC_ALL=xx PATH=/usr/bin:/bin ENV=/etc/passwd BASH_ENV=/etc/passwd"
+    (sshd.folder / ".bashrc").write_text(f"echo welcome; echo oops >&2; export {variables}; umask 077")
     driver = ssh.driver(sshd)
     item = Text("x", "echo $PATH $LC_ALL $(umask) $(pwd)")
     assert said(driver.observe([item]), item).split()[0].startswith("/usr/local/sbin:")
