@@ -21,7 +21,7 @@ def enter(namespace: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise SalvusError(
-            f"there is no network namespace {namespace!r}: {error.strerror}",
+            f"the network namespace {namespace!r} cannot be opened: {error.strerror}",
             hint="is the lab up? see: salvusctl lab status",
         ) from error
     try:
