@@ -12,7 +12,11 @@ from drivers.base import Absent, Change, Grade, Present, Rejected, Verb, drift
 from drivers.items.domain import MEBIBYTE, Disk
 from drivers.items.domain_xml import definition
 from drivers.items.domain_xml_write import create
-from tests.conformance.libvirt_machine import World
+from drivers.libvirt import power
+from drivers.libvirt.calls import Calls
+from drivers.libvirt.look import glance
+from drivers.libvirt.session import Session
+from tests.conformance.libvirt_machine import PATIENCE, World
 from tests.fast.domains import DOMAIN
 
 pytestmark = pytest.mark.conformance
@@ -221,3 +225,13 @@ def test_a_domain_can_be_given_to_salvus_as_the_hint_says(world: World, foreign:
     found = drift(DOMAIN.fields(), state.fields)
     assert "owner" not in {one.field for one in found}
     assert DOMAIN.grade(found) is Grade.REPLACE, "its disk is another one: no restart swaps it"
+
+
+def test_somebody_else_was_faster_in_starting_it(admin: Any) -> None:
+    session = Session(admin, Calls("host1"), PATIENCE)
+    domain = admin.defineXML(create(DOMAIN))
+    before = glance(session, "web")
+    assert before is not None
+    domain.create()
+    power.start(session, before)
+    assert domain.isActive()

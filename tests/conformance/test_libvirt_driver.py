@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -81,6 +82,20 @@ def test_events_tell_of_a_domain_at_once(world: World, admin: Any) -> None:
         world.events.get()
     domain.destroy()
     assert world.events.get(timeout=5) == "web"
+
+
+def test_a_driver_that_was_closed_wakes_nobody(world: World, admin: Any) -> None:
+    assert world.change(DOMAIN) is None
+    later: queue.SimpleQueue[str] = queue.SimpleQueue()
+    other = LibvirtDriver("host1", lambda: URI, later.put, patience=PATIENCE)
+    other.observe([DOMAIN])
+    world.driver.close()
+    while not world.events.empty():
+        world.events.get()
+    admin.lookupByName("web").destroy()
+    assert later.get(timeout=5) == "web"
+    assert world.events.empty()
+    other.close()
 
 
 def test_a_dead_connection_is_opened_once_more_for_reading(world: World, admin: Any, connections: list[Any]) -> None:
