@@ -10,6 +10,7 @@ from controller.knowledge import Knowledge
 from controller.log import configure
 from controller.metrics import Metrics
 from controller.present import machines, settled
+from controller.reconcile import Outcome
 from controller.session import Session
 from controller.store.records import Condition
 from salvusctl import out
@@ -32,7 +33,7 @@ def follow(
     Returns whether nothing is left.
     """
     began = time.monotonic()
-    with _working(session) as asked, board(refs, done) as show:
+    with board(refs, done) as shown, _working(session, shown.note) as asked:
         while True:
             # Before the store is read: a pass that ends in between has not been read.
             counted = frozenset(asked) if asked is not None else None
@@ -40,7 +41,7 @@ def follow(
             said = pending(knowledge)
             new = _not_asked(knowledge, refs, counted) if counted is not None else {}
             left = {**{ref: condition for ref, condition in new.items() if ref not in said}, **said}
-            show(left)
+            shown.show(left)
             waited = time.monotonic() - began
             hopeless = all(settled(c) and (ref not in new or waited > FIRST_WORD) for ref, c in left.items())
             if hopeless or waited > timeout:
@@ -66,20 +67,27 @@ def _not_asked(knowledge: Knowledge, refs: Collection[str], asked: Collection[st
 
 
 @contextmanager
-def _working(session: Session) -> Iterator[Collection[str] | None]:
+def _working(session: Session, note: Callable[[str], None]) -> Iterator[Collection[str] | None]:
     """A runner beside us; gives the machines that its passes asked, or None when another controller makes the passes.
 
-    Defects in it are logged to stderr.
+    What it changes is noted; defects in it are logged to stderr.
     """
     configure("text", "error")
     asked: set[str] = set()
     alone = not session.controller()
-    runner = session.runner(Metrics(VERSION), lambda outcome: asked.add(outcome.machine))
+
+    def ended(outcome: Outcome) -> None:
+        for one in outcome.executed.applied:
+            if one.error is None:
+                note(f"{outcome.machine}: {one.change.verb} {one.change.item.key}")
+        asked.add(outcome.machine)
+
+    runner = session.runner(Metrics(VERSION), ended)
     runner.start()
     try:
         yield asked if alone else None
     except KeyboardInterrupt:
-        out.note("stopping at the next safe point; what was written stays in force")
+        note("stopping at the next safe point; what was written stays in force")
         raise
     finally:
         runner.stop()

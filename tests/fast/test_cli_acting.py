@@ -57,7 +57,7 @@ def test_apply_without_a_controller_mends_what_the_store_calls_ready(cli: Cli) -
     path = cli.write(HOST, SERVICE)
     cli("apply", "-f", path)
     cli.machines.machine("alpha").remove(CONF)
-    cli("apply", "-f", path)
+    assert f"alpha: create {CONF}" in cli("apply", "-f", path).err.splitlines()
     assert CONF in cli.machines.machine("alpha").items
 
 
