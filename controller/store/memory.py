@@ -9,15 +9,16 @@ from dataclasses import dataclass
 
 from controller.store.base import Partition, Row, Table
 
+SWEEP_EVERY = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
     row: Row
     expires: float | None
 
-
-def _same(kept: _Kept | None, value: str) -> bool:
-    return kept is not None and kept.expires is None and kept.row.value == value
+    def live(self, now: float) -> bool:
+        return self.expires is None or self.expires > now
 
 
 class MemoryStore:
@@ -29,24 +30,24 @@ class MemoryStore:
         self._partitions: dict[Partition, dict[str, _Kept]] = {}
         self._changes: dict[Partition, int] = {}
         self._cursor = 0
-
-    def _live(self, partition: Partition) -> dict[str, _Kept]:
-        rows = self._partitions.get(partition, {})
-        now = self._clock()
-        return {key: kept for key, kept in rows.items() if kept.expires is None or kept.expires > now}
+        self._swept = 0.0
 
     def get(self, table: Table, partition: str, key: str) -> Row | None:
         """See Store."""
         with self._lock:
-            kept = self._partitions.get((table, partition), {}).get(key)
-            if kept is None or (kept.expires is not None and kept.expires <= self._clock()):
-                return None
-            return kept.row
+            kept = self._kept(table, partition, key)
+            return kept.row if kept else None
+
+    def _kept(self, table: Table, partition: str, key: str) -> _Kept | None:
+        kept = self._partitions.get((table, partition), {}).get(key)
+        return kept if kept is not None and kept.live(self._clock()) else None
 
     def read(self, table: Table, partition: str) -> Mapping[str, Row]:
         """See Store."""
         with self._lock:
-            return {key: kept.row for key, kept in sorted(self._live((table, partition)).items())}
+            now = self._clock()
+            rows = self._partitions.get((table, partition), {})
+            return {key: kept.row for key, kept in sorted(rows.items()) if kept.live(now)}
 
     def read_all(self, table: Table) -> Mapping[str, Mapping[str, Row]]:
         """See Store."""
@@ -65,16 +66,33 @@ class MemoryStore:
     ) -> bool:
         """See Store."""
         with self._lock:
-            rows = self._live((table, partition))
-            expires = None if ttl is None else self._clock() + ttl
-            new = {key: value for key, value in puts.items() if ttl is not None or not _same(rows.get(key), value)}
-            gone = {key for key in deletes if key in rows}
+            now = self._clock()
+            expires = None if ttl is None else now + ttl
+            new = {
+                key: value
+                for key, value in puts.items()
+                if ttl is not None or not _same(self._kept(table, partition, key), value)
+            }
+            gone = [key for key in deletes if self._kept(table, partition, key)]
             if not new and not gone:
                 return False
             stamp = self._stamp((table, partition))
+            rows = self._partitions.setdefault((table, partition), {})
             rows |= {key: _Kept(Row(value, stamp), expires) for key, value in new.items()}
-            self._partitions[table, partition] = {key: kept for key, kept in rows.items() if key not in gone}
+            for key in gone:
+                rows.pop(key, None)
+            self._sweep(now)
             return True
+
+    def _sweep(self, now: float) -> None:
+        """Now and then, what has expired is thrown away, and partitions that are empty."""
+        if now - self._swept > SWEEP_EVERY:
+            live = {
+                partition: {key: kept for key, kept in rows.items() if kept.live(now)}
+                for partition, rows in self._partitions.items()
+            }
+            self._partitions = {partition: rows for partition, rows in live.items() if rows}
+            self._swept = now
 
     def _stamp(self, partition: Partition) -> int:
         self._cursor += 1
@@ -87,12 +105,12 @@ class MemoryStore:
             row = self.get(table, partition, key)
             if (row.version if row else None) != expected:
                 return False
+            stamp = self._stamp((table, partition))
+            rows = self._partitions.setdefault((table, partition), {})
             if value is None:
-                self.write(table, partition, {}, [key])
+                rows.pop(key, None)
             else:
-                rows = self._live((table, partition))
-                rows[key] = _Kept(Row(value, self._stamp((table, partition))), None)
-                self._partitions[table, partition] = rows
+                rows[key] = _Kept(Row(value, stamp), None)
             return True
 
     def changed_since(self, cursor: int) -> tuple[int, frozenset[Partition]]:
@@ -105,3 +123,7 @@ class MemoryStore:
 
     def close(self) -> None:
         """See Store."""
+
+
+def _same(kept: _Kept | None, value: str) -> bool:
+    return kept is not None and kept.expires is None and kept.row.value == value
