@@ -8,7 +8,8 @@ import pytest
 import lab as lab_package
 from lab import Lab
 
-NAME = "salvus-test"
+# Two runs on one machine each want a lab of their own.
+NAME = os.environ.get("SALVUS_TEST_LAB", "salvus-test")
 
 
 @pytest.fixture(scope="session")
