@@ -82,9 +82,15 @@ def test_every_item_comes_after_what_it_is_made_of() -> None:
     order = [w.key for w in lower("host1", [machine], view.fleet, view.known).wanted]
     places = {place.item.key: place for place in lowered(machine, "host1", view)}
     assert set(order) == set(places)
-    position = {key.partition(":")[0]: order.index(key) for key in order}
-    assert position["ImageFile"] < position["Volume"] < position["Domain"]
-    assert position["HostKey"] < position["Seed"] < position["Domain"]
+    needs = {key.partition(":")[0]: {k.partition(":")[0] for k in place.after} for key, place in places.items()}
+    assert needs == {
+        "Directory": {"Directory"},
+        "ImageFile": {"Directory"},
+        "Volume": {"Directory", "ImageFile"},
+        "HostKey": {"Directory"},
+        "Seed": {"Directory", "HostKey"},
+        "Domain": {"ImageFile", "Volume", "Seed"},
+    }
     for key, place in places.items():
         assert set(place.after) <= set(places), "nothing waits for what is not there"
         assert all(order.index(before) < order.index(key) for before in place.after)

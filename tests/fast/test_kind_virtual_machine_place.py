@@ -69,6 +69,20 @@ def test_a_chosen_host_that_is_no_longer_allowed_is_kept_and_that_is_said() -> N
     assert "its host stays b" in waiting["VirtualMachine/web01"].message
 
 
+def test_a_chosen_host_whose_labels_no_longer_fit_is_kept_and_that_is_said() -> None:
+    known = Known(allocations={("VirtualMachine/web01", "host"): "a", ("VirtualMachine/web01", "instance"): "web01"})
+    machine = vm(placement={"selector": {"matchLabels": {"site": "y"}}})
+    _, waiting = allocate(Fleet.of_resources([machine, host("a", {"site": "x"}), host("b", {"site": "y"})]), known)
+    assert "stays a, although the manifest now allows: b" in waiting["VirtualMachine/web01"].message
+
+
+def test_a_renamed_machine_keeps_its_name_on_the_host_and_waits_for_nothing() -> None:
+    known = Known(
+        allocations={("VirtualMachine/web03", "host"): "host1", ("VirtualMachine/web03", "instance"): "web01"}
+    )
+    assert allocate(Fleet.of_resources([vm("web03"), host()]), known) == ((), {})
+
+
 def test_machines_spread() -> None:
     fleet = Fleet.of_resources([host("a"), host("b"), *(vm(f"web{n}") for n in range(6))])
     decisions, _ = allocate(fleet, Known())
