@@ -108,15 +108,19 @@ def test_a_saved_domain_goes_on_where_it_was(hypervised: Hypervised) -> None:
     assert "restored" in hypervised.virsh("domstate", "--reason", item.domain)
 
 
-def test_a_deleted_domain_leaves_its_disk_and_nothing_else(hypervised: Hypervised) -> None:
+def test_a_deleted_domain_leaves_its_disks_and_nothing_else(hypervised: Hypervised) -> None:
     disk = f"{FOLDER}/kept.qcow2"
-    hypervised.inside(f"mkdir -p {FOLDER}; qemu-img create -q -f qcow2 {disk} 16M")
-    item = domain("drv-delete", disks=(Disk(disk, "vda"),))
+    seed = f"{FOLDER}/seed.iso"
+    hypervised.inside(f"mkdir -p {FOLDER}; qemu-img create -q -f qcow2 {disk} 16M; truncate --size 64K {seed}")
+    disks = (Disk(disk, "vda", cache="writeback"), Disk(seed, "sda", device="cdrom", format="raw"))
+    item = domain("drv-delete", disks=disks)
     hypervised.make(item)
     hypervised.virsh("managedsave", item.domain)
     assert hypervised.change(item, Verb.DELETE) is None
     assert isinstance(hypervised.state(item), Absent)
-    hypervised.inside(f"test -f {disk}; rm -r {FOLDER}; ! ls /var/lib/libvirt/qemu/save | grep drv-delete")
+    hypervised.inside(
+        f"test -f {disk}; test -f {seed}; rm -r {FOLDER}; ! ls /var/lib/libvirt/qemu/save | grep drv-delete"
+    )
 
 
 def test_a_hand_made_domain_of_the_same_name_is_untouched(hypervised: Hypervised) -> None:
