@@ -36,8 +36,8 @@ def test_when_no_address_answers_all_are_told(ssh: World) -> None:
 
 def test_an_sshd_that_accepts_and_says_nothing_costs_the_deadline(ssh: World) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        driver = ssh.driver(port=mute.getsockname()[1], connect_timeout=1)
-        assert "no answer for 1 s" in reason(driver.observe([ITEM]), ITEM)
+        driver = ssh.driver(port=mute.getsockname()[1], connect_timeout=3)
+        assert "no answer for 3 s" in reason(driver.observe([ITEM]), ITEM)
 
 
 def test_close_ends_connecting(ssh: World) -> None:
@@ -175,11 +175,11 @@ def test_jump(ssh: World) -> None:
 def test_behind_a_jump_the_frozen_one_is_the_only_one_to_suffer(ssh: World) -> None:
     over, frozen, fine = ssh.sshd(), ssh.sshd(), ssh.sshd()
     jump = ssh.connection(over)
-    slow, quick = (_jumped(ssh, jump, to, command_timeout=1, connect_timeout=3) for to in (frozen, fine))
+    slow, quick = (_jumped(ssh, jump, to, command_timeout=3, connect_timeout=5) for to in (frozen, fine))
     for driver in (slow, quick):
         assert said(driver.observe([ITEM]), ITEM) == "0\n"
     frozen.signal_sessions(signal.SIGSTOP)
-    assert "no answer for 1 s" in reason(slow.observe([ITEM]), ITEM)
+    assert "no answer for 3 s" in reason(slow.observe([ITEM]), ITEM)
     assert said(quick.observe([ITEM]), ITEM) == "0\n"
     assert len(over.sessions()) == 1, "the way there was not opened again"
     frozen.stop()
