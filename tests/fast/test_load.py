@@ -6,14 +6,11 @@ import io
 import json
 import os
 import sys
-from functools import cache
 from pathlib import Path
 from textwrap import indent
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from resources.load import LoadCache, Loaded, document_of, load, resource_of
@@ -319,39 +316,3 @@ def test_the_examples_load_and_what_is_stored_of_them_is_read_as_the_same() -> N
         stored = json.loads(json.dumps(loaded.documents[resource.ref]))
         assert resource_of(stored) == resource
         assert document_of(resource_of(stored)) == stored
-
-
-JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-    max_leaves=4,
-)
-
-
-@given(data=st.data())
-def test_whatever_is_written_in_a_field_is_taken_or_refused_at_a_place(data: st.DataObject) -> None:
-    """Any field of any example, replaced by anything."""
-    document = json.loads(data.draw(st.sampled_from(_example_texts())))
-    text = json.dumps(_with(document, data), ensure_ascii=False)
-    path = Path("junk.yaml")
-    path.write_text(text, encoding="utf-8", errors="surrogatepass")
-    loaded = load([path])
-    assert loaded.errors or len(loaded.documents) == 1 or text == "null"
-    for error in loaded.errors:
-        assert error.line >= 1
-        assert error.what
-
-
-@cache
-def _example_texts() -> list[str]:
-    return [json.dumps(document) for document in load([EXAMPLES]).documents.values()]
-
-
-def _with(document: object, data: st.DataObject) -> object:
-    """The document with one value in it replaced."""
-    if isinstance(document, dict | list) and document and data.draw(st.booleans() | st.just(True)):
-        keys = list(document) if isinstance(document, dict) else list(range(len(document)))
-        key = data.draw(st.sampled_from(keys))
-        document[key] = _with(document[key], data)
-        return document
-    return data.draw(JUNK)
