@@ -12,6 +12,7 @@ from controller.knowledge import Knowledge
 from controller.present import conditions, machines
 from controller.session import Session
 from controller.store.records import Seen
+from resources.fleet import kinds
 from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import UseError
@@ -58,6 +59,8 @@ def _describe(session: Session, knowledge: Knowledge, ref: str) -> None:
     for line in to_yaml(row.document["spec"]).splitlines():
         out.say(f"  {line}")
     _conditions(knowledge, ref)
+    if kinds()[ref.partition("/")[0]].is_machine:
+        _load(session, ref.partition("/")[2])
     _items(session, ref)
     _events(session, ref)
 
@@ -79,12 +82,21 @@ def _conditions(knowledge: Knowledge, ref: str) -> None:
     out.table(["  TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"], rows)
 
 
+def _load(session: Session, machine: str) -> None:
+    """What salvus has on a machine, whoever wants it."""
+    inventory, seen = session.ledger.inventory(machine), session.ledger.seen(machine)
+    if inventory:
+        _section("On this machine")
+        rows = [[f"  {key}", seen[key].state if key in seen else "-", row.owner] for key, row in inventory.items()]
+        out.table(["  ITEM", "LAST SEEN", "OWNER"], rows)
+
+
 def _items(session: Session, ref: str) -> None:
     for machine, inventory in session.ledger.inventories().items():
         mine = [key for key, row in inventory.items() if row.owner == ref]
         if not mine:
             continue
-        _section(f"Items on {machine}")
+        _section(f"Its items on {machine}")
         seen = session.ledger.seen(machine)
         for key in sorted(mine):
             _item(key, inventory[key].created, seen.get(key))

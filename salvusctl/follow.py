@@ -18,8 +18,12 @@ from salvusctl.progress import board
 from salvusctl.version import VERSION
 
 POLL = 0.3
-# Seconds after which the fleet pass has said what it has to say of resources that no machine is asked about.
-FIRST_WORD = 10.0
+# Something is under way, or is tried again by itself.
+MOVING = frozenset(
+    {"NotSeenYet", "Checking", "Progressing", "JobRunning", "Failed", "Unreachable", "ItemUnknown", "Deleting"}
+)
+# Seconds: what waits for others, and nothing moved for so long, waits for somebody to do something.
+QUIET = 10.0
 
 Pending = Mapping[str, Condition]
 
@@ -32,7 +36,8 @@ def follow(
     The passes are made in this process when no controller runs; then nothing counts that was said before them.
     Returns whether nothing is left.
     """
-    began = time.monotonic()
+    began = turned = time.monotonic()
+    reasons: dict[str, str] = {}
     with board(refs, done) as shown, _working(session, shown.note) as asked:
         while True:
             # Before the store is read: a pass that ends in between has not been read.
@@ -40,11 +45,13 @@ def follow(
             knowledge = session.knowledge()
             said = pending(knowledge)
             new = _not_asked(knowledge, refs, counted) if counted is not None else {}
-            left = {**{ref: condition for ref, condition in new.items() if ref not in said}, **said}
+            left = {**new, **said}
             shown.show(left)
-            waited = time.monotonic() - began
-            hopeless = all(settled(c) and (ref not in new or waited > FIRST_WORD) for ref, c in left.items())
-            if hopeless or waited > timeout:
+            before, reasons = reasons, {ref: condition.reason for ref, condition in left.items()}
+            now = time.monotonic()
+            turned = turned if reasons == before else now
+            hopeless = _hopeless(left, new, quiet=now - turned)
+            if hopeless or now - began > timeout:
                 break
             time.sleep(POLL)
     for ref, condition in left.items():
@@ -52,6 +59,13 @@ def follow(
     if not hopeless:
         out.note(f"no longer waited for after {timeout:g} s; what was written stays in force")
     return not left
+
+
+def _hopeless(left: Pending, new: Pending, *, quiet: float) -> bool:
+    """Whether waiting longer is of no use; also when nothing is left. ``new`` has not been asked yet."""
+    if all(settled(condition) and ref not in new for ref, condition in left.items()):
+        return True
+    return quiet > QUIET and not any(condition.reason in MOVING for condition in left.values())
 
 
 def _not_asked(knowledge: Knowledge, refs: Collection[str], asked: Collection[str]) -> Pending:

@@ -19,13 +19,19 @@ from controller.plan import Held, Plan
 from controller.session import Session, Settings, open_session
 from drivers.base import Change, Drift, Failed, Grade, Rejected, Verb
 from resources.load import load
-from salvusctl import plans
+from salvusctl import follow, plans
 from salvusctl.exits import Code
 from salvusctl.outputs import Diff
 from tests.fast.cli import HOST, IMAGE, OTHER, SERVICE, Cli, cli
 from tests.fast.things import Thing
 
 __all__ = ["cli"]
+VM = """
+apiVersion: salv.us/v1
+kind: VirtualMachine
+metadata: {name: web01}
+spec: {image: debian12, rootDisk: {size: 2Gi}, runStrategy: Halted, interfaces: [{name: eth0, address: 192.0.2.100/24}]}
+"""
 CONF = "File:/etc/hello.conf"
 ROOT = Path(__file__).parents[2]
 
@@ -91,6 +97,16 @@ def test_what_cannot_work_ends_at_once_with_the_command_that_helps(cli: Cli) -> 
     err = cli("apply", "-f", cli.write(HOST, SERVICE), "--timeout", "300", code=Code.DIFFERENT).err
     assert "error: Service/hello is not Ready: Stalled: File:/etc/hello.conf: is a directory" in err
     assert "hint: salvusctl why Service/hello" in err
+    assert "no longer waited for" not in err
+
+
+def test_what_waits_for_what_cannot_work_is_not_waited_for(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "QUIET", 0.5)
+    waiting = SERVICE.replace("name: hello", "name: later").replace("alpha", "beta")
+    tunnelled = OTHER.replace("ssh: {", "ssh: {via: web01, ")
+    path = cli.write(HOST.replace("  ssh:", "  hypervisor: {}\n  ssh:"), IMAGE, VM, tunnelled, waiting)
+    err = cli("apply", "-f", path, "--timeout", "60", code=Code.DIFFERENT).err
+    assert "error: Service/later is not Ready: NoWay: " in err
     assert "no longer waited for" not in err
 
 

@@ -131,8 +131,21 @@ def test_text_of_machines_cannot_speak_to_the_terminal(fleet: Cli) -> None:
 def test_describe_has_everything(fleet: Cli) -> None:
     fleet("apply", "-f", fleet.write(HOST, SERVICE))
     out = fleet("describe", "svc", "hello").out
-    for part in ("Service/hello\n", "UID:", "Items on alpha:", "File:/etc/hello.conf   present", "sha256: ", "Created"):
+    for part in (
+        "Service/hello\n",
+        "UID:",
+        "Its items on alpha:",
+        "File:/etc/hello.conf   present",
+        "sha256: ",
+        "Created",
+    ):
         assert part in out
+
+
+def test_describe_of_a_machine_says_what_is_on_it(fleet: Cli) -> None:
+    fleet("apply", "-f", fleet.write(HOST, SERVICE))
+    lines = fleet("describe", "host", "alpha").lines
+    assert "File:/etc/hello.conf present Service/hello" in lines[lines.index("On this machine:") :]
 
 
 def test_describe_wants_a_name(fleet: Cli) -> None:
