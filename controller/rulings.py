@@ -32,7 +32,7 @@ def _state(ledger: Ledger, knowledge: Knowledge, ref: str, view: View, waiting: 
     """Writes where a resource is to be, and what keeps it from being placed; only when that changed."""
     row = knowledge.rows[ref]
     spot = view.spot(ref)
-    machines = " ".join((*spot.machines, *_itself(knowledge, ref)))
+    machines = " ".join(dict.fromkeys((*spot.machines, *_itself(knowledge, ref))))
     wait = waiting.get(ref) or spot.wait
     verdict = Verdict("Placed", "True", "Placed", f"on {machines or 'no machine'}")
     if wait is not None and not (wait.reason == "KeptElsewhere" and spot.machines):
