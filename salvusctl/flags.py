@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,7 +41,11 @@ def verb_app(**settings: Any) -> typer.Typer:
 
 
 def add_flags(command: Any) -> None:
-    """Adds the options to a command, or to the commands of a group."""
+    """Adds the options to a command, or to the commands of a group.
+
+    Where lines end in a docstring is for who reads the source: its paragraphs are joined, which Typer leaves undone.
+    """
+    command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(command.help or ""))
     if isinstance(command, TyperGroup):
         for one in command.commands.values():
             add_flags(one)
