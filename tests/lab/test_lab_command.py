@@ -98,6 +98,8 @@ def test_a_full_disk_and_its_end(lab: Lab) -> None:
     finally:
         salvusctl_lab(lab, "break", "free", "host1")
     assert salvusctl_lab(lab, "exec", "host1", command=write).returncode == 0
+    # The blocks of a file that is there would be room for it on the next full disk.
+    salvusctl_lab(lab, "exec", "host1", command=("rm", "/var/lib/more"))
 
 
 def test_a_rebooted_host_forgets_what_was_in_memory(lab: Lab) -> None:
