@@ -144,12 +144,10 @@ def _inventory(lowered: Lowered, first: Look, inventory: Sequence[Owned]) -> lis
     for wanted in lowered.wanted:
         before = rows.get(wanted.key)
         state = first.seen[wanted.key].state if wanted.key in first.seen else None
-        if wanted.key in creates:
-            row = Owned(wanted.item, wanted.owner, True, wanted.after)
-        elif isinstance(state, Present):
-            row = Owned(wanted.item, wanted.owner, before.created if before else False, wanted.after)
-        else:
+        if wanted.key not in creates and not isinstance(state, Present):
             continue
-        if before is None or (before.owner, before.created, before.after) != (row.owner, row.created, row.after):
-            found.append(row)
+        created = wanted.key in creates or (before is not None and before.created)
+        now = (wanted.owner, created, wanted.after)
+        if before is None or (before.owner, before.created, before.after) != now:
+            found.append(Owned(wanted.item, *now))
     return found

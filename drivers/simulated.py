@@ -145,12 +145,12 @@ class SimulatedMachine:
                 raise Fenced(f"epoch {epoch} is over: the machine has seen {self.epoch}", machine=self.name)
             self.epoch = epoch
 
-    def state(self, item: Item) -> State:
-        """What one observation of the item says."""
+    def state(self, item: Item, key: str) -> State:
+        """What one observation of the item says; ``key`` is its key, which is dear to work out."""
         with self._lock:
-            if (lie := self.faults.lies.pop(item.key, None)) is not None:
+            if (lie := self.faults.lies.pop(key, None)) is not None:
                 return lie
-            fields = self._items.get(item.key)
+            fields = self._items.get(key)
             if fields is None and item.fields():
                 return Absent()
             return Present(fields or {}, facts(self, item))
@@ -192,17 +192,22 @@ class SimulatedMachine:
 
 
 def facts(machine: SimulatedMachine, item: Item) -> Mapping[str, str]:
-    """What a machine tells with an item: stable, so that it can be told again, and different for each machine."""
-    made = hashlib.sha256(f"{machine.name}\0{item.key}".encode()).hexdigest()
+    """What a machine tells with an item."""
     match item.type():
         case "System":
-            return {"boot_id": f"{made[:8]}-{machine.boots}", "hostname": machine.name, "architecture": "x86_64"}
+            boot_id = f"{_digest(machine, item)[:8]}-{machine.boots}"
+            return {"boot_id": boot_id, "hostname": machine.name, "architecture": "x86_64"}
         case "Hypervisor":
             return {"domain_type": "qemu", "emulator": QEMU, "arch": "x86_64", "libvirt_version": "9.0.0"}
         case "HostKey":
-            return {"ssh_host_key": f"ssh-ed25519 {made}"}
+            return {"ssh_host_key": f"ssh-ed25519 {_digest(machine, item)}"}
         case _:
             return {}
+
+
+def _digest(machine: SimulatedMachine, item: Item) -> str:
+    """Different for each machine and item, and always the same."""
+    return hashlib.sha256(f"{machine.name}\0{item.key}".encode()).hexdigest()
 
 
 class SimulatedDriver:
@@ -226,7 +231,8 @@ class SimulatedDriver:
         if self._woken is not None:
             self.machine.watch(self, self._woken)
         at = now()
-        return {item.key: Observation(self.machine.state(item), at, SOURCE) for item in items}
+        keys = {item.key: item for item in items}
+        return {key: Observation(self.machine.state(item, key), at, SOURCE) for key, item in keys.items()}
 
     def apply(self, changes: Sequence[Change], epoch: int) -> tuple[Applied, ...]:
         """See Driver."""
