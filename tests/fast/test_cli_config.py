@@ -124,5 +124,5 @@ def test_a_wrong_configuration_ends_the_verb_with_2(cli: Cli) -> None:
 def test_a_namespace_that_is_not_there(cli: Cli) -> None:
     path = cli.write(HOST)
     err = cli("diff", "-f", path, "--namespace", "salvus-none", code=Code.TROUBLE).err
-    assert "there is no network namespace 'salvus-none'" in err
+    assert "the network namespace 'salvus-none' cannot be opened" in err
     cli("get", "all", "--namespace", "salvus-none")
