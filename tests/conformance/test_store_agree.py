@@ -1,0 +1,111 @@
+"""Every backend gives the same answers as the one in memory, whatever is done to both."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from controller.store.base import Partition, Row, Store, Table
+from tests.conformance.stores import BACKENDS
+
+TABLES = st.sampled_from([Table.FACT, Table.EVENT])
+NAMES = st.sampled_from(["", "p", "q\0", "Kind/ñ"])
+KEYS = st.sampled_from(["", "a", "b", "'", "🂡"])
+VALUES = st.sampled_from(["", "1", "2", "x" * 5000])
+TTLS = st.sampled_from([None, None, 2.0, 4.0])
+
+
+def plain(rows: Mapping[str, Row]) -> list[tuple[str, str]]:
+    return [(key, row.value) for key, row in rows.items()]
+
+
+class Agreement(RuleBasedStateMachine):
+    """Two stores to which the same happens. Versions may differ; what they say of changes may not."""
+
+    name = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        self.backends = [self.stack.enter_context(BACKENDS[name](folder)) for name in ("memory", self.name)]
+        self.stores: list[Store] = [backend.store for backend in self.backends]
+        self.cursors = [0, 0]
+        self.versions: list[dict[tuple[Partition, str], Row]] = [{}, {}]
+
+    @rule(
+        table=TABLES,
+        name=NAMES,
+        puts=st.dictionaries(KEYS, VALUES, max_size=3),
+        deletes=st.sets(KEYS, max_size=2),
+        ttl=TTLS,
+    )
+    def write(self, table: Table, name: str, puts: dict[str, str], deletes: set[str], ttl: float | None) -> None:
+        gone = deletes - puts.keys()
+        first, second = (store.write(table, name, puts, gone, ttl=ttl) for store in self.stores)
+        assert first == second
+
+    @rule(table=TABLES, name=NAMES, key=KEYS, value=st.one_of(st.none(), VALUES), stale=st.booleans())
+    def compare_and_set(self, table: Table, name: str, key: str, value: str | None, stale: bool) -> None:
+        results = []
+        for store in self.stores:
+            row = store.get(table, name, key)
+            expected = row.version if row else None
+            wrong = (expected or 0) + 1_000_000 if stale else expected
+            results.append(store.compare_and_set(table, name, key, wrong, value))
+        assert results == [not stale] * 2
+
+    @rule(seconds=st.sampled_from([1.0, 2.5]))
+    def time_passes(self, seconds: float) -> None:
+        for backend in self.backends:
+            backend.advance(seconds)
+
+    @rule()
+    def changes(self) -> None:
+        told = []
+        for number, store in enumerate(self.stores):
+            self.cursors[number], changed = store.changed_since(self.cursors[number])
+            told.append(changed)
+        assert told[0] == told[1]
+
+    @rule()
+    def opened_again(self) -> None:
+        self.stores = [backend.again() for backend in self.backends]
+
+    @invariant()
+    def same(self) -> None:
+        for table in (Table.FACT, Table.EVENT):
+            first, second = (store.read_all(table) for store in self.stores)
+            assert [(name, plain(rows)) for name, rows in first.items()] == [
+                (name, plain(rows)) for name, rows in second.items()
+            ]
+            for number, everything in enumerate((first, second)):
+                self.check_versions(
+                    number, {((table, n), k): row for n, rows in everything.items() for k, row in rows.items()}
+                )
+
+    def check_versions(self, number: int, rows: dict[tuple[Partition, str], Row]) -> None:
+        """A version stands for one value only, and a new one is higher than any before."""
+        for where, row in rows.items():
+            before = self.versions[number].get(where)
+            if before is None or before.version != row.version:
+                assert before is None or row.version > before.version
+            else:
+                assert before == row
+        self.versions[number] |= rows
+
+    def teardown(self) -> None:
+        self.stack.close()
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS.keys() - {"memory"}))
+def test_a_backend_agrees_with_the_one_in_memory(backend: str) -> None:
+    machine = type("AgreementOf" + backend, (Agreement,), {"name": backend})
+    run_state_machine_as_test(machine, settings=settings(max_examples=30, stateful_step_count=25, deadline=None))
