@@ -48,9 +48,9 @@ say begin
 """)
 
 # What a script says on stderr goes to a file that has no name any more: a pipe would be held open by whatever it
-# starts in the background, and nothing is left over.
+# starts in the background, and nothing is left over. In memory, as the disk may be full.
 _CHANGE = Template("""\
-f=$$(mktemp) && exec 6>"$$f" 5<"$$f" && rm "$$f" || exit
+f=$$(mktemp -p /run salvus.XXXXXX) && exec 6>"$$f" 5<"$$f" && rm "$$f" || exit
 timeout -k 10 $limit sh -eu /dev/fd/9 $stdin >/dev/null 2>&6 5<&- 6>&- 8>&- 9<<'$boundary.'
 exec 9<&-
 $script

@@ -16,6 +16,7 @@ from drivers.ssh.link import Link, abort, dial, open_link
 from drivers.ssh.tunnel import Tunnel, splice
 
 T = TypeVar("T")
+# Seconds that a jump host gets to say that it could not reach the other machine.
 SPARE = 5
 
 
@@ -48,13 +49,14 @@ class Connection:
         """``action`` on the live connection; once more on a new one if a kept one turns out dead.
 
         So ``action`` must be safe to repeat, or raise Unreachable only before it changed anything. A frozen machine
-        is not asked again: it has cost its deadline.
+        is not asked again: it has cost its deadline. Nor is one that was closed meanwhile.
         """
+        closes = self._closes
         link, kept = self._get()
         try:
             return action(link)
         except Unreachable as error:
-            if isinstance(error, Silent) or not kept or not link.ended():
+            if isinstance(error, Silent) or not kept or not link.ended() or self._closes != closes:
                 raise
         return action(self._get()[0])
 

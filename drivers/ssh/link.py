@@ -21,6 +21,7 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what it has to say i
 
 # Makes a socket to (address, port) within seconds.
 Dial = Callable[[str, int, float], socket.socket]
+# Seconds that paramiko gets to notice an end that its channels have noticed.
 SETTLE = 0.2
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 

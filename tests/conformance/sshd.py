@@ -27,7 +27,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 MaxStartups 200
 MaxSessions 64
-SetEnv HOME={folder} TMPDIR={folder}/tmp
+SetEnv HOME={folder}
 """
 
 
@@ -37,9 +37,6 @@ class Sshd:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="salvus-sshd-"))
         self.folder.chmod(0o755)  # sshd reads the authorized keys as the user who logs in
-        self.temporary = self.folder / "tmp"
-        self.temporary.mkdir()
-        self.temporary.chmod(0o1777)
         Path("/run/sshd").mkdir(exist_ok=True)
         self.new_host_key()
         keygen(self.folder / "client")

@@ -194,9 +194,12 @@ def test_two_threads_share_one_connection(ssh: World) -> None:
     assert len(sshd.sessions()) == 1
 
 
-def test_close_ends_a_call_and_leaves_nothing_there(ssh: World) -> None:
+@pytest.mark.parametrize("kept", [True, False])
+def test_close_ends_a_call_and_leaves_nothing_there(ssh: World, kept: bool) -> None:
     sshd = ssh.sshd()
     driver = ssh.driver(sshd, command_timeout=5)
+    if kept:
+        driver.observe([System()])
     length = f"3{secrets.randbelow(10**9)}"
     item = Text("x", f"sleep {length}")
     answers: list[Mapping[str, Observation]] = []
