@@ -106,7 +106,7 @@ def reconcile(
     """One pass. Raises Fenced when another controller has taken the machine over; nothing was written then."""
     began, start = time.time(), time.perf_counter()
     first = look(lowered, inventory, driver, about)
-    jobs = tuple(change for change in first.plan.changes if change.item.lasting and change.verb is not Verb.DELETE)
+    jobs = tuple(change for change in first.plan.changes if change.item.lasts(change.verb, change.grade))
     now = _without(first.plan.changes, jobs)
     rows = _inventory(lowered, first, inventory)
     if rows:

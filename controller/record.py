@@ -14,7 +14,7 @@ from controller.reconcile import SYSTEM, Outcome
 from controller.status import Verdict, conditions, reachable, unreached, verdicts
 from controller.store.ledger import Ledger
 from controller.store.records import Event, InventoryRow, Job, Run, Seen, Status
-from drivers.base import Absent, Observation, Present
+from drivers.base import Absent, Applied, Observation, Present, Verb
 from drivers.items import codec
 
 Verdicts = Mapping[str, tuple[Verdict, ...]]
@@ -57,7 +57,9 @@ class Recorder:
     def outcome(self, outcome: Outcome, at: Knowledge) -> None:
         """Writes what a pass found and did; ``at`` is the state of the store that it was made from."""
         machine, kept = outcome.machine, self._machines[outcome.machine]
-        if gone := [key for key in outcome.left.forgotten if key in kept.inventory]:
+        # What was deleted and is still there (a directory that others use) is let go, not deleted again and again.
+        deleted = {a.change.item.key for a in outcome.executed.applied if _deleted(a)}
+        if gone := [key for key in kept.inventory if key in deleted or key in outcome.left.forgotten]:
             self._ledger.put_inventory(machine, {}, gone)
             for key in gone:
                 del kept.inventory[key]
@@ -141,6 +143,10 @@ def read_inventory(ledger: Ledger, machine: str) -> dict[str, Owned]:
         key: Owned(codec.restore(row.type, row.item), row.owner, row.created, row.after)
         for key, row in ledger.inventory(machine).items()
     }
+
+
+def _deleted(one: Applied) -> bool:
+    return one.change.verb is Verb.DELETE and one.error is None
 
 
 def _row(owned: Owned) -> InventoryRow:

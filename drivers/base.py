@@ -100,14 +100,12 @@ class Item:
         transport: by which way the item is probed and changed.
         secret_fields: fields whose values are shown as ``***`` (rule 13).
         perilous: a change may cut the controller off and wants commit-confirm (rule 8).
-        lasting: making it takes long (an image push): the change is started as a job, and no pass waits for it.
         forgets: attributes left empty when the item is noted in the inventory: content and secrets are not kept.
     """
 
     transport: ClassVar[Transport]
     secret_fields: ClassVar[frozenset[str]] = frozenset()
     perilous: ClassVar[bool] = False
-    lasting: ClassVar[bool] = False
     forgets: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
@@ -132,6 +130,10 @@ class Item:
     def grade(self, drift: Sequence[Drift]) -> Grade:
         """The smallest grade by which these drifts can be mended (rule 5)."""
         raise NotImplementedError
+
+    def lasts(self, verb: Verb, grade: Grade) -> bool:
+        """Whether such a change takes long (an image push, a guest's shutdown): then it is a job, and no pass waits."""
+        return False
 
 
 def drift(fields: Fields, observed: Fields) -> tuple[Drift, ...]:

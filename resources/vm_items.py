@@ -127,6 +127,7 @@ class Making:
             cmdline=self.image.spec.cmdline,
             firmware=spec.firmware,
             vnc=spec.graphics.vnc,
+            grace=spec.termination_grace_period,
         )
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from resources.base import Disruption, Model, Name, Selector
 from resources.fields import DebianPackage, DeviceName, PublicKey, Text, User
 from resources.net import InterfaceAddress, Ip, Mac
-from resources.quantity import Bytes
+from resources.quantity import Bytes, Seconds
 from resources.ssh import SshAccess
 
 
@@ -112,5 +112,7 @@ class VirtualMachineSpec(Model):
     """What is done at its first boot."""
     ssh: VirtualMachineSsh = VirtualMachineSsh()
     """How salvus reaches it."""
+    termination_grace_period: Seconds = 60
+    """How long it is given to shut down before its power is cut."""
     disruption: Disruption = Disruption()
     """How much salvus may disturb to bring changes about."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from drivers.base import Drift, Fields, Grade, Item, Present, Transport, Value
+from drivers.base import Drift, Fields, Grade, Item, Present, Transport, Value, Verb
 
 # "test" is libvirt's own test driver.
 DomainType = Literal["kvm", "qemu", "test"]
@@ -124,6 +124,7 @@ class Domain(Item):
     ``uuid`` is given to it when it is defined; it is not compared, as no change may touch it (rule 5).
 
     A running domain has ``autostart`` set: it comes up with its host, also when salvus is gone (rule 9).
+    A guest has ``grace`` seconds to shut down before its power is cut.
     Field ``fresh`` is False while the instance that runs was started from an older definition: it needs a restart.
     """
 
@@ -147,6 +148,7 @@ class Domain(Item):
     cmdline: str = ""
     firmware: Literal["bios", "efi"] = "bios"
     vnc: bool = True
+    grace: int = 60
 
     @property
     def name(self) -> str:
@@ -207,6 +209,10 @@ class Domain(Item):
         off = "running" not in found if not self.running else found.get("running", _NONE).observed is False
         grades = (self._grade(one) for one in drift)
         return max((grade for grade in grades if not (off and grade is Grade.RESTART)), default=Grade.LIVE)
+
+    def lasts(self, verb: Verb, grade: Grade) -> bool:
+        """Where the guest is given time to shut down."""
+        return verb is Verb.DELETE or grade >= Grade.RESTART
 
     def _grade(self, one: Drift) -> Grade:
         match one.field:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 
 from drivers.base import Change, Drift, Failed, Fields, Grade, Present, State, Verb
 from drivers.items import paths as fs
@@ -17,8 +17,6 @@ from drivers.items.shell import ShellItem
 @dataclass(frozen=True, slots=True)
 class ImageFile(ShellItem):
     """A file with a known digest. ``source`` is a path on the controller; ``sha256`` is in lower-case hex."""
-
-    lasting: ClassVar[bool] = True
 
     path: str
     source: str
@@ -36,6 +34,10 @@ class ImageFile(ShellItem):
     def grade(self, drift: Sequence[Drift]) -> Grade:
         """It is renamed into place; who has the old one open keeps it."""
         return Grade.LIVE
+
+    def lasts(self, verb: Verb, grade: Grade) -> bool:
+        """A push takes minutes."""
+        return verb is not Verb.DELETE
 
     @property
     def payload(self) -> str:

@@ -40,7 +40,7 @@ def _delete(session: Session, item: Domain, found: Glance) -> None:
     """Ends and undefines it. Its disks are items of their own, and stay."""
     defined = read(session, found).definition
     _refuse_foreign(item, defined)
-    power.stop(session, found, session.patience.farewell)
+    power.stop(session, found, min(item.grace, session.patience.farewell))
     left = glance(session, item.domain)
     if left is not None:
         flags = _UNDEFINE | (_UNDEFINE_QEMU if defined.domain_type in _QEMU else 0)
@@ -94,7 +94,7 @@ def _bring_up_or_down(session: Session, item: Domain, allowed: Grade) -> None:
         domain, autostart = found.domain, int(item.running)
         session.ask(f"setting autostart of {item.domain}", lambda: domain.setAutostart(autostart))
     if allowed >= Grade.RESTART and _needs_restart(session, item, found):
-        power.stop(session, found, session.patience.shutdown)
+        power.stop(session, found, item.grace)
         found = glance(session, item.domain)
     if item.running and found is not None:
         power.start(session, found)

@@ -11,9 +11,9 @@ from typing import TypeVar
 from drivers.base import Applied, Change, DriverError, Failed, Item, Observation, State, Unknown, Unreachable
 from drivers.items.domain import Domain
 from drivers.items.hypervisor import Hypervisor
-from drivers.libvirt import change as changes_
 from drivers.libvirt import hypervisor, look
 from drivers.libvirt.calls import Calls, Silent
+from drivers.libvirt.change import carry_out
 from drivers.libvirt.session import Patience, Session
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ class LibvirtDriver:
             if not isinstance(change.item, Domain):
                 raise Failed(f"libvirt cannot change {change.item.key}", machine=self._machine)
             with self._dropped_if_unreachable(self._open()) as session:
-                changes_.carry_out(session, change.item, change)
+                carry_out(session, change.item, change)
         except DriverError as error:
             error.machine = error.machine or self._machine
             return error

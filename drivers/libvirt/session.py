@@ -27,12 +27,11 @@ class Patience:
     Attributes:
         answer: for a connection, and for what libvirt answers from memory.
         work: for what it does itself: starting a guest, destroying one.
-        shutdown: for a guest to shut down before it is destroyed; ``farewell`` the same when it is to be deleted.
+        farewell: for a guest to shut down before it is deleted, at most.
     """
 
     answer: float = 15.0
     work: float = 120.0
-    shutdown: float = 60.0
     farewell: float = 20.0
 
 

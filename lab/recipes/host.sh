@@ -11,6 +11,8 @@ cgroup_controllers = []
 namespaces = []
 security_driver = "none"
 CONF
+# A guest that does not listen does not hold up its host's end for five minutes; who is to run is started by autostart.
+printf 'ON_BOOT=ignore\nON_SHUTDOWN=shutdown\nPARALLEL_SHUTDOWN=8\nSHUTDOWN_TIMEOUT=10\n' >"$root/etc/default/libvirt-guests"
 rm -f "$root/etc/libvirt/qemu/networks/autostart/default.xml"
 systemctl --quiet --root="$root" mask getty.target console-getty.service systemd-timesyncd.service systemd-logind-varlink.socket \
     systemd-udevd.service systemd-udev-trigger.service nftables.service 2>/dev/null

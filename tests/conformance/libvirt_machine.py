@@ -19,7 +19,7 @@ from drivers.libvirt import LibvirtDriver, Patience
 from drivers.libvirt.events import start_event_loop
 
 URI = "test:///default"
-PATIENCE = Patience(answer=5, work=5, shutdown=5, farewell=5)
+PATIENCE = Patience(answer=5, work=5, farewell=5)
 
 
 def error(code: int, domain: int = libvirt.VIR_FROM_QEMU) -> libvirt.libvirtError:

@@ -119,6 +119,7 @@ def domain(name: str, **changed: Any) -> Domain:
         "memory": 64 * MEBIBYTE,
         "memory_max": 96 * MEBIBYTE,
         "domain_type": "qemu",
+        "grace": 1,
         "interfaces": (Interface("br0", "52:54:00:00:0d:01"),),
     }
     return Domain(**{**fields, **changed})

@@ -33,7 +33,7 @@ def hypervised(lab: Lab, tmp_path: Path) -> Iterator[Hypervised]:
     host = lab.hosts[0]
     tunnel = Tunnel(ssh_argv(lab, host.name), tmp_path / "socket")
     events: queue.SimpleQueue[str] = queue.SimpleQueue()
-    patience = Patience(answer=5, work=60, shutdown=1, farewell=1)
+    patience = Patience(answer=5, work=60, farewell=1)
     driver = LibvirtDriver(host.name, lambda: tunnel.uri, events.put, patience=patience)
     made = Hypervised(lab, host, tunnel, driver, events)
     try:
@@ -255,9 +255,9 @@ def test_a_debian_guest_gives_memory_back_and_shuts_down_when_told(hypervised: H
         smaller = replace(item, memory=400 * MEBIBYTE)
         hypervised.make(smaller)
         assert eventually(lambda: hypervised.xml(item).findtext("currentMemory") == str(400 * 1024), 240)
-        patient = Patience(answer=5, work=60, shutdown=300, farewell=1)
+        patient = Patience(answer=5, work=60, farewell=1)
         driver = LibvirtDriver(hypervised.host.name, lambda: hypervised.tunnel.uri, lambda _: None, patience=patient)
-        off = replace(smaller, running=False)
+        off = replace(smaller, running=False, grace=300)
         (done,) = driver.apply([Change(off, Verb.UPDATE, (), Grade.RESTART)], 1)
         driver.close()
         assert done.error is None

@@ -1,0 +1,208 @@
+"""A fleet on the lab, as a user runs it: manifests in a folder, a controller process, salvusctl beside it."""
+
+from __future__ import annotations
+
+import copy
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from controller.knowledge import Knowledge
+from controller.present import conditions, pending
+from controller.session import Session, Settings
+from controller.store.records import Condition
+from controller.store.sqlite import SqliteStore
+from lab import Lab, LabHost, exec_in
+from salvusctl.lab import manifest_documents
+
+SALVUSCTL = str(Path(sys.executable).parent / "salvusctl")
+RESYNC = 3
+
+
+def eventually(true: Callable[[], bool], timeout: float = 60.0) -> bool:
+    """Whether it becomes true; a deadline, not a measurement."""
+    deadline = time.monotonic() + timeout
+    while not (found := true()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+class Fleet:
+    """One configuration, its manifests, and at most one controller of ours."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab = lab
+        self.folder = folder
+        self.manifests = folder / "manifests"
+        self.manifests.mkdir()
+        self.page = f"127.0.0.1:{_free_port()}"
+        self.config = folder / "salvus.yaml"
+        context = {
+            "name": lab.name,
+            "store": {"sqlite": "store.db"},
+            "manifests": "manifests",
+            "networkNamespace": lab.namespace,
+            "identityFiles": [lab.key_path],
+            "http": self.page,
+        }
+        self.config.write_text(yaml.safe_dump({"contexts": [context]}))
+        self.store = SqliteStore(folder / "store.db")
+        self.session = Session(self.store, Settings(store=folder / "store.db"))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    # What is wanted
+
+    def write(self, name: str, *documents: Mapping[str, Any]) -> None:
+        """Replaces one manifest file, as an editor does."""
+        temporary = self.manifests / f".{name}.new"
+        temporary.write_text(yaml.safe_dump_all(documents))
+        temporary.rename(self.manifests / f"{name}.yaml")
+
+    def write_lab(self) -> None:
+        """The lab's hosts, with short deadlines, and its image."""
+        documents = manifest_documents(self.lab)
+        for document in documents:
+            if document["kind"] == "Host":
+                document["spec"]["ssh"] |= {"connectTimeout": "3s", "commandTimeout": "5s"}
+        self.write("lab", *documents)
+
+    # The controller
+
+    def start(self, *more: str) -> subprocess.Popen[bytes]:
+        """Starts a controller; the first one is the fleet's own."""
+        command = [SALVUSCTL, "--config", str(self.config), "controller", "run", "--resync", str(RESYNC), *more]
+        with (self.folder / "controller.log").open("ab") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.process = self.process or process
+        return process
+
+    def kill(self) -> None:
+        """kill -9, whatever the controller is doing."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait(30)
+            self.process = None
+
+    def close(self) -> None:
+        """Ends the controller and the store's use."""
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            finally:
+                self.kill()
+        self.store.close()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric over all series that have these labels."""
+        with urllib.request.urlopen(f"http://{self.page}/metrics", timeout=5) as page:
+            lines: list[str] = page.read().decode().splitlines()
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        found = [line for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in found if all(one in line for one in wanted))
+
+    # What is seen
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """salvusctl with this configuration."""
+        command = [SALVUSCTL, "--config", str(self.config), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    def knowledge(self) -> Knowledge:
+        """The store as it is now."""
+        return self.session.knowledge()
+
+    def manifest(self, ref: str) -> dict[str, Any]:
+        """A manifest as it is in force."""
+        return copy.deepcopy(dict(self.knowledge().rows[ref].document))
+
+    def ready(self, ref: str) -> Condition:
+        """The Ready condition. Raises KeyError for what is not there."""
+        return conditions(self.knowledge(), ref)[0]
+
+    def unready(self) -> dict[str, str]:
+        """What is not Ready, and why."""
+        knowledge = self.knowledge()
+        return {ref: f"{c.reason}: {c.message}" for ref, c in pending(knowledge, knowledge.rows).items()}
+
+    def settle(self, *refs: str, timeout: float = 60.0) -> None:
+        """Waits until the resources (all of them, when none is named) are there and Ready."""
+
+        def good() -> bool:
+            knowledge = self.knowledge()
+            wanted = refs or tuple(knowledge.rows)
+            there = bool(wanted) and all(ref in knowledge.rows for ref in wanted)
+            return there and not pending(knowledge, wanted)
+
+        assert eventually(good, timeout), f"{self.unready()}\n{self.log()}"
+
+    def log(self) -> str:
+        """The end of the controller's log."""
+        return (self.folder / "controller.log").read_text()[-4000:]
+
+    def host(self, name: str) -> LabHost:
+        """A host of the lab."""
+        return self.lab.host(name)
+
+    def inside(self, host: str, command: str) -> str:
+        """Runs a shell command on a host, past network and salvus."""
+        done = exec_in(self.lab, self.host(host), ["sh", "-euc", command])
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    def domains(self, host: str, *flags: str) -> set[str]:
+        """Names of a host's domains."""
+        return set(self.inside(host, f"virsh list --name {' '.join(flags or ('--all',))}").split())
+
+    def dominfo(self, host: str, domain: str) -> dict[str, str]:
+        """What ``virsh dominfo`` tells."""
+        lines = self.inside(host, f"virsh dominfo {domain}").splitlines()
+        return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def resource(kind: str, name: str, spec: Mapping[str, Any], **metadata: Any) -> dict[str, Any]:
+    """A manifest."""
+    return {"apiVersion": "salv.us/v1", "kind": kind, "metadata": {"name": name, **metadata}, "spec": dict(spec)}
+
+
+def blank_image(lab: Lab, folder: Path) -> dict[str, Any]:
+    """An image without anything on it: its machines' initrd waits for a disk to mount, and costs next to nothing."""
+    disk = folder / "blank.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "16M"], check=True)
+    digest = subprocess.run(["sha256sum", str(disk)], capture_output=True, text=True, check=True).stdout.split()[0]
+    image = lab.image
+    spec = {
+        "source": str(disk),
+        "sha256": digest,
+        "kernel": {"source": image.kernel, "sha256": image.kernel_sha256},
+        "initrd": {"source": image.initrd, "sha256": image.initrd_sha256},
+        "cmdline": image.cmdline,
+    }
+    return resource("Image", "blank", spec)
+
+
+def blank_vm(name: str, host: str, **spec: Any) -> dict[str, Any]:
+    """A machine that runs and does nothing."""
+    base: dict[str, Any] = {
+        "image": "blank",
+        "memory": "128Mi",
+        "rootDisk": {"size": "16Mi"},
+        "placement": {"host": host},
+    }
+    base["terminationGracePeriod"] = "2s"
+    return resource("VirtualMachine", name, base | spec)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
