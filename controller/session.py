@@ -8,14 +8,11 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from controller.engine import Engine
 from controller.knowledge import Knowledge
 from controller.leases import Holder, Leases, holders
 from controller.machines import Connect
-from controller.metrics import Metrics
-from controller.reconcile import Outcome
-from controller.runner import Rhythm, Runner
 from controller.store.base import Store
 from controller.store.ledger import Ledger
 from controller.store.mirror import Mirror
@@ -25,6 +22,11 @@ from resources.envelope import Document
 from resources.fleet import Fleet, kinds
 from resources.load import Loaded
 from resources.world import CONTROLLER_KEYS
+
+if TYPE_CHECKING:
+    from controller.metrics import Metrics
+    from controller.reconcile import Outcome
+    from controller.runner import Runner
 
 # The source of what was applied by hand.
 BY_HAND = "apply"
@@ -125,6 +127,10 @@ class Session:
 
     def runner(self, metrics: Metrics, ended: Callable[[Outcome], None] = lambda _: None) -> Runner:
         """A runner that takes part in the leases: while another controller holds them, it only follows the store."""
+        # Here for the same reason as in ``connect``: it comes with all machinery, metrics included.
+        from controller.engine import Engine
+        from controller.runner import Rhythm, Runner
+
         self._tell_keys()
         leases = Leases(self.ledger.store, Holder.this_process())
         engine = Engine(self.ledger, leases, self.connect)
