@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from controller.leases import Holder, Leases
 from controller.store.base import Store, StoreUnavailable, Table
 from controller.store.memory import MemoryStore
 from controller.store.sqlite import SqliteStore
@@ -188,3 +189,11 @@ def fill_disk(connection: Connection, open_: Callable[[], Store]) -> None:
     told.append(list(store.read(Table.META, "disk")))
     store.close()
     connection.send(told)
+
+
+def hold_leases(connection: Connection, open_: Callable[[], Store]) -> None:
+    """Takes all leases, tells of it, and keeps them until it is killed."""
+    leases = Leases(open_(), Holder.this_process())
+    leases.tick()
+    connection.send(leases.held())
+    connection.recv()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.leases import Holder, Leases
 from controller.store.base import Partition, Store, Table
 from tests.conformance import stores
 from tests.conformance.stores import BACKENDS, SHARED, Backend
@@ -324,4 +325,19 @@ def test_a_killed_writer_loses_nothing_that_was_acknowledged(shared: Callable[[]
     found = {int(key) for rows in store.read_all(Table.FACT).values() for key in rows}
     assert found >= set(range(told + 1))
     assert store.write(Table.FACT, "p0", {"after": "y"})
+    store.close()
+
+
+def test_the_leases_of_a_killed_process_are_taken_over_at_once(shared: Callable[[], Store]) -> None:
+    store = shared()
+    mine = Leases(store, Holder.this_process())
+    with stores.process(stores.hold_leases, shared) as (child, connection):
+        assert set(connection.recv().values()) == {1}
+        assert not mine.tick()
+        assert mine.held() == {}
+        assert mine.other_holder().startswith(f"pid {child.pid} ")
+        child.kill()
+        child.join()
+        assert mine.tick()
+    assert set(mine.held().values()) == {2}
     store.close()
