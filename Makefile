@@ -22,8 +22,19 @@ lint: $(STAMP)  ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test-fast: lint  ## cases and properties, no I/O
+test-fast: lint  ## (1) cases and properties, no machines
 	$(BIN)/pytest tests/fast
+
+test-conformance: lint  ## (2) stores and drivers against real parts: sshd, libvirt's test driver, SQLite
+	$(BIN)/pytest tests/conformance
+
+test-lab: lint  ## (3) real hosts, real guests, real faults (as root)
+	$(BIN)/pytest tests/lab
+
+bench: $(STAMP)  ## (4) ratios against Ansible and pyinfra, and the scale run; a quarter of an hour (as root)
+	$(BIN)/python -m tools.bench
+	$(BIN)/python -m tools.bench.scale
+	$(BIN)/python -m tools.bench.load
 
 demo: $(STAMP)  ## a fleet comes up on this machine, is broken, and mends itself (as root)
 	@$(BIN)/python -m tools.demo
@@ -37,4 +48,4 @@ lock: $(STAMP)  ## write the lock file anew from pyproject.toml
 	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --strip-extras --allow-unsafe -o requirements.lock pyproject.toml
 
 clean:  ## what was made in the tree
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,6 +1,6 @@
 """How long a large fleet takes to load: cold, warm with nothing changed, warm with one file changed.
 
-``python -m tests.bench.bench_load [NUMBER]`` makes that many manifests (10,000 by default), a file each, in a temporary
+``python -m tools.bench.load [NUMBER]`` makes that many manifests (10,000 by default), a file each, in a temporary
 directory, and prints seconds and ratios as one line of JSON. It asserts nothing: a slow machine is no defect.
 """
 
