@@ -43,8 +43,7 @@ def carry_out(
                     lost.add(change.item.key)
                     skipped.append(change)
                     left.remove(change)
-            batches = _wave(left)
-            for results in pool.map(lambda batch: driver.apply(batch, epoch), batches):
+            for results in pool.map(lambda batch: driver.apply(batch, epoch), _wave(left)):
                 applied.extend(results)
                 lost.update(one.change.item.key for one in results if one.error is not None)
             tried = {one.change.item.key for one in applied}

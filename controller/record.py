@@ -17,6 +17,8 @@ from controller.store.records import Event, InventoryRow, Job, Run, Seen, Status
 from drivers.base import Absent, Applied, Observation, Present, Verb
 from drivers.items import codec
 
+ALARMING = frozenset({"Failed", "JobFailed", "Stalled", "Unreachable", "Rejected", "HeldByCeiling"})
+
 Verdicts = Mapping[str, tuple[Verdict, ...]]
 
 
@@ -68,13 +70,12 @@ class Recorder:
         found = dict(verdicts(outcome))
         if (itself := at.fleet.machine(machine)) is not None:
             found[itself.ref] = (*found.get(itself.ref, ()), reachable(outcome))
-        self._say(machine, found, at)
-        for event in _events(outcome):
-            self._ledger.tell(event)
+        turns = self._say(machine, found, at)
+        self._ledger.tell((*turns, *_events(outcome)))
 
     def waiting(self, machine: str, lowered: Lowered, wait: Wait, at: Knowledge) -> None:
         """Writes that nobody knows yet how to reach the machine."""
-        self._say(machine, unreached(lowered, wait), at)
+        self._ledger.tell(self._say(machine, unreached(lowered, wait), at))
 
     def run(self, outcome: Outcome, next_in: float | None) -> None:
         """Keeps a pass that did or found something; ``next_in`` in seconds."""
@@ -107,8 +108,12 @@ class Recorder:
             self._ledger.put_seen(outcome.machine, {key: _seen(one) for key, one in outcome.seen.items()})
             kept.seen = states
 
-    def _say(self, machine: str, found: Verdicts, at: Knowledge) -> None:
-        """Writes the conditions that changed; takes away those of resources that are no longer on the machine."""
+    def _say(self, machine: str, found: Verdicts, at: Knowledge) -> list[Event]:
+        """Writes the conditions that changed; takes away those of resources that are no longer on the machine.
+
+        Returns an event for each that became worse or better, or has another reason.
+        """
+        turns: list[Event] = []
         kept = self._machines.setdefault(machine, _Machine(-1, {}))
         if not kept.said:
             kept.said = {ref: (0, ()) for ref, by_machine in at.statuses.items() if machine in by_machine}
@@ -120,21 +125,9 @@ class Recorder:
                 before = at.statuses.get(ref, {}).get(machine)
                 told = tuple(conditions(said, before, generation, self._clock()))
                 self._ledger.put_status(ref, machine, Status(told))
-                self._tell_turns(ref, machine, before, said)
+                turns += _turns(ref, machine, before, said, self._clock())
         kept.said = now
-
-    def _tell_turns(self, ref: str, machine: str, before: Status | None, said: Iterable[Verdict]) -> None:
-        """An event for each condition that became worse or better, or has another reason."""
-        old = (
-            {condition.type: (condition.status, condition.reason) for condition in before.conditions} if before else {}
-        )
-        for verdict in said:
-            if old.get(verdict.type) == (verdict.status, verdict.reason):
-                continue
-            bad = verdict.reason in {"Failed", "Stalled", "Unreachable", "Rejected", "HeldByCeiling"}
-            now = self._clock()
-            kind = "Warning" if bad else "Normal"
-            self._ledger.tell(Event(ref, machine, kind, verdict.reason, verdict.message, now, now))
+        return turns
 
 
 def read_inventory(ledger: Ledger, machine: str) -> dict[str, Owned]:
@@ -158,6 +151,14 @@ def _seen(observation: Observation) -> Seen:
     if isinstance(state, Present):
         return Seen("present", state.fields)
     return Seen("absent") if isinstance(state, Absent) else Seen("unknown", reason=state.reason)
+
+
+def _turns(ref: str, machine: str, before: Status | None, said: Iterable[Verdict], now: float) -> Iterable[Event]:
+    old = {one.type: (one.status, one.reason) for one in before.conditions} if before else {}
+    for verdict in said:
+        if old.get(verdict.type) != (verdict.status, verdict.reason):
+            kind = "Warning" if verdict.reason in ALARMING else "Normal"
+            yield Event(ref, machine, kind, verdict.reason, verdict.message, now, now)
 
 
 def _events(outcome: Outcome) -> Iterable[Event]:

@@ -170,15 +170,17 @@ class Ledger:
 
     # History
 
-    def tell(self, event: Event) -> None:
-        """Keeps an event for a week; a repeat only counts up."""
-        row = self.store.get(Table.EVENT, event.ref, event.key)
-        if row is not None:
-            old = parse(Event, row.value)
-            if event.last - old.last < EVENT_QUIET:
-                return
-            event = replace(event, first=old.first, count=old.count + 1)
-        self.store.write(Table.EVENT, event.ref, {event.key: dump(event)}, ttl=EVENT_TTL)
+    def tell(self, events: Iterable[Event]) -> None:
+        """Keeps events for a week, one write a resource; a repeat only counts up."""
+        by_ref: dict[str, list[Event]] = {}
+        for event in events:
+            by_ref.setdefault(event.ref, []).append(event)
+        for ref, told in by_ref.items():
+            kept = {key: parse(Event, row.value) for key, row in self.store.read(Table.EVENT, ref).items()}
+            new = (_repeated(event, kept.get(event.key)) for event in told)
+            puts = {event.key: dump(event) for event in new if event is not None}
+            if puts:
+                self.store.write(Table.EVENT, ref, puts, ttl=EVENT_TTL)
 
     def events(self, ref: str | None = None) -> list[Event]:
         """Events of one resource or of all, oldest first."""
@@ -209,3 +211,12 @@ class Ledger:
     def sources(self) -> Mapping[str, SourceState]:
         """How the last readings went, by source."""
         return {name: parse(SourceState, row.value) for name, row in self.store.read(Table.META, SOURCES).items()}
+
+
+def _repeated(event: Event, before: Event | None) -> Event | None:
+    """The event with its history; None for one that was told just now."""
+    if before is None:
+        return event
+    if event.last - before.last < EVENT_QUIET:
+        return None
+    return replace(event, first=before.first, count=before.count + 1)

@@ -119,7 +119,7 @@ def test_text_of_machines_cannot_speak_to_the_terminal(fleet: Cli) -> None:
     evil = "\x1b]0;owned\x07\nfake line"
     tell(fleet, "Host/alpha", condition("False", "Failed", evil), machine="alpha")
     with open_session(Settings(fleet.store)) as session:
-        session.ledger.tell(Event("Host/alpha", "alpha", "Warning", "Failed", evil, 1.0, 2.0))
+        session.ledger.tell([Event("Host/alpha", "alpha", "Warning", "Failed", evil, 1.0, 2.0)])
         session.ledger.put_seen("alpha", {"File:/x": Seen("present", {"content": evil})})
     for words in (["get", "hosts", "-o", "wide"], ["describe", "host", "alpha"], ["why", "alpha"], ["events"]):
         out = fleet(*words).out
@@ -189,8 +189,8 @@ def test_why_json_is_as_its_schema_says(fleet: Cli) -> None:
 
 def test_events(fleet: Cli) -> None:
     with open_session(Settings(fleet.store)) as session:
-        session.ledger.tell(Event("Host/beta", "beta", "Warning", "Failed", "disk full", 1.0, 20.0))
-        session.ledger.tell(Event("Host/alpha", "alpha", "Normal", "Created", "File:/x (live)", 1.0, 10.0))
+        session.ledger.tell([Event("Host/beta", "beta", "Warning", "Failed", "disk full", 1.0, 20.0)])
+        session.ledger.tell([Event("Host/alpha", "alpha", "Normal", "Created", "File:/x (live)", 1.0, 10.0)])
     lines = fleet("events").lines
     assert lines[0] == "LAST TYPE REASON RESOURCE MACHINE COUNT MESSAGE"
     assert [line.split("ago ")[1].split()[2] for line in lines[1:]] == ["Host/alpha", "Host/beta"]
@@ -249,7 +249,7 @@ def test_get_watch_of_a_name_goes_on_when_it_is_gone(
 def test_events_watch_prints_what_happens_next(fleet: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def happen(reason: str) -> None:
         with open_session(Settings(fleet.store)) as session:
-            session.ledger.tell(Event("Host/alpha", "alpha", "Normal", reason, "x", 1.0, 2.0))
+            session.ledger.tell([Event("Host/alpha", "alpha", "Normal", reason, "x", 1.0, 2.0)])
 
     happen("First")
     watching(monkeypatch, lambda: happen("Second"), lambda: None)
