@@ -40,6 +40,19 @@ spec:
 """
 
 
+# salvusctl in a process of its own, on simulated machines of its own, of which beta cannot be reached.
+SIMULATED = """
+import sys
+import controller.connect
+from drivers.simulated import SimulatedFleet
+fleet = SimulatedFleet()
+fleet.machine("beta").faults.unreachable = True
+controller.connect.real = lambda identity_files=(): fleet.connect
+from salvusctl.__main__ import main
+main()
+"""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a command ended with and wrote."""

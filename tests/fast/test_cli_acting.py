@@ -22,7 +22,7 @@ from resources.load import load
 from salvusctl import follow, plans
 from salvusctl.exits import Code
 from salvusctl.outputs import Diff
-from tests.fast.cli import HOST, IMAGE, OTHER, SERVICE, Cli, cli
+from tests.fast.cli import HOST, IMAGE, OTHER, SERVICE, SIMULATED, Cli, cli
 from tests.fast.things import Thing
 
 __all__ = ["cli"]
@@ -287,23 +287,11 @@ def test_delete_refuses(cli: Cli, words: list[str], code: Code, said: str) -> No
     assert cli("get", "all", "-o", "name").out == "Host/alpha\n"
 
 
-PROGRAM = """
-import sys
-import controller.connect
-from drivers.simulated import SimulatedFleet
-fleet = SimulatedFleet()
-fleet.machine("beta").faults.unreachable = True
-controller.connect.real = lambda identity_files=(): fleet.connect
-from salvusctl.__main__ import main
-main()
-"""
-
-
 def on_terminal(words: list[str], reply: tuple[bytes, bytes] | None = None, **environment: str) -> tuple[str, int]:
     """Runs salvusctl on a terminal of its own; once the first of ``reply`` is read, the second is typed."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *words],
+        [sys.executable, "-c", SIMULATED, *words],
         stdin=slave,
         stdout=slave,
         stderr=slave,
@@ -317,17 +305,19 @@ def on_terminal(words: list[str], reply: tuple[bytes, bytes] | None = None, **en
     try:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            ready, _, _ = select.select([master], [], [], 0.2)
+            ready, _, _ = select.select([master], [], [], 1.0)
             if not ready:
+                if reply is not None and reply[0] in said:
+                    # Again: a Ctrl-C just before Python begins to read a line is lost.
+                    os.write(master, reply[1])
                 continue
             try:
                 chunk = os.read(master, 65536)
             except OSError:  # EIO: the other end was closed
                 break
-            said += chunk
-            if reply is not None and reply[0] in said:
+            if reply is not None and reply[0] not in said and reply[0] in said + chunk:
                 os.write(master, reply[1])
-                reply = None
+            said += chunk
         return said.decode(), process.wait(timeout=10)
     finally:
         process.kill()
