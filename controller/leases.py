@@ -3,6 +3,9 @@
 Time is only ever compared on one's own clock: a holder counts from before its write, and stops well before the end; a
 contender takes over when it has *watched* a row stay the same for the whole time, or at once when the holder was a
 process of this very machine and is dead. A lease alone fences nothing: the machine compares the epoch (rule 10).
+
+A new epoch is above every one that the store knows of, and at least the seconds since 1970: a machine has seen no newer
+one, also when the store was lost and made anew, or when the machine's new name is in another shard.
 """
 
 from __future__ import annotations
@@ -148,6 +151,7 @@ class Leases:
         names: Sequence[str] = ALL,
         ttl: float = TTL,
         clock: Callable[[], float] = uptime,
+        wall: Callable[[], float] = time.time,
         dead: Callable[[Holder], bool] | None = None,
     ) -> None:
         self._store = store
@@ -155,6 +159,7 @@ class Leases:
         self._names = names
         self._ttl = ttl
         self._clock = clock
+        self._wall = wall
         self._dead = dead or (lambda holder: holder.dead(me))
         self._held: dict[str, _Term] = {}
         self._watched: dict[str, tuple[int, float]] = {}
@@ -188,8 +193,10 @@ class Leases:
         with self._lock:
             due = [name for name in self._names if self._due(name)]
             rows = self._store.read(Table.LEASE, PARTITION) if due else {}
+            entries = {name: _Entry.of(row) for name, row in rows.items()}
+            new = max(int(self._wall()), *(1 + entry.epoch for entry in entries.values()), 1)
             for name in due:
-                self._try(name, rows.get(name))
+                self._try(name, rows.get(name), entries.get(name, _Entry(0, 0, None)), new)
             won, self._won = self._won, False
             return won
 
@@ -197,15 +204,15 @@ class Leases:
         lease = self._held.get(name)
         return lease is None or lease.until - self._clock() < self._ttl * (USABLE - 1 / 3)
 
-    def _try(self, name: str, row: Row | None) -> None:
-        entry = _Entry.of(row) if row else _Entry(0, 0, None)
+    def _try(self, name: str, row: Row | None, entry: _Entry, new: int) -> None:
+        """Renews it, or takes it under the epoch ``new`` if it is free."""
         mine = self._held.get(name)
         if mine is not None and entry.holder == self._me and entry.epoch == mine.epoch:
             self._write(name, row, replace(entry, beat=entry.beat + 1))
             return
         self._held.pop(name, None)
         if self._free(name, row, entry):
-            self._write(name, row, _Entry(entry.epoch + 1, entry.beat + 1, self._me))
+            self._write(name, row, _Entry(new, entry.beat + 1, self._me))
 
     def _free(self, name: str, row: Row | None, entry: _Entry) -> bool:
         """Whether it may be taken. A row of ours that we do not know of, from an unclear write, is taken anew."""

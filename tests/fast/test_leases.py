@@ -64,6 +64,7 @@ class World:
     """Processes on one machine or on several, their clocks, and the store between them."""
 
     now: float = 0.0
+    wall: float = 0.0
     behind: MemoryStore = field(default_factory=MemoryStore)
     dead: set[Holder] = field(default_factory=set)
     started: int = 0
@@ -86,7 +87,12 @@ class Process:
         self.me = me
         self.store = Flaky(world.behind)
         self.leases = Leases(
-            self.store, me, names=NAMES, clock=lambda: offset + rate * world.now, dead=self._knows_dead
+            self.store,
+            me,
+            names=NAMES,
+            clock=lambda: offset + rate * world.now,
+            wall=lambda: world.wall,
+            dead=self._knows_dead,
         )
 
     def _knows_dead(self, holder: Holder) -> bool:
@@ -357,6 +363,21 @@ def test_a_lease_that_ran_out_and_is_renewed_is_news() -> None:
     world.now += TTL
     assert process.leases.tick(), "what could not be acted on meanwhile is to be looked at now"
     assert process.leases.lease(FLEET).epoch == 1
+
+
+def test_a_new_epoch_is_above_all_that_machines_may_have_seen() -> None:
+    world = World(wall=1_000_000.9)
+    first = world.process()
+    first.leases.tick()
+    assert first.leases.held() == dict.fromkeys(NAMES, 1_000_000), "also those of a store that was lost"
+    first.leases.release_all()
+    world.wall -= 5000
+    first.leases._names = NAMES[:1]
+    first.leases.tick()
+    first.leases.release_all()
+    second = world.process()
+    second.leases.tick()
+    assert second.leases.held() == dict.fromkeys(NAMES, 1_000_002), "a clock that was put back, a machine in a new shard"
 
 
 def _fail() -> None:
