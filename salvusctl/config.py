@@ -127,6 +127,8 @@ def _file(flags: Flags, environment: Mapping[str, str]) -> Path | None:
 def _chosen(configuration: Configuration, wanted: str | None, file: Path) -> Context:
     name = wanted or configuration.current_context or configuration.contexts[0].name
     by_name = {context.name: context for context in configuration.contexts}
+    if len(by_name) < len(configuration.contexts):
+        raise UseError(f"{file} has two contexts of one name", hint=f"edit {file}")
     if (found := by_name.get(name)) is None:
         raise UseError(f"{file} has no context {name!r}{did_you_mean(name, by_name)}", hint=f"edit {file}")
     folder = file.absolute().parent

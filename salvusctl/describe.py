@@ -17,7 +17,7 @@ from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import UseError
 from salvusctl.flags import context_of, verb_app
-from salvusctl.fleet import by_name, reading
+from salvusctl.fleet import by_name, on_machines, reading
 from salvusctl.values import field_lines
 from salvusctl.yaml_out import to_yaml
 
@@ -75,11 +75,12 @@ def _section(title: str) -> None:
 
 def _conditions(knowledge: Knowledge, ref: str) -> None:
     _section("Conditions")
+    told = [("", conditions(knowledge, ref)[0]), *on_machines(knowledge, ref)]
     rows: list[list[str | Text]] = [
-        [f"  {c.type}", out.status_text(c.status), c.reason, _ago(c.since), c.message]
-        for c in conditions(knowledge, ref)
+        [f"  {c.type}", out.status_text(c.status), c.reason, machine or "-", _ago(c.since), c.message]
+        for machine, c in told
     ]
-    out.table(["  TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"], rows)
+    out.table(["  TYPE", "STATUS", "REASON", "MACHINE", "SINCE", "MESSAGE"], rows)
 
 
 def _load(session: Session, machine: str) -> None:

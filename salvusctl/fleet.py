@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 from controller.knowledge import Knowledge
 from controller.session import Session, Settings, open_session
+from controller.store.records import Condition
 from resources.base import AnyKind
 from resources.fleet import did_you_mean, find_kind, kinds
 from salvusctl.config import Context
@@ -104,3 +105,10 @@ def _there(knowledge: Knowledge, ref: str) -> str:
     kind, _, name = ref.partition("/")
     names = [one.partition("/")[2] for one in knowledge.rows if one.startswith(f"{kind}/")]
     raise Missing(f"there is no {kind} {name!r}{did_you_mean(name, names)}", hint=f"salvusctl get {kind.lower()}")
+
+
+def on_machines(knowledge: Knowledge, ref: str) -> list[tuple[str, Condition]]:
+    """What each machine says of the resource as it is written now; under the empty name what the fleet pass says."""
+    generation = knowledge.rows[ref].generation
+    by_machine = sorted(knowledge.statuses.get(ref, {}).items())
+    return [(m, one) for m, status in by_machine for one in status.conditions if one.generation == generation]

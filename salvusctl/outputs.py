@@ -111,6 +111,13 @@ class ConditionOutput(Output):
     """The generation of the manifest that this was said of."""
 
 
+class MachineCondition(ConditionOutput):
+    """What one machine says of a resource."""
+
+    machine: str
+    """Which; empty for what is said of the whole fleet, as where the resource is placed."""
+
+
 class ResourceMetadata(Output):
     """Who a resource is, and where it came from."""
 
@@ -195,8 +202,8 @@ class Reason(Output):
     """``Kind/name``."""
     ready: ConditionOutput
     """The summary."""
-    conditions: tuple[ConditionOutput, ...]
-    """The conditions that are not True."""
+    conditions: tuple[MachineCondition, ...]
+    """The conditions that are not True, of each machine."""
     passes: tuple[Pass, ...]
     """The last pass over each of its machines."""
     controller: str

@@ -14,8 +14,8 @@ from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import Code, UseError
 from salvusctl.flags import context_of, verb_app
-from salvusctl.fleet import by_name, reading
-from salvusctl.outputs import ConditionOutput, Pass, Reason, Reasons, TextOrJson
+from salvusctl.fleet import by_name, on_machines, reading
+from salvusctl.outputs import ConditionOutput, MachineCondition, Pass, Reason, Reasons, TextOrJson
 
 if TYPE_CHECKING:
     from controller.knowledge import Knowledge
@@ -69,14 +69,14 @@ def last_runs(session: Session, knowledge: Knowledge, ref: str) -> list[Run]:
 
 
 def _explain(session: Session, knowledge: Knowledge, ref: str) -> None:
-    ready, *others = conditions(knowledge, ref)
+    ready = conditions(knowledge, ref)[0]
     now = time.time()
     head = Text.assemble((ref, "bold"), " is Ready: ", out.status_text(ready.status))
     out.say(head.append(f", {out.clean(ready.reason)}: {out.clean(ready.message)}"))
     out.say(f"  since      {_moment(ready.since, now)}")
-    for condition in others:
-        if condition.status != "True" and condition.message != ready.message:
-            out.say(f"  {condition.type:<10} {condition.status}, {condition.reason}: {condition.message}")
+    for machine, bad in _bad(knowledge, ref):
+        where = f"on {machine}: " if machine else ""
+        out.say(f"  {bad.type:<10} {where}{bad.status}, {bad.reason}: {bad.message}")
     controller = session.controller()
     runs = last_runs(session, knowledge, ref)
     for run in runs:
@@ -85,6 +85,10 @@ def _explain(session: Session, knowledge: Knowledge, ref: str) -> None:
         out.say(f"  next try   {_next(runs, controller, now)}")
     for command in helpful(ref, ready, controller):
         out.say(Text.assemble("  help       ", (out.clean(command), "cyan")))
+
+
+def _bad(knowledge: Knowledge, ref: str) -> list[tuple[str, Condition]]:
+    return [(machine, one) for machine, one in on_machines(knowledge, ref) if one.status != "True"]
 
 
 def _moment(at: float, now: float) -> str:
@@ -100,29 +104,30 @@ def _next(runs: Sequence[Run], controller: str, now: float) -> str:
 
 
 def _reason(session: Session, knowledge: Knowledge, ref: str) -> Reason:
-    ready, *others = conditions(knowledge, ref)
+    ready = conditions(knowledge, ref)[0]
     controller = session.controller()
     return Reason(
         resource=ref,
-        ready=_condition(ready),
-        conditions=tuple(_condition(one) for one in others if one.status != "True"),
+        ready=ConditionOutput.model_validate(_condition(ready)),
+        conditions=tuple(
+            MachineCondition.model_validate({**_condition(one), "machine": machine})
+            for machine, one in _bad(knowledge, ref)
+        ),
         passes=tuple(_pass(run, controller) for run in last_runs(session, knowledge, ref)),
         controller=controller,
         help=tuple(command.partition("    ")[0] for command in helpful(ref, ready, controller)),
     )
 
 
-def _condition(condition: Condition) -> ConditionOutput:
-    return ConditionOutput.model_validate(
-        {
-            "type": condition.type,
-            "status": condition.status,
-            "reason": condition.reason,
-            "message": condition.message,
-            "lastTransitionTime": rfc3339(condition.since),
-            "observedGeneration": condition.generation,
-        }
-    )
+def _condition(condition: Condition) -> dict[str, object]:
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "lastTransitionTime": rfc3339(condition.since),
+        "observedGeneration": condition.generation,
+    }
 
 
 def _pass(run: Run, controller: str) -> Pass:

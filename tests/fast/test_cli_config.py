@@ -109,6 +109,12 @@ def test_unknown_context(tmp_path: Path) -> None:
         resolve(Flags(context="two"), {})
 
 
+def test_two_contexts_of_one_name(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("contexts: [{name: a}, {name: a}]")
+    with pytest.raises(UseError, match="two contexts of one name"):
+        resolve(Flags(config=tmp_path / "c.yaml"), {})
+
+
 def test_flags_work_before_and_after_the_verb(cli: Cli) -> None:
     store = str(cli.folder / "other.db")
     cli("apply", "--no-wait", "-f", cli.write(HOST), "--store", store)

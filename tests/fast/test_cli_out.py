@@ -51,6 +51,11 @@ def test_yaml_keeps_texts_that_look_like_something_else(text: str) -> None:
     assert parse(to_yaml({"a": text}).encode()).documents[0].value == {"a": text}
 
 
+def test_yaml_cannot_speak_to_a_terminal() -> None:
+    text = to_yaml({"a": "x\x1b[31m\ny\x9b"})
+    assert text.rstrip("\n").isprintable()
+
+
 def test_tables_are_aligned_and_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
     out.table(["A", "B", "C"], [["x" * 300, "日本", "e\x1bnd"], ["y", "b", ""]])
     assert capsys.readouterr().out == (f"{'A':<300}   B      C\n{'x' * 300}   日本   e\\x1bnd\n{'y':<300}   b      \n")

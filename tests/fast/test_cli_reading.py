@@ -161,7 +161,8 @@ def test_why_says_who_works_and_what_helps(fleet: Cli) -> None:
     lines = fleet("why", "alpha").lines
     assert lines[0] == "Host/alpha is Ready: False, HeldByCeiling: needs a restart"
     assert lines[1].startswith("since 1970-01-01T00:16:40Z (")
-    assert lines[2].startswith("last try 1970-01-01T00:25:00Z (")
+    assert lines[2] == "Synced on alpha: False, HeldByCeiling: needs a restart"
+    assert lines[3].startswith("last try 1970-01-01T00:25:00Z (")
     assert "next try none: no controller works on the fleet" in lines
     assert any(line.startswith("help salvusctl controller run") for line in lines)
     assert any(line.startswith("help salvusctl diff") for line in lines)
@@ -183,7 +184,7 @@ def test_why_json_is_as_its_schema_says(fleet: Cli) -> None:
     tell(fleet, "Host/alpha", condition("Unknown", "Unreachable", "refused"), machine="alpha")
     reason = Reasons.model_validate_json(fleet("why", "alpha", "-o", "json").out).items[0]
     assert (reason.resource, reason.ready.reason, reason.controller) == ("Host/alpha", "Unreachable", "")
-    assert [c.type for c in reason.conditions] == ["Synced"]
+    assert [(c.type, c.machine) for c in reason.conditions] == [("Synced", "alpha")]
     assert reason.help[0] == "salvusctl controller run"
 
 
