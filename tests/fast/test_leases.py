@@ -377,7 +377,7 @@ def test_a_new_epoch_is_above_all_that_machines_may_have_seen() -> None:
     first.leases.release_all()
     second = world.process()
     second.leases.tick()
-    assert second.leases.held() == dict.fromkeys(NAMES, 1_000_002), "a clock that was put back, a machine in a new shard"
+    assert second.leases.held() == dict.fromkeys(NAMES, 1_000_002), "the clock was put back; a machine in a new shard"
 
 
 def _fail() -> None:
