@@ -70,8 +70,9 @@ class Engine:
             deleting = len(self.knowledge.living) < len(self.knowledge.rows)
             if not self._undecided and not deleting:
                 return False
+            wrote = fleet_pass(self._ledger, self.knowledge, self._view)
             self._undecided = False
-            return fleet_pass(self._ledger, self.knowledge, self._view)
+            return wrote
 
     def machine_pass(self, machine: str, stop: Callable[[], bool]) -> Outcome | None:
         """One pass over one machine, its result written to the store. None when it could not be tried.

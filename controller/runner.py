@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ from resources.fleet import kinds
 POLL = 0.5
 LONGEST_RETRY = 15.0
 STORE_RETRY = 2.0
+# Seconds: a step ends much sooner, also when the store is slow; a pass may wait for a package manager.
+STEP_HANGS = 60.0
+PASS_HANGS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +37,27 @@ class Runner:
     """Runs passes until stopped. ``ended`` is called after each machine pass, from a worker."""
 
     def __init__(
-        self, engine: Engine, rhythm: Rhythm, metrics: Metrics, ended: Callable[[Outcome], None] = lambda _: None
+        self,
+        engine: Engine,
+        rhythm: Rhythm,
+        metrics: Metrics,
+        ended: Callable[[Outcome], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = engine
         self.queue = Queue(Pace(longest_retry=LONGEST_RETRY))
         self._rhythm = rhythm
         self._metrics = metrics
         self._ended = ended
+        self._clock = clock
         self._poke = threading.Event()
         self._stop = threading.Event()
-        self._known: set[str] = set()
+        self._won = False
+        self._affected: frozenset[str] = frozenset()
+        self._known: frozenset[str] = frozenset()
+        self._trouble = "nothing was read from the store yet"
+        self._moved = clock()
+        self._busy: dict[str, float] = {}
         self._threads: list[threading.Thread] = []
         engine.woken = self.queue.add
 
@@ -76,44 +91,80 @@ class Runner:
         """Whether stop() was called."""
         return self._stop.is_set()
 
+    def ready(self) -> str:
+        """Empty when it acts on machines; else a sentence that says why it does not."""
+        if self.stopping:
+            return "stopping"
+        if self._trouble:
+            return self._trouble
+        leases = self.engine.leases
+        return "" if leases.held() else f"no lease is held; who has them: {leases.other_holder() or 'unknown'}"
+
+    def healthy(self) -> str:
+        """Empty while its threads move; else a sentence that says which hang: only a new start helps then."""
+        now = self._clock()
+        if now - self._moved > STEP_HANGS:
+            return f"the thread that keeps up with the store has not moved for {now - self._moved:.0f} s"
+        since = tuple(self._busy.values())
+        if len(since) >= self._rhythm.workers and now - max(since) > PASS_HANGS:
+            return f"all {len(since)} workers have been busy with the same machines for {now - max(since):.0f} s"
+        return ""
+
     def _keep_up(self) -> None:
         while not self._stop.is_set():
             self._poke.clear()
-            try:
-                self.step()
-            except StoreError as error:
-                self._metrics.fleet_passes.labels("failed").inc()
-                log(logging.ERROR, "the store cannot be used; nothing is written to machines", error=str(error))
-                self._stop.wait(STORE_RETRY)
-            except Exception:  # a defect in one kind must not end the controller
-                self._metrics.fleet_passes.labels("failed").inc()
-                LOGGER.exception("a defect in the fleet pass; please report it")
+            if not self.try_step():
                 self._stop.wait(STORE_RETRY)
             self._poke.wait(POLL)
 
+    def try_step(self) -> bool:
+        """One step; what it raises is logged. Returns whether it went well."""
+        try:
+            self.step()
+            self._trouble = ""
+        except StoreError as error:
+            self._trouble = f"the store cannot be used: {error}"
+            log(logging.ERROR, "the store cannot be used; nothing is written to machines", error=str(error))
+        except Exception:  # a defect in one kind must not end the controller
+            self._trouble = "a defect in the fleet pass; see the log"
+            LOGGER.exception("a defect in the fleet pass; please report it")
+        self._moved = self._clock()
+        if self._trouble:
+            self._metrics.fleet_passes.labels("failed").inc()
+        return not self._trouble
+
     def step(self) -> None:
         """Leases, the store's news, the fleet pass; queues what is concerned."""
-        won = self.engine.leases.tick()
-        affected = set(self.engine.refresh())
+        # Kept until they are queued, so that a store that fails in between makes nobody wait for the resync.
+        self._won |= self.engine.leases.tick()
+        self._affected |= self.engine.refresh()
         while self.engine.fleet_pass():
             self._metrics.fleet_passes.labels("wrote").inc()
-            affected |= self.engine.refresh()
-        names = set(self.engine.machine_names())
-        for gone in self._known - names:
+            self._affected |= self.engine.refresh()
+        before, self._known = self._known, frozenset(self.engine.machine_names())
+        for gone in before - self._known:
             self.queue.forget(gone)
             self.engine.forget(gone)
             self._metrics.forget_machine(gone)
-        for machine in names if won else (affected & names) | (names - self._known):
+        for machine in self._known if self._won else (self._affected & self._known) | (self._known - before):
             self.queue.add(machine)
-        self._known = names
+        self._won, self._affected = False, frozenset()
 
     def _work(self) -> None:
         while (machine := self.queue.take()) is not None:
-            self.work(machine)
+            self._busy[machine] = self._clock()
+            try:
+                self.work(machine)
+            except Exception:  # the next machine needs this worker
+                LOGGER.exception("a defect after a pass; please report it", extra={"salvus": {"machine": machine}})
+            del self._busy[machine]
 
     def work(self, machine: str) -> None:
         """One pass over a machine that was taken off the queue, and what follows from it."""
         outcome = self._pass(machine)
+        if machine not in self._known:  # it left the fleet meanwhile, or something late told of it
+            self.queue.done(machine)
+            return
         failed = outcome is None or outcome.result in {"failed", "unreachable"}
         again = self.queue.done(machine, failed=failed, again_in=self._rhythm.resync)
         if outcome is not None:

@@ -27,7 +27,7 @@ class Mirror:
 
     def refresh(self) -> bool:
         """Reads what changed since the last time; returns whether anything of the above did."""
-        self._cursor, partitions = self._store.changed_since(self._cursor)
+        cursor, partitions = self._store.changed_since(self._cursor)
         refs: dict[Table, list[str]] = {}
         for table, partition in partitions:
             refs.setdefault(table, []).append(partition)
@@ -35,6 +35,8 @@ class Mirror:
         self.statuses = self._statuses(refs.get(Table.STATUS, []))
         self.facts = self._texts(self.facts, Table.FACT, refs.get(Table.FACT, []))
         self.allocations = self._texts(self.allocations, Table.ALLOCATION, refs.get(Table.ALLOCATION, []))
+        # Last: what a store that failed in between did not tell is asked for again.
+        self._cursor = cursor
         return not refs.keys().isdisjoint({Table.RESOURCE, Table.STATUS, Table.FACT, Table.ALLOCATION})
 
     def _read(self, table: Table, refs: list[str], known: int) -> Mapping[str, Mapping[str, Row]]:
