@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -45,11 +46,14 @@ def why(
         return Code.OK
 
 
-def helpful(ref: str, ready: Condition, controller: str) -> Iterator[str]:
+def _helpful(knowledge: Knowledge, ref: str, ready: Condition, controller: str) -> Iterator[str]:
     """The commands that help with a resource in this condition."""
     kind, _, name = ref.partition("/")
     if ready.status == "True":
         return
+    for other in dict.fromkeys(re.findall(r"[A-Za-z]+/[-a-z0-9]+", ready.message)):
+        if other in knowledge.rows and other != ref:
+            yield f"salvusctl why {other}    (what that waits for)"
     if not controller:
         yield "salvusctl controller run    (nobody works on the fleet now; salvusctl apply does so for a while)"
     if ready.reason == "HeldByCeiling":
@@ -83,7 +87,7 @@ def _explain(session: Session, knowledge: Knowledge, ref: str) -> None:
         out.say(f"  last try   {_moment(run.at, now)} on {run.machine}: {run.result}")
     if ready.status != "True":
         out.say(f"  next try   {_next(runs, controller, now)}")
-    for command in helpful(ref, ready, controller):
+    for command in _helpful(knowledge, ref, ready, controller):
         out.say(Text.assemble("  help       ", (out.clean(command), "cyan")))
 
 
@@ -115,7 +119,7 @@ def _reason(session: Session, knowledge: Knowledge, ref: str) -> Reason:
         ),
         passes=tuple(_pass(run, controller) for run in last_runs(session, knowledge, ref)),
         controller=controller,
-        help=tuple(command.partition("    ")[0] for command in helpful(ref, ready, controller)),
+        help=tuple(command.partition("    ")[0] for command in _helpful(knowledge, ref, ready, controller)),
     )
 
 

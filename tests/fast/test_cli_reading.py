@@ -168,6 +168,16 @@ def test_why_says_who_works_and_what_helps(fleet: Cli) -> None:
     assert any(line.startswith("help salvusctl diff") for line in lines)
 
 
+def test_why_leads_to_what_is_waited_for(fleet: Cli) -> None:
+    tell(fleet, "Service/hello", condition("True", "Placed", "on alpha", "Placed"))
+    tell(
+        fleet, "Service/hello", condition("False", "FactUnknown", "waits for x of Host/alpha; No/such"), machine="alpha"
+    )
+    commands = fleet("why", "hello", "-o", "json").data["items"][0]["help"]
+    assert commands[0] == "salvusctl why Host/alpha"
+    assert not any("No/such" in command for command in commands)
+
+
 def test_why_of_what_is_ready_is_short(fleet: Cli) -> None:
     tell(fleet, "Image/debian12", condition("True", "Placed", "on no machine", "Placed"))
     with open_session(Settings(fleet.store)) as session:
