@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from controller.lower import Wait
-from resources.base import AnyResource, Choice, NotYet
+from controller.lower import Wait, answer
+from resources.base import AnyResource, Choice
 from resources.fleet import Fleet, kinds
 from resources.world import Known, World
 
@@ -30,10 +31,9 @@ def allocate(fleet: Fleet, known: Known) -> tuple[tuple[Decision, ...], Mapping[
     decisions: list[Decision] = []
     waiting: dict[str, Wait] = {}
     for resource in fleet:
-        try:
-            choices = tuple(kinds()[resource.kind].choices(resource, World(fleet, known)))
-        except NotYet as wait:
-            waiting[resource.ref] = Wait(wait.reason, wait.message)
+        choices = answer(resource, partial(kinds()[resource.kind].choices, resource, World(fleet, known)))
+        if isinstance(choices, Wait):
+            waiting[resource.ref] = choices
             continue
         for choice in choices:
             kept = known.allocations.get((resource.ref, choice.what))

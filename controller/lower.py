@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
+from typing import TypeVar
 
+from controller.log import LOGGER
 from drivers.base import Fields, Grade, Item, SshTarget
 from resources.base import AnyResource, Invalid, NotYet, Placed
 from resources.fleet import Fleet, kinds, machine_kind
 from resources.world import Known, World
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,25 @@ class Wait:
     reason: str
     message: str
     final: bool = False
+
+
+def answer(who: AnyResource, ask: Callable[[], Iterable[T]]) -> tuple[T, ...] | Wait:
+    """What a kind says of its resource, or why it cannot. A defect in it stalls this resource, and nobody else."""
+    try:
+        return tuple(ask())
+    except NotYet as wait:
+        return Wait(wait.reason, wait.message)
+    except Invalid as error:
+        return Wait("Invalid", str(error), final=True)
+    except Exception as defect:
+        LOGGER.exception("a defect in a kind; please report it", extra={"salvus": {"resource": who.ref}})
+        return Wait("Defect", f"a defect of salvus ({type(defect).__name__}); see the controller's log", final=True)
+
+
+def machine_named(ref: str) -> str:
+    """The name of the machine that ``Kind/name`` is; empty for what is none, also of a kind that nobody knows."""
+    kind, _, name = ref.partition("/")
+    return name if kind in kinds() and kinds()[kind].is_machine else ""
 
 
 NO_MACHINE = Wait("NotAMachine", "there is no Host or VirtualMachine of this name")
@@ -75,12 +99,11 @@ def lower(machine: str, on_machine: Iterable[AnyResource], fleet: Fleet, known: 
     for resource in on_machine:
         kind = kinds()[resource.kind]
         ceilings[resource.ref] = kind.ceiling(resource)
-        try:
-            placed[resource.ref] = tuple(kind.items(resource, machine, world))
-        except NotYet as wait:
-            waiting[resource.ref] = Wait(wait.reason, wait.message)
-        except Invalid as error:
-            waiting[resource.ref] = Wait("Invalid", str(error), final=True)
+        found = answer(resource, partial(kind.items, resource, machine, world))
+        if isinstance(found, Wait):
+            waiting[resource.ref] = found
+        else:
+            placed[resource.ref] = found
     for ref, conflict in _conflicts(placed).items():
         waiting[ref] = conflict
         del placed[ref]
@@ -103,10 +126,8 @@ def _target(machine: str, world: World) -> tuple[SshTarget | Wait, bool]:
     if resource is None:
         return NO_MACHINE, False
     kind = machine_kind(resource)
-    try:
-        return kind.target(resource, world), kind.hypervisor(resource)
-    except NotYet as wait:
-        return Wait(wait.reason, wait.message), False
+    found = answer(resource, lambda: [(kind.target(resource, world), kind.hypervisor(resource))])
+    return (found, False) if isinstance(found, Wait) else found[0]
 
 
 def _conflicts(placed: Mapping[str, tuple[Placed, ...]]) -> dict[str, Wait]:

@@ -5,17 +5,19 @@ Its only effects are writes to the store; no machine is touched.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 
 from controller.allocate import allocate
 from controller.knowledge import Knowledge
-from controller.lower import Wait
+from controller.log import log
+from controller.lower import Wait, machine_named
 from controller.status import FLEET_PASS, MACHINES, Verdict, conditions
 from controller.store.ledger import Ledger
-from controller.store.records import Status
+from controller.store.records import Event, InventoryRow, Status
 from controller.view import View
-from resources.fleet import kinds, machine_kind
+from resources.fleet import machine_kind
 
 
 def fleet_pass(ledger: Ledger, knowledge: Knowledge, view: View) -> bool:
@@ -49,7 +51,7 @@ def _state(ledger: Ledger, knowledge: Knowledge, ref: str, view: View, waiting: 
 def _itself(knowledge: Knowledge, ref: str) -> tuple[str, ...]:
     """A machine that is meant to answer is Ready only when it does."""
     resource = knowledge.fleet.get(*ref.split("/", 1))
-    if resource is None or not kinds()[resource.kind].is_machine:
+    if resource is None or not machine_named(ref):
         return ()
     return (resource.name,) if machine_kind(resource).answers(resource) else ()
 
@@ -63,11 +65,30 @@ def _end_deletions(ledger: Ledger, knowledge: Knowledge) -> bool:
     if not doomed:
         return False
     here = {machine.name for machine in knowledge.fleet.machines()}
-    owners = {row.owner for m, rows in ledger.inventories().items() if m in here for row in rows.values()}
+    inventories = ledger.inventories()
+    owners = {row.owner for machine, rows in inventories.items() if machine in here for row in rows.values()}
     ended = doomed - owners
-    for ref in ended:
-        kind, _, name = ref.partition("/")
-        ledger.remove_resource(ref)
-        if kinds()[kind].is_machine:
+    for ref in sorted(ended):
+        for machine in inventories.keys() - here:
+            _tell_released(ledger, ref, machine, inventories[machine])
+        if name := machine_named(ref):
+            # First, so that a kill in between leaves nothing that a later machine of this name would be blamed for.
             ledger.drop_machine(name)
+        ledger.remove_resource(ref)
     return bool(ended)
+
+
+def _tell_released(ledger: Ledger, ref: str, machine: str, rows: Mapping[str, InventoryRow]) -> None:
+    """Says what of a resource that ends now stays on a machine that left the fleet."""
+    left = sorted(key for key, row in rows.items() if row.owner == ref and row.created)
+    if not left:
+        return
+    now = time.time()
+    more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+    text = f"{machine} is no longer in the fleet, so this was not deleted there: {', '.join(left[:SHOWN])}{more}"
+    ledger.tell([Event(ref, machine, "Normal", "Released", text, now, now)])
+    log(logging.INFO, "released", resource=ref, machine=machine, items=left)
+
+
+# Item keys in one sentence.
+SHOWN = 10

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from controller.engine import Engine
 from controller.log import LOGGER, log
+from controller.lower import machine_named
 from controller.metrics import Metrics
 from controller.queue import Pace, Queue
 from controller.reconcile import Outcome
 from controller.store.base import StoreError
 from drivers.base import Fenced, SalvusError
-from resources.fleet import kinds
 
 POLL = 0.5
 LONGEST_RETRY = 15.0
@@ -206,5 +206,4 @@ class Runner:
 def guests_changed(outcome: Outcome) -> frozenset[str]:
     """Virtual machines of which something was made or changed in this pass: they may answer now, or soon."""
     owners = (outcome.planned.owners.get(one.change.item.key, "") for one in outcome.executed.applied)
-    named = (owner.partition("/") for owner in owners if owner)
-    return frozenset(name for kind, _, name in named if kinds()[kind].is_machine)
+    return frozenset(map(machine_named, owners)) - {""}

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from controller.lower import Lowered, Wait, lower
-from resources.base import NotYet
+from controller.lower import Lowered, Wait, answer, lower, machine_named
 from resources.fleet import Fleet, kinds
 from resources.world import Known, World
 
@@ -74,9 +74,8 @@ class View:
                 self._spot_readers[read].add(ref)
             for machine in after.machines:
                 self._refs[machine].add(ref)
-        kind, _, name = ref.partition("/")
-        itself = {name} if kinds()[kind].is_machine else set()
-        return {*before.machines, *(after.machines if after else ()), *itself}
+        itself = machine_named(ref)
+        return {*before.machines, *(after.machines if after else ()), *([itself] if itself else ())}
 
     def _spot(self, ref: str) -> Spot | None:
         kind, _, name = ref.partition("/")
@@ -84,11 +83,10 @@ class View:
         if resource is None:
             return None
         world = World(self.fleet, self.known)
-        try:
-            machines = tuple(dict.fromkeys(kinds()[kind].machines(resource, world)))
-        except NotYet as wait:
-            return Spot((), Wait(wait.reason, wait.message), frozenset(world.reads))
-        return Spot(machines, None, frozenset(world.reads))
+        found = answer(resource, partial(kinds()[kind].machines, resource, world))
+        if isinstance(found, Wait):
+            return Spot((), found, frozenset(world.reads))
+        return Spot(tuple(dict.fromkeys(found)), None, frozenset(world.reads))
 
     def _drop(self, machine: str) -> None:
         lowered = self._lowered.pop(machine, None)
