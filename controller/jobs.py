@@ -63,10 +63,11 @@ class Jobs:
         self._lock = threading.Lock()
 
     def start(self, machine: str, change: Change, driver: Driver, epoch: int) -> None:
-        """Starts the change unless it is under way."""
+        """Starts the change unless it is under way, or rests after a failure."""
         key = (machine, change.item.key)
         with self._lock:
-            if key in self._running:
+            failure = self._failures.get(key)
+            if key in self._running or (failure is not None and failure.again > time.time()):
                 return
             job = Progress(machine, change.item.key, epoch, time.time())
             self._running[key] = job

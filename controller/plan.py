@@ -107,8 +107,10 @@ def plan(lowered: Lowered, seen: Mapping[str, Observation], inventory: Iterable[
             held.append(hold)
             if change.verb is Verb.CREATE:
                 blocked[wanted.key] = f"{wanted.key} is not there yet: {hold.message}"
-    deletions, forgotten = _deletions(lowered, seen, tuple(inventory), about, unknown)
-    owners = {w.key: w.owner for w in lowered.wanted} | {o.key: o.owner for o, _ in deletions}
+    rows = tuple(inventory)
+    deletions, forgotten = _deletions(lowered, seen, rows, about, unknown)
+    gone = {o.key for o, _ in deletions} | unknown.keys()
+    owners = {o.key: o.owner for o in rows if o.key in gone} | {w.key: w.owner for w in lowered.wanted}
     changes.extend(Change(o.item, Verb.DELETE, (), Grade.LIVE, users) for o, users in deletions)
     return Plan(lowered.machine, tuple(changes), tuple(held), unknown, forgotten, owners)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from drivers.base import (
@@ -29,6 +29,13 @@ class Fencing(Driver, Protocol):
         ...
 
 
+def _silence(seen: Iterable[Observation]) -> str:
+    """Why nothing at all was answered; empty when something was. A frozen machine is to cost one deadline, not two."""
+    states = [observation.state for observation in seen]
+    reasons = [state.reason for state in states if isinstance(state, Unknown)]
+    return reasons[0] if reasons and len(reasons) == len(states) else ""
+
+
 class Machine:
     """A Driver made of a shell driver and, on hypervisors, a libvirt driver."""
 
@@ -42,11 +49,11 @@ class Machine:
         shell = [item for item in items if item.transport is Transport.SHELL]
         libvirt = [item for item in items if item.transport is Transport.LIBVIRT]
         seen = dict(self._shell.observe(shell)) if shell or not libvirt else {}
-        if libvirt and self._libvirt is not None:
-            seen |= self._libvirt.observe(libvirt)
-        elif libvirt:
-            seen |= {item.key: Observation(Unknown("not a hypervisor"), time.time(), "libvirt") for item in libvirt}
-        return seen
+        silence = _silence(seen.values())
+        if libvirt and self._libvirt is not None and not silence:
+            return {**seen, **self._libvirt.observe(libvirt)}
+        unknown = Observation(Unknown(silence or "not a hypervisor"), time.time(), "libvirt")
+        return seen | {item.key: unknown for item in libvirt}
 
     def apply(self, changes: Sequence[Change], epoch: int) -> tuple[Applied, ...]:
         """See Driver. The fence is told over ssh before libvirt is touched (rule 10)."""

@@ -18,6 +18,7 @@ from drivers.base import (
     Item,
     Observation,
     Rejected,
+    State,
     Unknown,
     Unreachable,
     Verb,
@@ -31,12 +32,13 @@ class Recorder:
     """A driver that notes what it is given; ``barrier`` and ``error`` are what goes wrong."""
 
     barrier: DriverError | None = None
+    state: State = field(default_factory=Absent)
     error: DriverError | None = None
     given: list[str] = field(default_factory=list)
 
     def observe(self, items: Sequence[Item]) -> Mapping[str, Observation]:
         self.given += [item.key for item in items]
-        return {item.key: Observation(Absent(), 0, "test") for item in items}
+        return {item.key: Observation(self.state, 0, "test") for item in items}
 
     def apply(self, changes: Sequence[Change], epoch: int) -> tuple[Applied, ...]:
         self.given += [f"{change.item.key}@{epoch}" for change in changes]
@@ -49,6 +51,16 @@ class Recorder:
 
     def close(self) -> None:
         self.given.append("closed")
+
+
+def test_a_machine_that_says_nothing_is_not_asked_by_its_other_door_too() -> None:
+    shell, libvirt = Recorder(state=Unknown("frozen")), Recorder()
+    seen = Machine("m", shell, libvirt).observe([Thing("a"), Guest("b")])
+    assert {key: observation.state for key, observation in seen.items()} == {
+        "Thing:a": Unknown("frozen"),
+        "Guest:b": Unknown("frozen"),
+    }
+    assert libvirt.given == []
 
 
 def made(*items: Item) -> list[Change]:

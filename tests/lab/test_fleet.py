@@ -294,7 +294,8 @@ def test_a_full_disk_fails_with_its_reason_and_breaks_no_file(fleet: Fleet) -> N
 
 
 def test_kill_9_while_a_machine_is_made_makes_no_second_one_and_leaves_nothing(fleet: Fleet) -> None:
-    before = fleet.inside("host2", "find /var/lib/salvus -not -path '*/trash/*' | sort").split()
+    listing = "find /var/lib/salvus -not -path '/var/lib/salvus/trash*' | sort"
+    before = fleet.inside("host2", listing).split()
     for number, pause in enumerate((0.2, 0.5, 0.8, 1.2)):
         fleet.write("four", blank_vm("four", "host2"))
         assert eventually(lambda: "VirtualMachine/four" in fleet.knowledge().rows)
@@ -304,12 +305,12 @@ def test_kill_9_while_a_machine_is_made_makes_no_second_one_and_leaves_nothing(f
         fleet.start()
         fleet.settle("VirtualMachine/four")
         assert fleet.domains("host2") == {"two", "four"}, f"round {number}"
-        made = set(fleet.inside("host2", "find /var/lib/salvus -not -path '*/trash/*' | sort").split()) - set(before)
+        made = set(fleet.inside("host2", listing).split()) - set(before)
         assert not [path for path in made if path.endswith(".new")], "nothing half-made is left"
         assert len(made) == 5, "disk, seed and its note, two halves of a key"
         (fleet.manifests / "four.yaml").unlink()
         assert eventually(lambda: "VirtualMachine/four" not in fleet.knowledge().rows), fleet.log()
-        assert fleet.inside("host2", "find /var/lib/salvus -not -path '*/trash/*' | sort").split() == before
+        assert fleet.inside("host2", listing).split() == before
 
 
 def test_a_second_controller_waits_and_takes_over_when_the_first_is_killed(fleet: Fleet) -> None:
