@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 
@@ -107,11 +107,20 @@ def plan(lowered: Lowered, seen: Mapping[str, Observation], inventory: Iterable[
             held.append(hold)
             if change.verb is Verb.CREATE:
                 blocked[wanted.key] = f"{wanted.key} is not there yet: {hold.message}"
-    rows = tuple(inventory)
-    deletions, forgotten = _deletions(lowered, seen, rows, about, unknown)
-    gone = {o.key for o, _ in deletions} | unknown.keys()
-    owners = {o.key: o.owner for o in rows if o.key in gone} | {w.key: w.owner for w in lowered.wanted}
-    changes.extend(Change(o.item, Verb.DELETE, (), Grade.LIVE, users) for o, users in deletions)
+    gone, forgotten = _gone(lowered, seen, tuple(inventory), about)
+    owners = {o.key: o.owner for o in gone} | {w.key: w.owner for w in lowered.wanted}
+    for owned, change in _deletions(gone):
+        state = _state(seen.get(owned.key), about)
+        before = next((blocked[key] for key in change.after if key in blocked), None)
+        if isinstance(state, Unknown):
+            unknown[owned.key] = state.reason
+            blocked[owned.key] = f"nothing is known of {owned.key}: {state.reason}"
+        elif owned.key in about.jobs or before is not None:
+            hold = Held(change, owned.owner, *about.jobs.get(owned.key, ("WaitsForItem", before or "")))
+            held.append(hold)
+            blocked[owned.key] = f"{owned.key} is still there: {hold.message}"
+        else:
+            changes.append(change)
     return Plan(lowered.machine, tuple(changes), tuple(held), unknown, forgotten, owners)
 
 
@@ -156,29 +165,22 @@ def _hold(
     return None
 
 
-def _deletions(
-    lowered: Lowered,
-    seen: Mapping[str, Observation],
-    inventory: tuple[Owned, ...],
-    about: Circumstances,
-    unknown: dict[str, str],
-) -> tuple[list[tuple[Owned, tuple[str, ...]]], tuple[str, ...]]:
-    """What is in the inventory and wanted no more, each with the keys that must be deleted before it."""
+def _gone(
+    lowered: Lowered, seen: Mapping[str, Observation], inventory: tuple[Owned, ...], about: Circumstances
+) -> tuple[tuple[Owned, ...], tuple[str, ...]]:
+    """What is in the inventory and wanted no more: what is to be deleted, and the keys of what is only forgotten."""
     wanted = {w.key for w in lowered.wanted}
     gone = [o for o in inventory if o.key not in wanted and _may_go(o.owner, lowered, about.living)]
-    forgotten: list[str] = []
-    doomed: dict[str, Owned] = {}
-    for owned in gone:
-        state = _state(seen.get(owned.key), about)
-        if isinstance(state, Absent) or not owned.created:
-            forgotten.append(owned.key)
-        elif isinstance(state, Unknown):
-            unknown[owned.key] = state.reason
-        else:
-            doomed[owned.key] = owned
-    users = {key: tuple(o.key for o in doomed.values() if key in o.after) for key in doomed}
-    order = TopologicalSorter(users).static_order()
-    return [(doomed[key], users[key]) for key in order], tuple(forgotten)
+    forgotten = {o.key for o in gone if not o.created or isinstance(_state(seen.get(o.key), about), Absent)}
+    return tuple(o for o in gone if o.key not in forgotten), tuple(o.key for o in gone if o.key in forgotten)
+
+
+def _deletions(gone: Sequence[Owned]) -> Iterator[tuple[Owned, Change]]:
+    """In reverse order of use: each comes after what needs it."""
+    by_key = {o.key: o for o in gone}
+    users = {key: tuple(o.key for o in gone if key in o.after) for key in by_key}
+    for key in TopologicalSorter(users).static_order():
+        yield by_key[key], Change(by_key[key].item, Verb.DELETE, (), Grade.LIVE, users[key])
 
 
 def _may_go(owner: str, lowered: Lowered, living: Collection[str]) -> bool:

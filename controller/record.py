@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from controller.jobs import Progress
@@ -12,6 +12,7 @@ from controller.lower import Lowered, Wait
 from controller.plan import Owned
 from controller.reconcile import SYSTEM, Outcome
 from controller.status import Verdict, conditions, reachable, unreached, verdicts
+from controller.store.base import Conflict
 from controller.store.ledger import Ledger
 from controller.store.records import Event, InventoryRow, Job, Run, Seen, Status
 from drivers.base import Absent, Applied, Observation, Present, Verb
@@ -22,13 +23,22 @@ ALARMING = frozenset({"Failed", "JobFailed", "Stalled", "Unreachable", "Rejected
 Verdicts = Mapping[str, tuple[Verdict, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a machine said of a resource: of which generation, and the row that was written of it."""
+
+    generation: int
+    verdicts: tuple[Verdict, ...]
+    row: Status
+
+
 @dataclass(slots=True)
 class _Machine:
     """What is in the store of one machine, as this controller wrote or read it under one epoch."""
 
     epoch: int
     inventory: dict[str, Owned]
-    said: dict[str, tuple[int, tuple[Verdict, ...]]] = field(default_factory=dict)
+    said: dict[str, _Said] = field(default_factory=dict)
     seen: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -48,9 +58,12 @@ class Recorder:
         return tuple(kept.inventory.values())
 
     def remember(self, machine: str, rows: Sequence[Owned]) -> None:
-        """Notes what the machine is about to have, before it has it (rule 11)."""
+        """Notes what the machine is about to have, before it has it (rule 11). Raises Conflict when it is forgotten."""
+        kept = self._machines.get(machine)
+        if kept is None:
+            raise Conflict(f"{machine} left the fleet while it was looked at; nothing is written there")
         self._ledger.put_inventory(machine, {row.key: _row(row) for row in rows})
-        self._machines[machine].inventory |= {row.key: row for row in rows}
+        kept.inventory |= {row.key: row for row in rows}
 
     def forget(self, machine: str) -> None:
         """The machine left the fleet."""
@@ -58,7 +71,9 @@ class Recorder:
 
     def outcome(self, outcome: Outcome, at: Knowledge) -> None:
         """Writes what a pass found and did; ``at`` is the state of the store that it was made from."""
-        machine, kept = outcome.machine, self._machines[outcome.machine]
+        machine, kept = outcome.machine, self._machines.get(outcome.machine)
+        if kept is None:  # forgotten meanwhile
+            return
         # What was deleted and is still there (a directory that others use) is let go, not deleted again and again.
         deleted = {a.change.item.key for a in outcome.executed.applied if _deleted(a)}
         if gone := [key for key in kept.inventory if key in deleted or key in outcome.left.forgotten]:
@@ -105,7 +120,11 @@ class Recorder:
     def _seen(self, outcome: Outcome, kept: _Machine) -> None:
         states = {key: observation.state for key, observation in outcome.seen.items()}
         if states != kept.seen:
-            self._ledger.put_seen(outcome.machine, {key: _seen(one) for key, one in outcome.seen.items()})
+            items = {key: owned.item for key, owned in kept.inventory.items()}
+            items |= {wanted.key: wanted.item for wanted in outcome.lowered.wanted}
+            secret = {key: item.secret_fields for key, item in items.items()}
+            seen = {key: _seen(one, secret.get(key, ())) for key, one in outcome.seen.items()}
+            self._ledger.put_seen(outcome.machine, seen)
             kept.seen = states
 
     def _say(self, machine: str, found: Verdicts, at: Knowledge) -> list[Event]:
@@ -116,17 +135,21 @@ class Recorder:
         turns: list[Event] = []
         kept = self._machines.setdefault(machine, _Machine(-1, {}))
         if not kept.said:
-            kept.said = {ref: (0, ()) for ref, by_machine in at.statuses.items() if machine in by_machine}
-        now = {ref: (at.rows[ref].generation, said) for ref, said in found.items() if ref in at.rows}
+            kept.said = {r: _Said(0, (), by[machine]) for r, by in at.statuses.items() if machine in by}
+        now = {ref: said for ref, said in found.items() if ref in at.rows}
         for ref in kept.said.keys() - now.keys():
             self._ledger.put_status(ref, machine, None)
-        for ref, (generation, said) in now.items():
-            if kept.said.get(ref) != (generation, said):
-                before = at.statuses.get(ref, {}).get(machine)
-                told = tuple(conditions(said, before, generation, self._clock()))
-                self._ledger.put_status(ref, machine, Status(told))
-                turns += _turns(ref, machine, before, said, self._clock())
-        kept.said = now
+            del kept.said[ref]
+        for ref, said in now.items():
+            # Without a row the resource is new, though one of its name was there before.
+            before = kept.said.get(ref) if machine in at.statuses.get(ref, {}) else None
+            generation = at.rows[ref].generation
+            if before is None or (before.generation, before.verdicts) != (generation, said):
+                row = before.row if before else None
+                new = Status(tuple(conditions(said, row, generation, self._clock())))
+                self._ledger.put_status(ref, machine, new)
+                turns += _turns(ref, machine, row, said, self._clock())
+                kept.said[ref] = _Said(generation, said, new)
         return turns
 
 
@@ -146,10 +169,10 @@ def _row(owned: Owned) -> InventoryRow:
     return InventoryRow(owned.item.type(), codec.dump(owned.item), owned.owner, owned.created, owned.after)
 
 
-def _seen(observation: Observation) -> Seen:
+def _seen(observation: Observation, secret: Collection[str]) -> Seen:
     state = observation.state
     if isinstance(state, Present):
-        return Seen("present", state.fields)
+        return Seen("present", {name: value for name, value in state.fields.items() if name not in secret})
     return Seen("absent") if isinstance(state, Absent) else Seen("unknown", reason=state.reason)
 
 
