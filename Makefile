@@ -44,8 +44,9 @@ test: lint  ## everything
 
 lock: $(STAMP)  ## write the lock file anew from pyproject.toml
 	$(BIN)/python -m pip install -q pip-tools
-	$(BIN)/pip-compile -q --extra dev --generate-hashes --no-emit-index-url --strip-extras --allow-unsafe -o requirements-dev.lock pyproject.toml
-	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --strip-extras --allow-unsafe -o requirements.lock pyproject.toml
+	$(BIN)/pip-compile -q --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe -o requirements-dev.lock pyproject.toml
+	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe -o requirements.lock pyproject.toml
+	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe -o requirements-bench.lock tools/bench/requirements.in
 
 clean:  ## what was made in the tree
 	rm -rf $(VENV) .venv-bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
