@@ -9,11 +9,13 @@ from typing import Self
 from drivers.base import Change, Drift, Fields, Grade, Present, Rejected, State, Unknown
 from drivers.items.shell import ShellItem
 
+# Asked at every pass: one process besides the shell.
 PROBE = """\
-echo "boot_id=$(cat /proc/sys/kernel/random/boot_id)"
-echo "kernel=$(uname -r)"
-echo "architecture=$(uname -m)"
-echo "hostname=$(uname -n)"
+read -r id </proc/sys/kernel/random/boot_id && echo "boot_id=$id"
+set -- $(uname -n -r -m)
+echo "hostname=$1"
+echo "kernel=$2"
+echo "architecture=$3"
 (. /etc/os-release 2>/dev/null && echo "os=$ID $VERSION_ID")
 """
 
