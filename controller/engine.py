@@ -17,6 +17,7 @@ from controller.plan import Circumstances
 from controller.reconcile import Outcome, reconcile
 from controller.record import Recorder
 from controller.rulings import fleet_pass
+from controller.store.base import StoreError
 from controller.store.ledger import Ledger
 from controller.store.mirror import Mirror
 from controller.view import View
@@ -89,9 +90,13 @@ class Engine:
             wait = lowered.target if isinstance(lowered.target, Wait) else NO_WAY
             self.recorder.waiting(machine, lowered, wait, at)
             return None
+
+        def over() -> bool:
+            return stop() or not lease.valid()
+
         about = Circumstances(
             now=time.time(),
-            jobs=self.jobs.under_way(machine),
+            jobs=self.jobs.under_way(machine, lowered.wanted),
             rejected=self._rejected.get(machine, {}),
             living=at.living,
         )
@@ -102,13 +107,13 @@ class Engine:
             about,
             lease.epoch,
             remember=lambda rows: self.recorder.remember(machine, rows),
-            stop=lambda: stop() or not lease.valid(),
+            stop=over,
         )
         for one in outcome.executed.failed:
             self._note_rejected(machine, one.change, one.error)
         self.recorder.outcome(outcome, at)
         self.outcomes[machine] = outcome
-        for change in outcome.jobs:
+        for change in () if over() else outcome.jobs:
             self.jobs.start(machine, change, driver, lease.epoch)
         return outcome
 
@@ -119,7 +124,10 @@ class Engine:
                 self._rejected.setdefault(machine, {})[change.item.key] = (change.item.fields(), str(error))
 
     def _job_moved(self, job: Progress, change: Change, error: DriverError | None) -> None:
-        self.recorder.job(job)
+        try:
+            self.recorder.job(job)
+        except StoreError as failure:
+            log(logging.WARNING, "a job was not noted", machine=job.machine, item=job.key, error=str(failure))
         if job.ended is None:
             return
         if error is not None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from controller.log import LOGGER
-from drivers.base import Change, Driver, DriverError, Failed
+from controller.lower import Wanted
+from drivers.base import Change, Driver, DriverError, Failed, Fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,9 @@ LONGEST_RETRY = 300.0
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """The last tries of a job failed: when it may be tried again, on the clock of ``time.time``."""
+    """The last tries of a job failed: what it was to make, and when it may be tried again, in seconds since 1970."""
 
+    wanted: Fields
     error: str
     count: int
     again: float
@@ -55,8 +57,14 @@ class _Failure:
 class Jobs:
     """The jobs of this controller. Safe for threads. One that failed rests a while, each time longer."""
 
-    def __init__(self, report: Callable[[Progress, Change, DriverError | None], None], side_by_side: int = 8) -> None:
+    def __init__(
+        self,
+        report: Callable[[Progress, Change, DriverError | None], None],
+        side_by_side: int = 8,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._report = report
+        self._clock = clock
         self._pool = ThreadPoolExecutor(side_by_side, thread_name_prefix="job")
         self._running: dict[tuple[str, str], Progress] = {}
         self._failures: dict[tuple[str, str], _Failure] = {}
@@ -66,13 +74,17 @@ class Jobs:
         """Starts the change unless it is under way, or rests after a failure."""
         key = (machine, change.item.key)
         with self._lock:
-            failure = self._failures.get(key)
-            if key in self._running or (failure is not None and failure.again > time.time()):
+            if key in self._running or self._rests(key, change.item.fields()):
                 return
-            job = Progress(machine, change.item.key, epoch, time.time())
+            job = Progress(machine, change.item.key, epoch, self._clock())
             self._running[key] = job
         self._report(job, change, None)
         self._pool.submit(self._run, job, change, driver)
+
+    def _rests(self, key: tuple[str, str], wanted: Fields) -> bool:
+        """Whether it failed lately; what is wanted otherwise now is tried at once (rule 16)."""
+        failure = self._failures.get(key)
+        return failure is not None and failure.wanted == wanted and failure.again > self._clock()
 
     def _run(self, job: Progress, change: Change, driver: Driver) -> None:
         error: DriverError | None
@@ -89,20 +101,26 @@ class Jobs:
             del self._running[key]
             before = self._failures.pop(key, None)
             if error is not None:
-                count = before.count + 1 if before else 1
+                wanted = change.item.fields()
+                count = before.count + 1 if before and before.wanted == wanted else 1
                 rest = min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(count - 1, 10))
-                self._failures[key] = _Failure(str(error), count, time.time() + rest)
-        self._report(replace(job, done=1.0, ended=time.time(), error=str(error or "")), change, error)
+                self._failures[key] = _Failure(wanted, str(error), count, self._clock() + rest)
+        self._report(replace(job, done=1.0, ended=self._clock(), error=str(error or "")), change, error)
 
-    def under_way(self, machine: str) -> Mapping[str, tuple[str, str]]:
-        """Item key → (reason, sentence), of the machine's jobs that run, and of those that rest after a failure."""
-        now = time.time()
+    def under_way(self, machine: str, wanted: Iterable[Wanted] = ()) -> Mapping[str, tuple[str, str]]:
+        """Item key → (reason, sentence), of the machine's jobs that run, and of those that rest after a failure.
+
+        One that failed when something else was ``wanted`` than now does not rest.
+        """
         with self._lock:
+            if not self._running and not self._failures:
+                return {}
+            fields = {one.key: one.fields for one in wanted}
             running = {k: ("JobRunning", job.sentence) for (name, k), job in self._running.items() if name == machine}
             resting = {
                 key: ("JobFailed", f"{failure.error}; it is tried again at {_utc(failure.again)}")
                 for (name, key), failure in self._failures.items()
-                if name == machine and failure.again > now
+                if name == machine and self._rests((name, key), fields.get(key, failure.wanted))
             }
         return resting | running
 

@@ -28,7 +28,7 @@ class Outcome:
     Attributes:
         at: when it began, seconds since the epoch; ``duration`` in seconds.
         planned: what was to be done; ``left`` what is still to be done afterwards.
-        jobs: the changes that are to be made as jobs.
+        jobs: the changes that are to be made as jobs, and that nothing has to go before any more.
         seen: the last observation of each item, the machine itself (``System:self``) included.
         unreachable: why the machine could not be asked; empty when it could.
     """
@@ -106,8 +106,8 @@ def reconcile(
     """One pass. Raises Fenced when another controller has taken the machine over; nothing was written then."""
     began, start = time.time(), time.perf_counter()
     first = look(lowered, inventory, driver, about)
-    jobs = tuple(change for change in first.plan.changes if change.item.lasts(change.verb, change.grade))
-    now = _without(first.plan.changes, jobs)
+    lasting = tuple(change for change in first.plan.changes if change.item.lasts(change.verb, change.grade))
+    now = _without(first.plan.changes, lasting)
     rows = _inventory(lowered, first, inventory)
     if rows:
         remember(rows)
@@ -116,6 +116,9 @@ def reconcile(
     if executed.applied:
         known = {o.key: o for o in (*inventory, *rows)}
         last = look(lowered, tuple(known.values()), driver, about)
+    made = {one.change.item.key for one in executed.applied if one.error is None}
+    undone = {change.item.key for change in first.plan.changes} - made
+    jobs = tuple(change for change in lasting if not undone.intersection(change.after))
     duration = time.perf_counter() - start
     return Outcome(
         lowered.machine, began, duration, lowered, first.plan, executed, last.plan, jobs, last.seen, last.unreachable
