@@ -26,8 +26,9 @@ def fleet_pass(ledger: Ledger, knowledge: Knowledge, view: View) -> bool:
     for decision in decisions:
         ledger.allocate(decision.ref, decision.what, decision.value)
     stated = [_state(ledger, knowledge, ref, view, waiting) for ref in knowledge.rows]
+    silenced = _silence_the_gone(ledger, knowledge)
     ended = _end_deletions(ledger, knowledge)
-    return bool(decisions) or any(stated) or ended
+    return bool(decisions) or any(stated) or silenced or ended
 
 
 def _state(ledger: Ledger, knowledge: Knowledge, ref: str, view: View, waiting: Mapping[str, Wait]) -> bool:
@@ -54,6 +55,15 @@ def _itself(knowledge: Knowledge, ref: str) -> tuple[str, ...]:
     if resource is None or not machine_named(ref):
         return ()
     return (resource.name,) if machine_kind(resource).answers(resource) else ()
+
+
+def _silence_the_gone(ledger: Ledger, knowledge: Knowledge) -> bool:
+    """Takes away what machines said that are no longer in the fleet: they cannot take it back."""
+    here = {FLEET_PASS, *(machine.name for machine in knowledge.fleet.machines())}
+    gone = [(ref, machine) for ref, said in knowledge.statuses.items() for machine in said if machine not in here]
+    for ref, machine in gone:
+        ledger.put_status(ref, machine, None)
+    return bool(gone)
 
 
 def _end_deletions(ledger: Ledger, knowledge: Knowledge) -> bool:

@@ -80,22 +80,18 @@ class Session:
         identity = self.ledger.identity()
         for ref, document in loaded.documents.items():
             row = rows.get(ref)
-            if row is not None and _in_force(row, document, source):
+            before = _before(loaded, ref)
+            # The new name may be there already: a move that was killed between its two writes is ended.
+            if row is not None and before not in rows and _in_force(row, document, source):
                 puts.append(Put(ref, "unchanged"))
                 continue
             uid = row.uid if row is not None else fresh_uid(identity, ref, taken)
             taken.add(uid)
             new = StoredResource(ref, uid, 1, document, source, loaded.revision, now, now)
-            puts.append(Put(ref, self._put(new, loaded, rows)))
+            machine = kinds()[ref.partition("/")[0]].is_machine
+            moved = before in rows and self.ledger.rename(before, new, machine=machine)
+            puts.append(Put(ref, "moved" if moved else self.ledger.put_resource(new)))
         return tuple(puts)
-
-    def _put(self, new: StoredResource, loaded: Loaded, rows: Collection[str]) -> str:
-        kind, _, name = new.ref.partition("/")
-        resource = loaded.fleet.get(kind, name)
-        before = f"{kind}/{resource.moved_from}" if resource is not None and resource.moved_from else ""
-        # The new name may be there already: a move that was killed between its two writes is ended.
-        moved = before in rows and self.ledger.rename(before, new, machine=kinds()[kind].is_machine)
-        return "moved" if moved else self.ledger.put_resource(new)
 
     def delete(self, refs: Collection[str]) -> tuple[str, ...]:
         """Begins deletions; returns those of resources that are there."""
@@ -147,6 +143,13 @@ class Session:
     def controller(self) -> str:
         """Who holds leases now and is alive, as ``pid 7 on host``; empty for nobody."""
         return holders(self.ledger.store)
+
+
+def _before(loaded: Loaded, ref: str) -> str:
+    """The ``Kind/name`` that a resource had before; empty when its manifest names none."""
+    kind, _, name = ref.partition("/")
+    resource = loaded.fleet.get(kind, name)
+    return f"{kind}/{resource.moved_from}" if resource is not None and resource.moved_from else ""
 
 
 def _in_force(row: StoredResource, document: Document, source: str) -> bool:

@@ -104,6 +104,8 @@ class Ledger:
         version = row.version if row else None
         kept = replace(new, uid=old.uid, created_at=old.created_at, generation=old.generation + 1)
         self._set(new.ref, version, kept)
+        if machine:
+            self.drop_machine(before.partition("/")[2])
         self.remove_resource(before)
         return True
 
