@@ -95,9 +95,11 @@ def overlay(knowledge: Knowledge, loaded: Loaded, identity: str) -> Knowledge:
     kept = [r for r in knowledge.fleet if r.ref not in moved and r.ref not in loaded.documents]
     fleet = Fleet.of_resources([*kept, *loaded.fleet])
     uids = {moved.get(ref, ref): uid for ref, uid in knowledge.known.uids.items()}
+    taken = set(uids.values())
     for ref in loaded.documents:
         if ref not in uids:
-            uids[ref] = fresh_uid(identity, ref, set(uids.values()))
+            uids[ref] = fresh_uid(identity, ref, taken)
+            taken.add(uids[ref])
     known = Known(
         {(moved.get(ref, ref), what): value for (ref, what), value in knowledge.known.allocations.items()},
         {(moved.get(ref, ref), what): value for (ref, what), value in knowledge.known.facts.items()},

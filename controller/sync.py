@@ -65,6 +65,7 @@ class Sync:
         if errors:
             log(logging.WARNING, "the manifests have errors; the last good state is kept", errors=errors[:20])
             self._target.report(self._source, loaded.revision, errors, ())
+            self._missing = frozenset()
             return False
         self._target.put(loaded, self._source)
         present = self._target.refs_from(self._source)
@@ -73,7 +74,11 @@ class Sync:
         self._missing = missing
         held: Collection[str] = ()
         if doomed and (loaded.empty or not self._budget.allows(len(doomed), len(present))):
-            log(logging.WARNING, "deletions are held back: too many at once", held=sorted(doomed)[:20])
+            log(
+                logging.WARNING,
+                "deletions are held back: too many at once; if they are meant, use salvusctl delete",
+                held=sorted(doomed)[:20],
+            )
             held = doomed
         elif doomed:
             self._target.delete(doomed)

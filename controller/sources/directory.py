@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
+from controller.log import log
 from drivers.base import SalvusError
 from resources.fleet import Fleet
 from resources.load import LoadCache, Loaded, load
@@ -33,7 +35,10 @@ class Directory:
         return f"directory:{self.path}"
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Calls ``changed`` (from another thread) soon after anything under the path was written."""
+        """Calls ``changed`` (from another thread) soon after anything under the path was written.
+
+        Where the kernel gives no watch, it is logged. Raises SalvusError for what is no directory.
+        """
 
         class Handler(FileSystemEventHandler):
             def on_any_event(self, event: FileSystemEvent) -> None:
@@ -45,8 +50,11 @@ class Directory:
                 f"{self.path} is not a directory of manifests",
                 hint="give an existing directory as --manifests, or as source.directory in the configuration",
             )
-        self._observer.schedule(Handler(), str(self.path), recursive=True)
-        self._observer.start()
+        try:
+            self._observer.schedule(Handler(), str(self.path), recursive=True)
+            self._observer.start()
+        except OSError as error:  # inotify(7): limits of watches and instances
+            log(logging.WARNING, "the manifests cannot be watched; they are read now and then", error=str(error))
 
     def read(self, others: Fleet) -> Loaded:
         """The manifests, once two successive readings gave the same; ``others`` come from elsewhere and may be named.
