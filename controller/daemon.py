@@ -4,28 +4,65 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from controller.http import Http, open_socket
+from controller.intake import Intake
 from controller.log import log
 from controller.metrics import Metrics
 from controller.notify import inherited_socket, notify, watchdog_seconds
 from controller.runner import Runner
 from controller.session import Session, Settings, open_session
 from controller.snapshot import snapshot
-from controller.sources.directory import Directory
-from controller.sync import Sync
 from drivers.base import SalvusError
 
-RESYNC_SOURCE = 30.0
-# A deletion is believed when a second reading, after this time, lacks the resource too.
-CONFIRM_SOURCE = 2.0
+# Seconds: how often a service manager without a watchdog of its own would be told.
+IDLE = 3600.0
+
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+
+# Which directory of manifests is to be followed: asked at the beginning, and again at SIGHUP. May raise SalvusError.
+Manifests = Callable[[], Path | None]
 
 
-def run(settings: Settings, *, manifests: Path | None, http: str, enter: Callable[[], None], version: str) -> int:
-    """Runs until SIGTERM or SIGINT; returns the exit code.
+class _Source:
+    """The directory that is followed now, if any."""
+
+    def __init__(self, session: Session, manifests: Manifests, runner: Runner, metrics: Metrics) -> None:
+        self._session = session
+        self._manifests = manifests
+        self._runner = runner
+        self._metrics = metrics
+        self._intake: Intake | None = None
+
+    def reload(self) -> None:
+        """Follows the directory that is meant now; the same one is read at once. Raises SalvusError."""
+        path = self._manifests()
+        path = path.absolute() if path else None
+        if self._intake is not None and self._intake.path == path:
+            self._intake.poke()
+            return
+        self.close()
+        if path is not None:
+            self._intake = Intake(self._session, path, self._taken)
+            self._intake.start()
+        log(logging.INFO, "manifests are followed", directory=str(path or ""))
+
+    def _taken(self, errors: int) -> None:
+        self._metrics.manifest_errors.set(errors)
+        self._runner.poke()
+
+    def close(self) -> None:
+        """Ends the following."""
+        if self._intake is not None:
+            self._intake.close()
+            self._intake = None
+
+
+def run(settings: Settings, *, manifests: Manifests, http: str, enter: Callable[[], None], version: str) -> int:
+    """Runs until SIGTERM or SIGINT; returns the exit code. SIGHUP has ``manifests`` asked again, and all looked at.
 
     The HTTP socket is opened first, then ``enter`` is called (into another network namespace), then threads start.
     Raises SalvusError when it cannot begin.
@@ -33,69 +70,51 @@ def run(settings: Settings, *, manifests: Path | None, http: str, enter: Callabl
     listening = inherited_socket() or open_socket(http)
     enter()
     metrics = Metrics(version)
-    stop = threading.Event()
-    with open_session(settings) as session:
+    # Threads inherit this: signals wait until the main thread takes them, and interrupt nothing (signal(7)).
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    with ExitStack() as ending, open_session(settings) as session:
         runner = session.runner(metrics)
         metrics.watch(lambda: snapshot(runner))
-        page = Http(listening, metrics, healthy=lambda: "", ready=lambda: _ready(runner, stop))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        page = Http(listening, metrics, healthy=runner.healthy, ready=runner.ready)
         page.start()
-        runner.start()
-        source = _follow(session, manifests, runner, metrics, stop)
-        log(logging.INFO, "controller runs", http=page.address, manifests=str(manifests or ""))
-        notify("READY=1")
-        while not stop.wait(watchdog_seconds() or 3600.0):
-            notify("WATCHDOG=1")
-        notify("STOPPING=1")
-        log(logging.INFO, "stopping at the next safe points")
-        if source is not None:
-            source()
-        runner.stop()
-        page.stop()
+        ending.callback(page.stop)
+        with ExitStack() as work:
+            runner.start()
+            work.callback(runner.stop)
+            source = _Source(session, manifests, runner, metrics)
+            work.callback(source.close)
+            source.reload()
+            log(logging.INFO, "controller runs", http=page.address)
+            notify("READY=1")
+            _attend(runner, source)
+            notify("STOPPING=1")
+            log(logging.INFO, "stopping at the next safe points")
     log(logging.INFO, "stopped")
     return 0
 
 
-def _ready(runner: Runner, stop: threading.Event) -> str:
-    if stop.is_set():
-        return "stopping"
-    leases = runner.engine.leases
-    if not leases.held():
-        return f"no lease is held; who has them: {leases.other_holder() or 'unknown'}"
-    return ""
+def _attend(runner: Runner, source: _Source) -> None:
+    """Until it is to stop: tells the service manager that all is well while it is, and reloads when asked."""
+    while True:
+        came = signal.sigtimedwait(SIGNALS, watchdog_seconds() or IDLE)
+        if came is not None and came.si_signo != signal.SIGHUP:
+            # A second one ends the process at once; that does no harm, it is only not polite.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            return
+        if came is not None:
+            _reload(runner, source)
+        if trouble := runner.healthy():
+            log(logging.ERROR, "hangs; a service manager will start it anew", trouble=trouble)
+        else:
+            notify("WATCHDOG=1")
 
 
-def _follow(
-    session: Session, manifests: Path | None, runner: Runner, metrics: Metrics, stop: threading.Event
-) -> Callable[[], None] | None:
-    """Keeps the store equal to a directory; returns how to end that."""
-    if manifests is None:
-        return None
-    directory = Directory(manifests.resolve())
-    changed = threading.Event()
-    directory.watch(changed.set)
-    sync = Sync(session, directory.name)
-
-    def follow() -> None:
-        while not stop.is_set():
-            changed.clear()
-            again = False
-            try:
-                loaded = directory.read(session.others(directory.name))
-                again = sync.once(loaded)
-                metrics.manifest_errors.set(len(loaded.errors))
-                runner.poke()
-            except SalvusError as error:
-                log(logging.WARNING, "the manifests were not taken over", error=str(error))
-            changed.wait(CONFIRM_SOURCE if again else RESYNC_SOURCE)
-
-    thread = threading.Thread(target=follow, name="source")
-    thread.start()
-
-    def end() -> None:
-        changed.set()
-        directory.close()
-        thread.join()
-
-    return end
+def _reload(runner: Runner, source: _Source) -> None:
+    notify("RELOADING=1")
+    try:
+        source.reload()
+    except SalvusError as error:
+        log(logging.ERROR, "the configuration was not taken over; the old one stays", error=str(error))
+    runner.look_at_all()
+    log(logging.INFO, "reloaded; every machine is looked at")
+    notify("READY=1")

@@ -72,6 +72,12 @@ class Runner:
         """Whether nothing is due, worked on or made as a job."""
         return self.queue.idle() and not self.engine.jobs.busy()
 
+    def look_at_all(self) -> None:
+        """Every machine is looked at now, also those that rest after a failure."""
+        for machine in self._known:
+            self.queue.hurry(machine)
+        self.poke()
+
     def poke(self) -> None:
         """Something changed in the store: look at once."""
         self._poke.set()

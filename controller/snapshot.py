@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from controller.knowledge import Knowledge
+from controller.leases import shard_of
 from controller.metrics import Snapshot
 from controller.reconcile import Outcome
 from controller.runner import Runner
@@ -13,14 +14,16 @@ from controller.status import merged
 
 def snapshot(runner: Runner) -> Snapshot:
     """Reads only what is in memory."""
-    outcomes = dict(runner.engine.outcomes)
+    held = runner.engine.leases.held()
+    # Of a machine that another controller has taken over, ours may be old.
+    outcomes = {m: outcome for m, outcome in dict(runner.engine.outcomes).items() if shard_of(m) in held}
     return Snapshot(
         queue_depth=runner.queue.depth(),
         queue_oldest=runner.queue.oldest(),
         reachable={machine: not outcome.unreachable for machine, outcome in outcomes.items()},
         items={(m, state): n for m, outcome in outcomes.items() for state, n in item_states(outcome).items()},
         resources=_resources(runner.engine.knowledge),
-        leases=runner.engine.leases.held(),
+        leases=held,
     )
 
 

@@ -58,9 +58,15 @@ def run(
 
     context = context_of(ctx)
     configure(log_format, log_level)
-    directory = manifests or context.manifests
-    if directory is not None and not directory.is_dir():
-        raise UseError(f"{directory} is not a directory of manifests", hint="give an existing one as --manifests")
+
+    def directory() -> Path | None:
+        """Read anew each time: SIGHUP may have come because the configuration changed."""
+        found = manifests or context_of(ctx).manifests
+        if found is not None and not found.is_dir():
+            raise UseError(f"{found} is not a directory of manifests", hint="give an existing one as --manifests")
+        return found
+
+    directory()
 
     def enter() -> None:
         if context.namespace:
