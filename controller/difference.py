@@ -57,7 +57,7 @@ def difference(session: Session, loaded: Loaded | None = None) -> tuple[MachineD
         with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="diff") as pool:
             while again:
                 lowered = {name: view.lowered(name) for name in names}
-                looks = pool.map(partial(_one, session, machines, lowered, knowledge.living), again)
+                looks = pool.map(partial(_one, session, machines, lowered, view, knowledge.living), again)
                 found |= {one.machine: one for one in looks}
                 # What was told just now (what a host can run) may be what others wait for.
                 knowledge = _informed(knowledge, found.values())
@@ -76,15 +76,22 @@ def _informed(knowledge: Knowledge, found: Iterable[MachineDiff]) -> Knowledge:
 
 
 def _one(
-    session: Session, machines: Machines, lowered: Mapping[str, Lowered], living: Collection[str], name: str
+    session: Session,
+    machines: Machines,
+    lowered: Mapping[str, Lowered],
+    view: View,
+    living: Collection[str],
+    name: str,
 ) -> MachineDiff:
     here = lowered[name]
     driver = machines.driver(name, lowered.__getitem__)
     if driver is None:
         why = here.target if isinstance(here.target, Wait) else Wait("NoWay", "the way to it is not known yet")
         return MachineDiff(name, Plan(name), dict.fromkeys((*here.refs, *here.waiting), why))
-    about = Circumstances(now=time.time(), living=living)
-    found = look(here, tuple(read_inventory(session.ledger, name).values()), driver, about)
+    inventory = tuple(read_inventory(session.ledger, name).values())
+    keepers = view.keepers(name, {owned.owner for owned in inventory}, living)
+    about = Circumstances(now=time.time(), living=keepers)
+    found = look(here, inventory, driver, about)
     return MachineDiff(name, found.plan, here.waiting, found.unreachable, told(here, found.seen))
 
 

@@ -94,15 +94,18 @@ class Engine:
         def over() -> bool:
             return stop() or not lease.valid()
 
+        inventory = self.recorder.inventory(machine, lease.epoch)
+        with self._lock:
+            living = self._view.keepers(machine, {owned.owner for owned in inventory}, at.living)
         about = Circumstances(
             now=time.time(),
             jobs=self.jobs.under_way(machine, lowered.wanted),
             rejected=self._rejected.get(machine, {}),
-            living=at.living,
+            living=living,
         )
         outcome = reconcile(
             lowered,
-            self.recorder.inventory(machine, lease.epoch),
+            inventory,
             driver,
             about,
             lease.epoch,

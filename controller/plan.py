@@ -75,7 +75,7 @@ class Circumstances:
         max_age: seconds after which an observation counts as unknown.
         jobs: item key → (reason, sentence), of jobs that are under way or rest after a failure.
         rejected: item key → (fields, sentence) of what a machine refused for good, until other fields are wanted.
-        living: ``Kind/name`` of all resources in the fleet.
+        living: ``Kind/name`` of the resources whose items stay on the machine, wanted or not.
     """
 
     now: float
@@ -184,5 +184,5 @@ def _deletions(gone: Sequence[Owned]) -> Iterator[tuple[Owned, Change]]:
 
 
 def _may_go(owner: str, lowered: Lowered, living: Collection[str]) -> bool:
-    """A resource that merely waits, or is lowered by others (an image), keeps its items while it lives."""
+    """A resource that merely waits, or whose items others bring (an image), keeps them while it lives."""
     return owner in lowered.refs or owner not in living

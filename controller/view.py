@@ -105,6 +105,20 @@ class View:
             self._machine_readers[read].add(machine)
         return found
 
+    def keepers(self, machine: str, owners: Iterable[str], living: Collection[str]) -> frozenset[str]:
+        """The living owners whose items stay on the machine though nobody wants them there at the moment.
+
+        Not those that know where they are, and are elsewhere. A machine keeps: moving it is an own step.
+        """
+        return frozenset(ref for ref in owners if ref in living and not self._elsewhere(ref, machine))
+
+    def _elsewhere(self, ref: str, machine: str) -> bool:
+        spot = self._spots.get(ref)
+        if spot is None or spot.wait is not None or machine in spot.machines:
+            return False
+        kind = kinds()[ref.partition("/")[0]]
+        return not (kind.is_machine or kind.stays)
+
     def spot(self, ref: str) -> Spot:
         """Where a resource has items."""
         return self._spots.get(ref, Spot())

@@ -236,6 +236,8 @@ class Kind(Generic[S]):
     spec: type[S]
     columns: ClassVar[tuple[Column, ...]] = ()
     is_machine: ClassVar[bool] = False
+    # Others bring its items to machines, and these stay there as long as the resource does (an image).
+    stays: ClassVar[bool] = False
 
     def references(self, resource: Resource[S]) -> Iterable[Reference]:
         """The fields that name other resources."""

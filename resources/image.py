@@ -58,6 +58,7 @@ class ImageKind(Kind[ImageSpec]):
     name = "Image"
     plural = "images"
     spec = ImageSpec
+    stays = True
     columns = (
         Column("FORMAT", ("spec", "format")),
         Column("SHA256", ("spec", "sha256"), wide=True),
