@@ -1,0 +1,208 @@
+"""What passes leave in the store: only what changed, nothing secret, and nothing of what left the fleet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import pytest
+
+from controller.execute import Executed
+from controller.knowledge import Knowledge
+from controller.lower import Lowered, Wait
+from controller.plan import Owned, Plan
+from controller.reconcile import Outcome
+from controller.record import Recorder
+from controller.store.base import Conflict
+from controller.store.ledger import Ledger
+from controller.store.memory import MemoryStore
+from controller.store.mirror import Mirror
+from controller.store.records import StoredResource
+from drivers.base import Absent, Applied, Change, Failed, Grade, Observation, Present, State, Unknown, Verb
+from drivers.items.file import File
+from tests.fast.things import Thing, lowered, wanted
+
+FILE = File("/etc/x", "x")
+ROW = StoredResource("Service/s", "u", 1, {}, "apply", "r", 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Secretive(Thing):
+    """A thing with a field that nobody may see."""
+
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"value"})
+
+
+class Desk:
+    """A recorder, its store, and a clock."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.ledger = Ledger(self.store)
+        self.now = 1000.0
+        self.mirror = Mirror(self.store)
+        self.knowledge = Knowledge()
+        self.ledger.put_resource(ROW)
+        self.start()
+
+    def start(self) -> None:
+        self.recorder = Recorder(self.ledger, lambda: self.now)
+        self.recorder.inventory("m", 1)
+
+    def at(self) -> Knowledge:
+        self.mirror.refresh()
+        # These rows are no manifests that a kind could read.
+        self.knowledge = replace(self.knowledge, rows=self.mirror.resources, statuses=self.mirror.statuses)
+        return self.knowledge
+
+    def record(self, outcome: Outcome) -> None:
+        self.now += 1
+        self.recorder.outcome(outcome, self.at())
+
+    def reasons(self) -> list[str]:
+        return [event.reason for event in self.ledger.events("Service/s")]
+
+    def writes(self) -> int:
+        return self.store.changed_since(0)[0]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def outcome(
+    *applied: Applied, unreachable: str = "", wants: Lowered | None = None, left: Plan | None = None, **seen: State
+) -> Outcome:
+    wants = wants or lowered(wanted(Thing("x")))
+    touched = {one.change.item.key: "Service/s" for one in applied}
+    plan = Plan("m", owners={w.key: w.owner for w in wants.wanted} | touched)
+    told = {f"Thing:{name}": Observation(state, 5.0, "test") for name, state in seen.items()}
+    return Outcome("m", 5.0, 0.1, wants, plan, Executed(applied), left or plan, (), told, unreachable)
+
+
+def owned() -> Owned:
+    return Owned(FILE, "Service/s", created=True)
+
+
+def test_the_same_again_writes_nothing(desk: Desk) -> None:
+    desk.record(outcome(x=Present({"value": "a"})))
+    assert desk.ledger.statuses("Service/s")["m"].conditions[0].reason == "InSync"
+    assert desk.ledger.seen("m")["Thing:x"].fields == {"value": "a"}
+    before = desk.writes()
+    desk.record(outcome(x=Present({"value": "a"})))
+    assert desk.writes() == before
+    desk.start()
+    desk.record(outcome(x=Present({"value": "a"})))
+    assert desk.ledger.statuses("Service/s")["m"].conditions[0].since == 1001.0, "a new controller keeps the history"
+
+
+def test_events_tell_of_turns_and_not_of_every_try(desk: Desk) -> None:
+    for why in ("refused", "refused", "no route"):
+        desk.record(outcome(unreachable=why))
+    desk.record(outcome())
+    desk.record(outcome())
+    assert desk.reasons() == ["Unreachable", "InSync"]
+    assert [event.type for event in desk.ledger.events()] == ["Warning", "Normal"]
+    (condition,) = desk.ledger.statuses("Service/s")["m"].conditions
+    assert condition.since == 1004.0
+
+
+def test_since_is_right_also_before_the_store_was_read_again(desk: Desk) -> None:
+    at = desk.at()
+    desk.record(outcome())
+    at = desk.at()
+    for found in (outcome(unreachable="refused"), outcome()):
+        desk.now += 10
+        desk.recorder.outcome(found, at)
+    (condition,) = desk.ledger.statuses("Service/s")["m"].conditions
+    assert (condition.status, condition.since) == ("True", 1021.0)
+    assert desk.reasons() == ["InSync", "Unreachable"], "the second InSync is a repeat within a minute"
+
+
+def test_a_resource_that_is_on_the_machine_no_more_loses_its_row_there(desk: Desk) -> None:
+    desk.record(outcome())
+    desk.record(outcome(wants=Lowered("m")))
+    assert desk.ledger.statuses("Service/s") == {}
+    desk.record(outcome())
+    desk.start()
+    desk.record(outcome(wants=Lowered("m")))
+    assert desk.ledger.statuses("Service/s") == {}, "also of what a controller before us wrote"
+
+
+def test_a_resource_made_anew_under_an_old_name_is_told_of(desk: Desk) -> None:
+    desk.record(outcome())
+    desk.ledger.remove_resource("Service/s")
+    desk.ledger.put_resource(ROW)
+    desk.record(outcome())
+    assert desk.ledger.statuses("Service/s").keys() == {"m"}
+
+
+def test_nobody_is_told_of_who_is_not_there(desk: Desk) -> None:
+    desk.record(outcome(wants=lowered(wanted(Thing("x"), owner="Service/gone"))))
+    assert desk.ledger.statuses("Service/gone") == {}
+
+
+def test_what_is_secret_is_not_kept(desk: Desk) -> None:
+    thing = Secretive("x", "hunter2")
+    key = thing.key
+    found = replace(
+        outcome(wants=lowered(wanted(thing))),
+        seen={key: Observation(Present({"value": "hunter2", "mode": "0600"}), 5.0, "test")},
+    )
+    desk.record(found)
+    assert desk.ledger.seen("m")[key].fields == {"mode": "0600"}
+    everything = [desk.store.read_all(table) for table, _ in desk.store.changed_since(0)[1]]
+    assert "hunter2" not in repr(everything)
+
+
+def test_unknown_and_absent_are_kept_as_such(desk: Desk) -> None:
+    desk.record(outcome(x=Unknown("time-out"), y=Absent()))
+    kept = desk.ledger.seen("m")
+    assert (kept["Thing:x"].state, kept["Thing:x"].reason) == ("unknown", "time-out")
+    assert kept["Thing:y"].state == "absent"
+
+
+def test_what_was_deleted_or_was_never_ours_leaves_the_inventory(desk: Desk) -> None:
+    desk.recorder.remember("m", [owned(), Owned(File("/etc/y", "y"), "Service/s", created=False)])
+    assert desk.ledger.inventory("m").keys() == {"File:/etc/x", "File:/etc/y"}
+    assert '"content":""' in desk.ledger.inventory("m")["File:/etc/x"].item, "contents are not kept"
+    failed = Applied(Change(FILE, Verb.DELETE, (), Grade.LIVE), Failed("busy"))
+    desk.record(outcome(failed))
+    assert "File:/etc/x" in desk.ledger.inventory("m")
+    desk.record(outcome(replace(failed, error=None), left=Plan("m", forgotten=("File:/etc/y",))))
+    assert desk.ledger.inventory("m") == {}
+    assert desk.recorder.inventory("m", 1) == ()
+    assert "Deleted" in desk.reasons()
+
+
+def test_the_inventory_is_read_once_under_an_epoch_and_again_under_the_next(desk: Desk) -> None:
+    other = Recorder(desk.ledger)
+    other.inventory("m", 2)
+    other.remember("m", [owned()])
+    assert desk.recorder.inventory("m", 1) == ()
+    assert [one.key for one in desk.recorder.inventory("m", 3)] == [FILE.key]
+
+
+def test_a_machine_that_left_the_fleet_during_its_pass_is_not_written_to(desk: Desk) -> None:
+    before = desk.writes()
+    desk.recorder.forget("m")
+    with pytest.raises(Conflict, match="left the fleet"):
+        desk.recorder.remember("m", [owned()])
+    desk.record(outcome(x=Absent()))
+    assert desk.writes() == before
+
+
+def test_a_machine_that_nobody_can_reach_yet(desk: Desk) -> None:
+    desk.recorder.waiting("m", lowered(wanted(Thing("x"))), Wait("NoAddress", "it has none"), desk.at())
+    (condition,) = desk.ledger.statuses("Service/s")["m"].conditions
+    assert (condition.status, condition.reason) == ("False", "NoAddress")
+
+
+def test_passes_in_sync_are_no_history(desk: Desk) -> None:
+    desk.recorder.run(outcome(), 30.0)
+    assert desk.ledger.runs("m") == []
+    made = Applied(Change(FILE, Verb.CREATE, (), Grade.LIVE))
+    desk.recorder.run(outcome(made), 30.0)
+    (run,) = desk.ledger.runs("m")
+    assert (run.result, run.made, run.next_at) == ("changed", ("create File:/etc/x",), 1030.0)
