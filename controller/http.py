@@ -15,6 +15,9 @@ from drivers.base import SalvusError
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+# Seconds: how soon stop() is noticed.
+POLL = 0.1
+
 # What /healthz and /readyz say: an empty string is well; else a sentence.
 Check = Callable[[], str]
 
@@ -42,7 +45,7 @@ def open_socket(address: str) -> socket.socket:
     try:
         listening.bind((host.strip("[]") or "127.0.0.1", int(port)))
         listening.listen(16)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         listening.close()
         raise SalvusError(
             f"cannot listen on {address!r}: {error}",
@@ -76,7 +79,7 @@ class Http:
         self._server.socket = listening
         self._server.server_bind()
         self._server.set_app(app)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL,), name="http", daemon=True)
         self.address = f"{address[0]}:{address[1]}"
 
     def start(self) -> None:

@@ -1,0 +1,285 @@
+"""The runner: what fails does not end it, what is down is waited for, and it says how it is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from controller.leases import FLEET, Holder, Leases
+from controller.metrics import Metrics
+from controller.reconcile import Outcome
+from controller.runner import PASS_HANGS, STEP_HANGS, Rhythm, Runner
+from controller.session import Session, Settings
+from controller.snapshot import snapshot
+from controller.store.base import StoreUnavailable
+from controller.store.memory import MemoryStore
+from drivers.simulated import SimulatedFleet
+from resources.load import load
+from tests.fast.manifests import KEY
+
+PATIENCE = 20.0
+HOST = f"""
+apiVersion: salv.us/v1
+kind: Host
+metadata: {{name: alpha}}
+spec:
+  address: 192.0.2.1
+  ssh: {{hostKeys: ["{KEY}"]}}
+---
+apiVersion: salv.us/v1
+kind: Service
+metadata: {{name: hello}}
+spec:
+  machines: {{selector: {{}}}}
+  files: [{{path: /etc/hello.conf, content: "hello\\n"}}]
+"""
+BETA = HOST.split("---")[0].replace("alpha", "beta").replace("192.0.2.1", "192.0.2.2")
+
+
+class Weak(MemoryStore):
+    """A store that can be down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = False
+
+    def __getattribute__(self, name: str) -> object:
+        if name in {"get", "read", "read_all", "write", "compare_and_set", "changed_since"} and self.down:
+            raise StoreUnavailable("the store is down")
+        return super().__getattribute__(name)
+
+
+class Desk:
+    """A runner that is driven by hand, or by its threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = Weak()
+        self.fleet = SimulatedFleet()
+        self.session = Session(self.store, Settings(store=folder / "unused"), self.fleet.connect)
+        self.metrics = Metrics("test")
+        self.now = 5000.0
+        made = self.session.runner(self.metrics)
+        self.ended: list[str] = []
+        self.runner = Runner(
+            made.engine, Rhythm(resync=30.0, workers=2), self.metrics, self._note, clock=lambda: self.now
+        )
+        self.put(HOST)
+
+    def _note(self, outcome: Outcome) -> None:
+        self.ended.append(outcome.result)
+
+    def put(self, *texts: str) -> None:
+        (self.folder / "all.yaml").write_text("---".join(texts))
+        loaded = load([self.folder / "all.yaml"])
+        assert loaded.ok, loaded.errors
+        self.session.put(loaded)
+
+    def visit(self, machine: str = "alpha") -> None:
+        self.runner.queue.hurry(machine)
+        while (taken := self.runner.queue.take(5.0)) != machine:
+            assert taken is not None
+            self.runner.queue.done(taken)
+        self.runner.work(machine)
+
+    def passes(self, result: str) -> float:
+        return self.metrics.registry.get_sample_value("salvus_pass_seconds_count", {"result": result}) or 0.0
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.store.down = False
+    made.runner.stop()
+
+
+def test_it_acts_only_with_a_store_a_lease_and_until_it_stops(desk: Desk) -> None:
+    assert desk.runner.ready() == "nothing was read from the store yet"
+    assert desk.runner.try_step()
+    assert desk.runner.ready() == ""
+    desk.store.down = True
+    assert not desk.runner.try_step()
+    assert desk.runner.ready() == "the store cannot be used: the store is down"
+    desk.store.down = False
+    assert desk.runner.try_step()
+    assert desk.runner.ready() == ""
+    desk.runner.engine.leases.release_all()
+    assert desk.runner.ready() == "no lease is held; who has them: unknown"
+    desk.runner.stop()
+    assert desk.runner.ready() == "stopping"
+
+
+def test_a_second_one_says_who_has_the_leases_and_touches_nothing(desk: Desk) -> None:
+    desk.runner.step()
+    other = Holder("elsewhere", "boot", "pid:[1]", 7, "1")
+    second = desk.session.runner(Metrics("test"))
+    second.engine.leases = Leases(desk.store, other)
+    assert second.try_step()
+    assert second.ready().startswith("no lease is held; who has them: pid ")
+    second.queue.take(5.0)
+    second.work("alpha")
+    assert desk.fleet.writes == 0
+
+
+def test_it_is_healthy_while_its_threads_move(desk: Desk) -> None:
+    desk.runner.step()
+    assert desk.runner.healthy() == ""
+    desk.now += STEP_HANGS + 1
+    assert "has not moved for 61 s" in desk.runner.healthy()
+    desk.store.down = True
+    desk.runner.try_step()
+    assert desk.runner.healthy() == "", "a store that is down is no reason to be started anew"
+    desk.runner._busy.update(alpha=desk.now, beta=desk.now)
+    desk.now += PASS_HANGS + 1
+    desk.runner._moved = desk.now
+    assert desk.runner.healthy().startswith("all 2 workers have been busy")
+    desk.runner._busy["beta"] = desk.now
+    assert desk.runner.healthy() == "", "one of them has moved on"
+    del desk.runner._busy["beta"]
+    assert desk.runner.healthy() == "", "one of them is free"
+
+
+def test_while_the_store_is_down_nothing_is_written_to_machines_and_then_it_goes_on(desk: Desk) -> None:
+    desk.runner.step()
+    desk.store.down = True
+    desk.visit()
+    assert not desk.runner.try_step()
+    assert desk.fleet.writes == 0
+    desk.store.down = False
+    assert desk.runner.try_step()
+    desk.visit()
+    assert "File:/etc/hello.conf" in desk.fleet.machine("alpha").items
+
+
+def test_a_lease_that_ran_out_ends_the_writing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.runner.step()
+    monkeypatch.setattr(desk.runner.engine.leases, "_clock", lambda: 1e12)
+    desk.visit()
+    assert desk.fleet.writes == 0
+    assert desk.ended == []
+
+
+def test_fenced_drops_the_pass_and_it_is_counted(desk: Desk) -> None:
+    desk.runner.step()
+    desk.fleet.machine("alpha").fence(10**12)
+    desk.visit()
+    assert desk.passes("fenced") == 1
+    assert desk.fleet.writes == 0
+    assert desk.ended == []
+
+
+def test_a_defect_in_a_pass_or_after_it_ends_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.put(HOST, BETA)
+    with monkeypatch.context() as patch:
+        patch.setattr("controller.engine.reconcile", lambda *_, **__: 1 // 0)
+        desk.runner.step()
+        desk.visit()
+    both = {"alpha", "beta"}
+    seen: set[str] = set()
+    done = threading.Event()
+
+    def broken(outcome: Outcome) -> None:
+        seen.add(outcome.machine)
+        if seen == both:
+            done.set()
+        raise ZeroDivisionError
+
+    desk.runner._ended = broken
+    desk.runner.start()
+    assert done.wait(PATIENCE)
+    for machine in both:
+        seen.clear()
+        done.clear()
+        desk.runner.queue.hurry(machine)
+    desk.runner.look_at_all()
+    assert done.wait(PATIENCE), "each worker met a defect, and they still work"
+
+
+def test_a_defect_in_a_step_is_no_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.runner.engine, "fleet_pass", lambda: 1 // 0)
+        assert not desk.runner.try_step()
+        assert desk.runner.ready() == "a defect in the fleet pass; see the log"
+    assert desk.runner.try_step()
+    assert desk.runner.queue.take(1.0) == "alpha", "who was concerned is not forgotten"
+    desk.runner.queue.done("alpha")
+
+
+def test_what_was_won_in_a_step_that_failed_is_acted_on_in_the_next(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.runner.step()
+    desk.visit()
+    desk.runner.engine.leases.release_all()
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.runner.engine, "refresh", lambda: 1 // 0)
+        assert not desk.runner.try_step()
+    assert desk.runner.try_step()
+    assert desk.runner.queue.take(1.0) == "alpha"
+    desk.runner.queue.done("alpha")
+
+
+def test_a_machine_that_left_is_not_looked_at_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.put(HOST, BETA)
+    desk.runner.step()
+    genuine = desk.runner.engine.machine_pass
+
+    def leaving(machine: str, stop: Callable[[], bool]) -> Outcome | None:
+        found = genuine(machine, stop)
+        desk.session.delete(["Host/beta"])
+        desk.runner.step()
+        return found
+
+    monkeypatch.setattr(desk.runner.engine, "machine_pass", leaving)
+    desk.visit("beta")
+    assert not desk.runner.queue._due.keys() & {"beta"}
+    assert "beta" not in snapshot(desk.runner).reachable
+    desk.runner.engine.woken("beta")
+    desk.visit("beta")
+    assert not desk.runner.queue._due.keys() & {"beta"}, "something late told of it, and it is forgotten again"
+
+
+def test_what_another_has_taken_over_is_not_told_of(desk: Desk) -> None:
+    desk.runner.step()
+    desk.visit()
+    assert snapshot(desk.runner).reachable == {"alpha": True}
+    assert snapshot(desk.runner).leases.keys() >= {FLEET}
+    desk.runner.engine.leases.release_all()
+    assert snapshot(desk.runner).reachable == {}
+    assert snapshot(desk.runner).items == {}
+
+
+def test_stop_ends_at_a_safe_point_and_gives_the_leases_back(desk: Desk) -> None:
+    looked = threading.Event()
+    go_on = threading.Event()
+    machine = desk.fleet.machine("alpha")
+    genuine = machine.answer
+
+    def slow(deadline: float) -> None:
+        looked.set()
+        assert go_on.wait(PATIENCE)
+        genuine(deadline)
+
+    machine.answer = slow  # type: ignore[method-assign]
+    desk.runner.start()
+    assert looked.wait(PATIENCE)
+    stopper = threading.Thread(target=desk.runner.stop)
+    stopper.start()
+    assert desk.runner._stop.wait(PATIENCE)
+    go_on.set()
+    stopper.join(PATIENCE)
+    assert not stopper.is_alive()
+    assert desk.fleet.writes == 0, "it stopped between looking and writing"
+    assert desk.session.controller() == ""
+
+
+def test_everything_is_looked_at_when_asked(desk: Desk) -> None:
+    desk.runner.step()
+    desk.visit()
+    desk.runner.look_at_all()
+    assert desk.runner.queue.take(1.0) == "alpha"
+    desk.runner.queue.done("alpha")

@@ -1,0 +1,210 @@
+"""Bringing manifests into force: sources, moves, conflicts, and identities that diff and apply agree on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.difference import overlay
+from controller.session import Session, Settings, fresh_uid
+from controller.store.base import Conflict, StoreUnavailable, Table
+from controller.store.ledger import Ledger
+from controller.store.memory import MemoryStore
+from controller.store.records import InventoryRow, Seen
+from drivers.items import codec
+from drivers.items.file import File
+from resources.load import Loaded, load
+from resources.world import CONTROLLER_KEYS
+from tests.fast.manifests import KEY
+
+HOST = f"""
+apiVersion: salv.us/v1
+kind: Host
+metadata: {{name: alpha}}
+spec:
+  address: 192.0.2.1
+  ssh: {{hostKeys: ["{KEY}"]}}
+"""
+RENAMED = HOST.replace("name: alpha", "name: beta, annotations: {salv.us/moved-from: alpha}")
+DIRECTORY = "directory:/srv/manifests"
+
+
+class Desk:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.session = Session(MemoryStore(), Settings(store=folder / "unused"))
+        self.ledger = self.session.ledger
+
+    def load(self, *texts: str) -> Loaded:
+        (self.folder / "all.yaml").write_text("---".join(texts))
+        return load([self.folder / "all.yaml"])
+
+    def put(self, *texts: str, source: str = "apply") -> list[str]:
+        return [f"{put.ref} {put.verb}" for put in self.session.put(self.load(*texts), source)]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_the_same_again_is_unchanged_and_writes_nothing(desk: Desk) -> None:
+    assert desk.put(HOST) == ["Host/alpha created"]
+    before = desk.ledger.store.changed_since(0)[0]
+    assert desk.put(HOST) == ["Host/alpha unchanged"]
+    assert desk.ledger.store.changed_since(0)[0] == before
+    assert desk.put(HOST.replace("192.0.2.1", "192.0.2.2")) == ["Host/alpha configured"]
+    row = desk.session.knowledge().rows["Host/alpha"]
+    assert row.generation == 2
+
+
+def test_by_hand_an_unchanged_one_stays_with_its_directory_and_a_changed_one_does_not(desk: Desk) -> None:
+    desk.put(HOST, source=DIRECTORY)
+    desk.put(HOST)
+    assert desk.session.refs_from(DIRECTORY) == {"Host/alpha"}
+    desk.put(HOST.replace("192.0.2.1", "192.0.2.2"))
+    assert desk.session.refs_from(DIRECTORY) == frozenset()
+    assert [resource.ref for resource in desk.session.others(DIRECTORY)] == ["Host/alpha"]
+    assert desk.put(HOST, source=DIRECTORY) == ["Host/alpha configured"], "the sync takes it back"
+    assert desk.session.refs_from(DIRECTORY) == {"Host/alpha"}
+
+
+def test_a_directory_takes_over_what_was_applied_by_hand(desk: Desk) -> None:
+    desk.put(HOST)
+    assert desk.put(HOST, source=DIRECTORY) == ["Host/alpha unchanged"]
+    assert desk.session.refs_from(DIRECTORY) == {"Host/alpha"}
+    assert desk.session.knowledge().rows["Host/alpha"].generation == 1
+
+
+def test_what_is_being_deleted_is_kept_after_all_when_it_is_applied(desk: Desk) -> None:
+    desk.put(HOST, source=DIRECTORY)
+    assert desk.session.delete(["Host/alpha", "Host/nobody"]) == ("Host/alpha",)
+    assert desk.session.refs_from(DIRECTORY) == frozenset()
+    uid = desk.session.knowledge().rows["Host/alpha"].uid
+    assert desk.put(HOST, source=DIRECTORY) == ["Host/alpha configured"]
+    row = desk.session.knowledge().rows["Host/alpha"]
+    assert (row.deleting_since, row.uid) == (None, uid)
+
+
+def test_a_move_takes_everything_along_and_leaves_nothing(desk: Desk) -> None:
+    desk.put(HOST)
+    desk.ledger.put_facts("Host/alpha", {"boot_id": "1"})
+    desk.ledger.allocate("Host/alpha", "vpn", "10.1.1.1")
+    desk.ledger.put_inventory("alpha", {"File:/x": InventoryRow("File", codec.dump(File("/x", "")), "s", created=True)})
+    desk.ledger.put_seen("alpha", {"File:/x": Seen("present")})
+    before = desk.session.knowledge().rows["Host/alpha"]
+    assert desk.put(RENAMED) == ["Host/beta moved"]
+    knowledge = desk.session.knowledge()
+    assert knowledge.rows.keys() == {"Host/beta"}
+    assert (knowledge.rows["Host/beta"].uid, knowledge.rows["Host/beta"].created_at) == (before.uid, before.created_at)
+    assert knowledge.known.facts == {("Host/beta", "boot_id"): "1"}
+    assert knowledge.known.allocations == {("Host/beta", "vpn"): "10.1.1.1"}
+    assert desk.ledger.inventory("beta").keys() == {"File:/x"}
+    assert not desk.ledger.inventory("alpha"), "a new machine of the old name has nothing of it"
+    assert not desk.ledger.seen("alpha")
+    assert desk.put(RENAMED) == ["Host/beta unchanged"]
+
+
+@pytest.mark.parametrize("last", ["drop_machine", "remove_resource"])
+def test_a_move_that_was_killed_half_way_is_ended_by_the_next(
+    desk: Desk, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.put(HOST)
+    uid = desk.session.knowledge().rows["Host/alpha"].uid
+    desk.ledger.put_inventory("alpha", {"File:/x": InventoryRow("File", codec.dump(File("/x", "")), "s", created=True)})
+
+    def killed(*_: object) -> None:
+        raise StoreUnavailable("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, last, killed)
+        with pytest.raises(StoreUnavailable):
+            desk.put(RENAMED)
+    assert desk.session.knowledge().rows.keys() == {"Host/alpha", "Host/beta"}
+    assert desk.put(RENAMED) == ["Host/beta moved"]
+    rows = desk.session.knowledge().rows
+    assert rows.keys() == {"Host/beta"}
+    assert rows["Host/beta"].uid == uid
+    assert desk.ledger.inventory("beta").keys() == {"File:/x"}
+
+
+def test_a_name_that_was_moved_from_and_is_used_again_is_somebody_else(desk: Desk) -> None:
+    desk.put(HOST)
+    desk.put(RENAMED)
+    desk.put(HOST.replace("192.0.2.1", "192.0.2.9"), RENAMED.replace(", annotations: {salv.us/moved-from: alpha}", ""))
+    rows = desk.session.knowledge().rows
+    assert rows["Host/alpha"].uid != rows["Host/beta"].uid
+
+
+def test_who_writes_at_the_same_time_is_not_overwritten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.put(HOST)
+    store = desk.ledger.store
+    genuine = store.compare_and_set
+
+    def beaten(table: Table, partition: str, key: str, expected: int | None, value: str | None) -> bool:
+        if table is Table.RESOURCE:
+            store.write(table, partition, {key: value.replace("192.0.2.2", "192.0.2.3") if value else ""})
+        return genuine(table, partition, key, expected, value)
+
+    monkeypatch.setattr(store, "compare_and_set", beaten)
+    with pytest.raises(Conflict, match="now it is generation 2"):
+        desk.put(HOST.replace("192.0.2.1", "192.0.2.2"))
+
+
+def test_public_keys_beside_the_private_ones_are_told(tmp_path: Path) -> None:
+    (tmp_path / "key.pub").write_text(f"{KEY} me@here\n")
+    settings = Settings(tmp_path / "unused", (str(tmp_path / "key"), str(tmp_path / "other")))
+    session = Session(MemoryStore(), settings)
+    session._tell_keys()
+    assert session.knowledge().known.facts == {CONTROLLER_KEYS: KEY}
+
+
+IDENTITY = "6f1e3c1e-52f5-4f0b-9f6e-5f8f6f1b7a01"
+
+
+@given(st.lists(st.text(max_size=3), max_size=6, unique=True), st.integers(0, 3))
+def test_a_uid_is_the_same_each_time_and_nobody_elses(refs: list[str], already: int) -> None:
+    taken: set[str] = set()
+    for _ in range(already):
+        taken.add(fresh_uid(IDENTITY, "Host/alpha", taken))
+    assert len(taken) == already
+    for ref in refs:
+        uid = fresh_uid(IDENTITY, ref, taken)
+        assert uid not in taken
+        assert uid == fresh_uid(IDENTITY, ref, taken)
+        taken.add(uid)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((), (HOST,)),
+        ((HOST,), (RENAMED,)),
+        ((HOST,), (HOST.replace("192.0.2.1", "192.0.2.2"),)),
+        ((HOST,), (HOST.replace("alpha", "gamma").replace(".1", ".3"),)),
+    ],
+)
+def test_an_overlay_is_what_put_then_does(desk: Desk, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+    if before:
+        desk.put(*before)
+        desk.ledger.put_facts("Host/alpha", {"boot_id": "1"})
+        desk.ledger.put_inventory("alpha", {})
+    loaded = desk.load(*after)
+    shown = overlay(desk.session.knowledge(), loaded, desk.ledger.identity())
+    desk.session.put(loaded)
+    real = desk.session.knowledge()
+    assert shown.fleet == real.fleet
+    assert shown.known.uids == real.known.uids
+    assert shown.known.facts == real.known.facts
+    assert set(shown.living) == set(real.living)
+
+
+def test_an_overlay_leaves_out_what_is_being_deleted(desk: Desk) -> None:
+    desk.put(HOST)
+    desk.session.delete(["Host/alpha"])
+    shown = overlay(desk.session.knowledge(), desk.load("\n"), desk.ledger.identity())
+    assert shown.living == set()
+    assert not tuple(shown.fleet)

@@ -1,0 +1,248 @@
+"""Following a source: the guards of pruning, and readings that are believed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from controller import intake
+from controller.intake import Intake
+from controller.session import Session, Settings
+from controller.sources.directory import Directory
+from controller.store.base import StoreUnavailable
+from controller.store.memory import MemoryStore
+from controller.sync import Budget, Sync
+from drivers.base import SalvusError
+from resources.errors import ManifestError
+from resources.fleet import Fleet
+from resources.load import Loaded
+from tests.fast.manifests import KEY
+
+PATIENCE = 20.0
+NOBODY = Fleet()
+
+
+def reading(*names: str, wrong: bool = False) -> Loaded:
+    errors = (ManifestError("what is that", file="x.yaml"),) if wrong else ()
+    documents: dict[str, dict[str, object]] = {f"Host/{name}": {"name": name} for name in names}
+    return Loaded(NOBODY, documents, {}, errors, f"revision of {names}", empty=not names and not wrong)
+
+
+@dataclass
+class Shelf:
+    """Where a sync puts things."""
+
+    has: set[str] = field(default_factory=set)
+    deleted: list[str] = field(default_factory=list)
+    reports: list[tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=list)
+
+    def put(self, loaded: Loaded, source: str) -> None:
+        self.has |= loaded.documents.keys()
+
+    def delete(self, refs: Collection[str]) -> None:
+        self.deleted += sorted(refs)
+        self.has -= set(refs)
+
+    def refs_from(self, source: str) -> frozenset[str]:
+        return frozenset(self.has)
+
+    def report(self, source: str, revision: str, errors: Collection[str], held: Collection[str]) -> None:
+        self.reports.append((tuple(errors), tuple(sorted(held))))
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+def test_two_successive_good_readings_delete(shelf: Shelf) -> None:
+    sync = Sync(shelf, "s")
+    assert not sync.once(reading("a", "b"))
+    assert sync.once(reading("a")), "another reading is wanted"
+    assert shelf.deleted == []
+    assert not sync.once(reading("a"))
+    assert shelf.deleted == ["Host/b"]
+
+
+def test_one_that_comes_back_is_not_deleted(shelf: Shelf) -> None:
+    sync = Sync(shelf, "s")
+    for names in (("a", "b"), ("a",), ("a", "b"), ("a",), ("a", "b")):
+        sync.once(reading(*names))
+    assert shelf.deleted == []
+
+
+def test_a_bad_reading_changes_nothing_and_confirms_nothing(shelf: Shelf) -> None:
+    sync = Sync(shelf, "s")
+    sync.once(reading("a", "b"))
+    sync.once(reading("a"))
+    assert not sync.once(reading("a", "new", wrong=True))
+    assert shelf.has == {"Host/a", "Host/b"}
+    (error,) = shelf.reports[-1][0]
+    assert "what is that" in error
+    assert sync.once(reading("a")), "the good readings before and after it are not successive"
+    assert shelf.deleted == []
+    sync.once(reading("a"))
+    assert shelf.deleted == ["Host/b"]
+
+
+def test_an_empty_source_deletes_nothing(shelf: Shelf) -> None:
+    sync = Sync(shelf, "s", Budget(deletes=100))
+    sync.once(reading("a"))
+    for _ in range(4):
+        sync.once(reading())
+    assert shelf.deleted == []
+    assert shelf.reports[-1] == ((), ("Host/a",))
+
+
+@pytest.mark.parametrize(("total", "gone", "deletes"), [(8, 2, True), (8, 3, False), (40, 10, True), (40, 11, False)])
+def test_more_than_the_budget_is_held_and_said(shelf: Shelf, total: int, gone: int, deletes: bool) -> None:
+    sync = Sync(shelf, "s", Budget(deletes=2, percent=25))
+    names = [f"h{number}" for number in range(total)]
+    sync.once(reading(*names))
+    for _ in range(3):
+        sync.once(reading(*names[gone:]))
+    assert len(shelf.deleted) == (gone if deletes else 0)
+    held = {f"Host/{name}" for name in names[:gone]}
+    assert set(shelf.reports[-1][1]) == (set() if deletes else held)
+    sync.once(reading(*names[gone - 1 :]))
+    sync.once(reading(*names[gone - 1 :]))
+    assert shelf.has >= {f"Host/{name}" for name in names[gone - 1 :]}
+
+
+HOST = f"""
+apiVersion: salv.us/v1
+kind: Host
+metadata: {{name: alpha}}
+spec:
+  address: 192.0.2.1
+  ssh: {{hostKeys: ["{KEY}"]}}
+"""
+
+
+class Paced(Directory):
+    """A directory in which something happens between the readings, instead of time passing."""
+
+    def __init__(self, path: Path, *happens: str) -> None:
+        super().__init__(path, settle=0.0)
+        left = iter(happens)
+
+        def wait(timeout: float | None = None) -> bool:
+            if (text := next(left, None)) is not None:
+                (path / "host.yaml").write_text(text)
+            return False
+
+        self._stopped.wait = wait  # type: ignore[method-assign]
+
+
+def test_a_half_written_file_is_not_believed(tmp_path: Path) -> None:
+    (tmp_path / "host.yaml").write_text(HOST[:60])
+    loaded = Paced(tmp_path, HOST[:90], HOST[:120], HOST).read(NOBODY)
+    assert loaded.ok
+    assert loaded.documents.keys() == {"Host/alpha"}
+
+
+def test_what_never_rests_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(SalvusError, match="keeps changing"):
+        Paced(tmp_path, *(HOST + "#" * number for number in range(99))).read(NOBODY)
+
+
+def test_editors_files_are_no_manifests(tmp_path: Path) -> None:
+    (tmp_path / "host.yaml").write_text(HOST)
+    for name in (".host.yaml.swp", "host.yaml~", "#host.yaml#", ".#host.yaml", "4913", "host.yaml.tmp"):
+        (tmp_path / name).write_text("{{{")
+    loaded = Paced(tmp_path).read(NOBODY)
+    assert loaded.ok
+    assert loaded.documents.keys() == {"Host/alpha"}
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session(MemoryStore(), Settings(store=tmp_path / "unused"))
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Path:
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests" / "host.yaml").write_text(HOST)
+    return tmp_path / "manifests"
+
+
+@pytest.fixture
+def follower(session: Session, manifests: Path) -> Iterator[Intake]:
+    made = Intake(session, manifests, lambda errors: None)
+    made._directory._settle = 0.0
+    yield made
+    made.close()
+
+
+def test_a_path_that_vanishes_deletes_nothing(follower: Intake, session: Session, manifests: Path) -> None:
+    follower.once()
+    manifests.rename(manifests.parent / "elsewhere")
+    for _ in range(4):
+        assert not follower.once()
+    assert session.refs_from(follower._directory.name) == {"Host/alpha"}
+    (state,) = session.ledger.sources().values()
+    assert state.errors
+    (manifests.parent / "elsewhere").rename(manifests)
+    (manifests / "host.yaml").rename(manifests / "host.txt")
+    for _ in range(4):
+        follower.once()
+    assert session.refs_from(follower._directory.name) == {"Host/alpha"}, "nothing is left, so nothing is believed"
+
+
+def test_it_survives_whatever_a_reading_raises(
+    follower: Intake, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for raised in (ZeroDivisionError(), StoreUnavailable("down"), OSError("gone")):
+        with monkeypatch.context() as patch:
+            patch.setattr(session, "put", lambda *_, raised=raised: (_ for _ in ()).throw(raised))
+            assert not follower.once()
+    follower.once()
+    assert session.refs_from(follower._directory.name) == {"Host/alpha"}
+
+
+def test_what_is_written_is_taken_over_at_once_and_what_is_deleted_soon(
+    session: Session, manifests: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "CONFIRM", 0.01)
+    taken = threading.Semaphore(0)
+    follower = Intake(session, manifests, lambda errors: taken.release())
+    follower._directory._settle = 0.001
+    follower.start()
+
+    def until(wanted: set[str]) -> bool:
+        return any(
+            taken.acquire(timeout=PATIENCE) and session.refs_from(follower._directory.name) == wanted for _ in range(20)
+        )
+
+    try:
+        assert until({"Host/alpha"})
+        (manifests / "beta.yaml").write_text(HOST.replace("alpha", "beta").replace("192.0.2.1", "192.0.2.2"))
+        assert until({"Host/alpha", "Host/beta"})
+        (manifests / "beta.yaml").unlink()
+        assert until({"Host/alpha"})
+    finally:
+        follower.close()
+
+
+def test_what_is_no_directory_is_an_error(session: Session, tmp_path: Path) -> None:
+    follower = Intake(session, tmp_path / "nothing", lambda errors: None)
+    with pytest.raises(SalvusError, match="not a directory"):
+        follower.start()
+    follower.close()
+
+
+def test_without_a_watch_it_is_read_now_and_then(manifests: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = Directory(manifests, settle=0.0)
+
+    def no_watch() -> None:
+        raise OSError(28, "inotify watch limit reached")
+
+    monkeypatch.setattr(directory._observer, "start", no_watch)
+    directory.watch(lambda: None)
+    assert directory.read(NOBODY).ok
+    directory.close()
