@@ -16,17 +16,22 @@ SHOW = """\
 salvus_units() {
     read -r now rest </proc/uptime
     systemctl show -p Names -p LoadState -p ActiveState -p SubState -p UnitFileState \\
-        -p NRestarts -p ActiveEnterTimestampMonotonic -- "$@" 2>/dev/null | awk -F = -v now="$now" '
-        function finish() {
-            if (restarts > 1 && now - since / 1000000 < 10) print "Flapping=yes"
-            restarts = since = 0
-            print ""
-        }
-        $1 == "NRestarts" { restarts = $2; next }
-        $1 == "ActiveEnterTimestampMonotonic" { since = $2; next }
-        $0 == "" { finish(); next }
-        { print }
-        END { finish() }'
+        -p NRestarts -p ActiveEnterTimestampMonotonic -- "$@" 2>/dev/null | {
+        while IFS= read -r line; do
+            case $line in
+                NRestarts=*) restarts=${line#*=} ;;
+                ActiveEnterTimestampMonotonic=*) since=${line#*=} ;;
+                "") salvus_unit_end ;;
+                *) printf '%s\\n' "$line" ;;
+            esac
+        done
+        salvus_unit_end
+    }
+}
+salvus_unit_end() {
+    if [ "${restarts:-0}" -gt 1 ] && [ $((${now%%.*} - ${since:-0} / 1000000)) -lt 10 ]; then echo Flapping=yes; fi
+    restarts=0 since=0
+    echo
 }
 """
 

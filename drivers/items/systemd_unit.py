@@ -66,11 +66,11 @@ class SystemdUnit(ShellItem):
 
     @classmethod
     def probe(cls, items: Sequence[Self]) -> str:
-        """See ShellItem."""
+        """See ShellItem. Watched files are not read: who has changed one has changed its time too."""
         askable = [item for item in items if _NAME.fullmatch(item.unit)]
         watched = _watched_paths(askable)
         show = f"{sh.SHOW}salvus_units {fs.words(item.unit for item in askable)}\n" if askable else ""
-        return show + fs.look(watched) + fs.sums(watched) + fs.notes([sh.marker(item.unit) for item in askable])
+        return show + fs.look(watched) + fs.notes([sh.marker(item.unit) for item in askable])
 
     @classmethod
     def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
@@ -78,7 +78,7 @@ class SystemdUnit(ShellItem):
         askable = [item for item in items if _NAME.fullmatch(item.unit)]
         watched = _watched_paths(askable)
         markers = fs.noted([sh.marker(item.unit) for item in askable], output)
-        now = _Now(_blocks(output), fs.looked(watched, output), fs.summed(output), markers)
+        now = _Now(_blocks(output), fs.looked(watched, output), markers)
         return {item.key: item.state(now) for item in items}
 
     def state(self, now: _Now) -> State:
@@ -120,16 +120,14 @@ class SystemdUnit(ShellItem):
                 return word
 
     def _started(self, wanted: Iterable[Watched], now: _Now) -> Value:
-        """With which contents the unit was started, as far as that is certain: neither changed nor written since."""
+        """With which contents the unit was started, as far as that is certain: not written since."""
         started = dict(line.split(" ", 1) for line in now.markers.get(sh.marker(self.unit), ()) if " " in line)
         lines = []
         for one in wanted:
-            mark = started.get(sh.tag(one.path), "")
+            digest, _, mtime = started.get(sh.tag(one.path), "").partition(" ")
             found = now.files.get(one.path)
-            sha256 = now.digests.get(one.path, "nothing")
-            here = f"{sha256} {found.mtime}" if isinstance(found, fs.Stat) else "nothing"
-            digest = mark.split(" ")[0]
-            lines.append(f"{one.path} {digest if mark and mark == here else _otherwise(mark, here)}")
+            same = isinstance(found, fs.Stat) and found.mtime == mtime
+            lines.append(f"{one.path} {digest if same else _otherwise(digest)}")
         return tuple(sorted(lines))
 
     def script(self, change: Change) -> str:
@@ -154,11 +152,10 @@ class SystemdUnit(ShellItem):
 
 @dataclass(frozen=True, slots=True)
 class _Now:
-    """The parts of the probe's answer: units by each of their names, watched files, their digests, markers by path."""
+    """The parts of the probe's answer: units by each of their names, watched files, markers by path."""
 
     units: Mapping[str, Mapping[str, str]]
     files: Mapping[str, fs.Stat | Absent | Unknown]
-    digests: Mapping[str, str]
     markers: Mapping[str, tuple[str, ...]]
 
 
@@ -170,9 +167,8 @@ def _wanted(watched: Iterable[Watched]) -> tuple[str, ...]:
     return tuple(sorted(f"{one.path} {one.sha256}" for one in watched))
 
 
-def _otherwise(mark: str, here: str) -> str:
-    started, found = mark.split(" ")[0][:12] or "something unknown", here.split(" ")[0][:12]
-    return f"written again since the start ({found})" if started == found else f"{started} at the start, {found} now"
+def _otherwise(digest: str) -> str:
+    return f"{digest[:12]} at the start, written again since" if digest else "not known to be started with it"
 
 
 def _watched_paths(items: Iterable[SystemdUnit]) -> list[str]:

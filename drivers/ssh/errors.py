@@ -52,5 +52,6 @@ RAISED = (paramiko.SSHException, UnknownKeyType, EOFError, OSError)
 def translate(error: Exception, machine: str, doing: str) -> DriverError:
     """The error as ours, saying what was being done and where. The nearest class in the table counts."""
     kind, hint = next(TABLE[cls] for cls in type(error).__mro__ if cls in TABLE)
-    what = str(error) or "the connection ended" if not isinstance(error, EOFError) else "the connection ended"
+    said = error.strerror if isinstance(error, OSError) else "" if isinstance(error, EOFError) else str(error)
+    what = said or str(error) or "the connection ended"
     return kind(f"{machine}: {doing}: {what}", machine=machine, hint=hint)

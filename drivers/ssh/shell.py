@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from string import Template
 
 from paramiko import Channel
@@ -17,7 +16,7 @@ CHUNK = 64 * 1024
 SUDO = "let the user become root without a password: a line `{user} ALL=(ALL) NOPASSWD: ALL` in /etc/sudoers.d/salvus"
 
 # `ask N` runs `probe`. Its answer is kept, and told only when it is not equal to answer N, which the asker has.
-# It is base64, as a variable of sh can't hold every byte.
+# A variable of sh holds every byte but NUL, which no probe prints.
 _PROGRAM = """\
 ask() {
 now=$(probe </dev/null)
@@ -36,19 +35,20 @@ timeout -k 5 $limit sh /dev/fd/9 9<<'$boundary.'
 exec 9<&-
 $script
 $boundary.
-say "end $$?"
-} 2>&1 | base64
+printf '\n%s end %s\n\n%s .\n' "$inner" "$$?" "$inner"
+} 2>&1
 }
 last=; n=0
 """)
 
 
 class Shell:
-    """One kept shell. Not safe for threads. After an error it is of no more use, and its link is ended with it."""
+    """One kept shell. ``inner`` is the boundary of frames inside an answer. Not safe for threads. After an error it is of no more use, and its link is ended with it."""
 
     def __init__(self, link: Link, user: str, become: str, seconds: float) -> None:
         self.link = link
         self.boundary = boundary()
+        self.inner = boundary()
         self._seconds = seconds
         self._script: str | None = None
         self._number = 0
@@ -73,13 +73,13 @@ class Shell:
         if frame.words == ("same",):
             return None
         self._number = int(frame.words[1])
-        return base64.b64decode(frame.text)
+        return frame.text + b"\n"
 
     def _request(self, script: str) -> bytes:
         text = ""
         if script != self._script:
             limit = max(1, int(self._seconds * 0.8))
-            text = _PROBE.substitute(limit=limit, boundary=self.boundary, script=script)
+            text = _PROBE.substitute(limit=limit, boundary=self.boundary, inner=self.inner, script=script)
             self._script, self._number = script, 0
         return f"{text}ask {self._number}\n".encode()
 
