@@ -43,7 +43,10 @@ last=; n=0
 
 
 class Shell:
-    """One kept shell. ``inner`` is the boundary of frames inside an answer. Not safe for threads. After an error it is of no more use, and its link is ended with it."""
+    """One kept shell. Not safe for threads. After an error it is of no more use, and its link is ended with it.
+
+    ``inner`` is the boundary of the frames inside an answer.
+    """
 
     def __init__(self, link: Link, user: str, become: str, seconds: float) -> None:
         self.link = link
