@@ -1,0 +1,298 @@
+"""The real ``salvusctl controller run``: systemd's protocol, signals, sudden death, and two of them on one store."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from controller.store.sqlite import MIGRATIONS
+from tests.fast.manifests import KEY
+
+pytestmark = pytest.mark.conformance
+
+PATIENCE = 60.0
+# As systemd does it: the socket is descriptor 3, and the process is told that it is meant.
+HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def until(what: Callable[[], object]) -> None:
+    """Waits for something to become true."""
+    end = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+class Daemon:
+    """One process, with the service manager that it talks to."""
+
+    def __init__(self, place: Place, number: int, handed: socket.socket | None, more: dict[str, str]) -> None:
+        self.port = free_port() if handed is None else handed.getsockname()[1]
+        path = place.folder / f"notify{number}"
+        self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.manager.bind(str(path))
+        self.manager.settimeout(PATIENCE)
+        command = [sys.executable, "-m", "salvusctl", "controller", "run"]
+        if handed is None:
+            command += ["--http", f"127.0.0.1:{self.port}"]
+        else:
+            command = [sys.executable, "-c", HAND_OVER, str(handed.fileno()), *command]
+        self.log = place.folder / f"log{number}"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                env={**place.environment, "NOTIFY_SOCKET": str(path), **more},
+                stderr=log,
+                pass_fds=() if handed is None else (handed.fileno(),),
+            )
+
+    def heard(self) -> str:
+        return self.manager.recv(100).decode()
+
+    def hears(self, message: str) -> None:
+        """Waits until the manager was told this."""
+        while self.heard() != message:
+            pass
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=PATIENCE) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def acts(self) -> bool:
+        return self.get("/readyz")[0] == 200
+
+    def epoch(self) -> int:
+        """The fleet lease's; 0 while another one has it."""
+        found = re.search(r'^salvus_lease_epoch{lease="fleet"} (\S+)', self.get("/metrics")[1], re.MULTILINE)
+        return int(float(found[1])) if found else 0
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def end(self) -> int:
+        self.signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+    def bury(self) -> None:
+        self.manager.close()
+        self.process.kill()
+        self.process.wait()
+
+
+class Place:
+    """A folder with a configuration, manifests, a store, and the processes that use them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = folder / "salvus.db"
+        self.manifests = folder / "manifests"
+        self.manifests.mkdir()
+        self.environment = {**os.environ, "SALVUS_CONFIG": str(folder / "salvus.yaml")}
+        for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS"):
+            self.environment.pop(name, None)
+        self.daemons: list[Daemon] = []
+        self.configure("manifests")
+
+    def configure(self, manifests: str) -> None:
+        context = {"name": "test", "store": {"sqlite": "salvus.db"}, "manifests": manifests}
+        (self.folder / "salvus.yaml").write_text(json.dumps({"contexts": [context]}))
+
+    def host(self, name: str, folder: str = "manifests") -> None:
+        """A host that nobody can reach: its port is closed."""
+        spec = {"address": "127.0.0.1", "ssh": {"port": free_port(), "hostKeys": [KEY]}}
+        document = {"apiVersion": "salv.us/v1", "kind": "Host", "metadata": {"name": name}, "spec": spec}
+        (self.folder / folder / f"{name}.yaml").write_text(json.dumps(document))
+
+    def start(self, handed: socket.socket | None = None, **more: str) -> Daemon:
+        self.daemons.append(Daemon(self, len(self.daemons), handed, more))
+        return self.daemons[-1]
+
+    def running(self) -> Daemon:
+        daemon = self.start()
+        daemon.hears("READY=1")
+        until(daemon.acts)
+        return daemon
+
+    def salvusctl(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "salvusctl", *words]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=PATIENCE)
+
+    def seen(self, name: str) -> str:
+        """The reason why a host is Ready or not; empty when there is none of that name."""
+        found = self.salvusctl("get", "host", "-o", "json")
+        items = json.loads(found.stdout)["items"] if found.returncode == 0 else []
+        reasons = {one["metadata"]["name"]: one["status"]["conditions"][0]["reason"] for one in items}
+        return str(reasons.get(name, ""))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    for daemon in made.daemons:
+        daemon.bury()
+
+
+def test_systemd_is_told_when_it_is_ready_well_and_stopping(place: Place) -> None:
+    daemon = place.start(WATCHDOG_USEC="200000")
+    assert daemon.heard() == "READY=1"
+    assert [daemon.heard() for _ in range(3)] == ["WATCHDOG=1"] * 3
+    daemon.signal(signal.SIGTERM)
+    daemon.hears("STOPPING=1")
+    assert daemon.process.wait(PATIENCE) == 0
+
+
+def test_the_socket_may_be_systemds(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        daemon = place.start(handed=listening)
+        daemon.hears("READY=1")
+        assert daemon.get("/healthz") == (200, "ok\n")
+        assert daemon.end() == 0
+
+
+def test_it_ends_well_also_while_machines_do_not_answer(place: Place) -> None:
+    for number in range(5):
+        place.host(f"host{number}")
+    daemon = place.running()
+    until(lambda: place.seen("host4") == "Unreachable")
+    assert 'salvus_machine_reachable{machine="host4"} 0.0' in daemon.get("/metrics")[1]
+    assert daemon.end() == 0
+    assert "Traceback" not in daemon.log.read_text()
+
+
+def test_ctrl_c_ends_it_too(place: Place) -> None:
+    daemon = place.running()
+    daemon.signal(signal.SIGINT)
+    assert daemon.process.wait(PATIENCE) == 0
+
+
+def test_sighup_takes_another_directory_over_and_a_broken_configuration_is_not(place: Place) -> None:
+    place.host("one")
+    (place.folder / "other").mkdir()
+    place.host("two", "other")
+    daemon = place.running()
+    until(lambda: place.seen("one"))
+    (place.folder / "salvus.yaml").write_text("{{{")
+    daemon.signal(signal.SIGHUP)
+    daemon.hears("RELOADING=1")
+    daemon.hears("READY=1")
+    assert "the old one stays" in daemon.log.read_text()
+    place.configure("other")
+    daemon.signal(signal.SIGHUP)
+    daemon.hears("RELOADING=1")
+    daemon.hears("READY=1")
+    until(lambda: place.seen("two"))
+    assert place.seen("one"), "what came from the directory before stays"
+    assert daemon.end() == 0
+
+
+def test_what_was_killed_is_started_again_and_goes_on_at_once(place: Place) -> None:
+    place.host("one")
+    first = place.running()
+    until(lambda: place.seen("one") == "Unreachable")
+    before = first.epoch()
+    first.signal(signal.SIGKILL)
+    first.process.wait(PATIENCE)
+    place.host("two")
+    second = place.running()
+    until(lambda: place.seen("two") == "Unreachable")
+    assert second.epoch() > before
+    assert second.end() == 0
+
+
+def test_of_two_just_one_acts_and_the_other_takes_over(place: Place) -> None:
+    place.host("one")
+    first = place.running()
+    second = place.start()
+    second.hears("READY=1")
+    until(lambda: "pid" in second.get("/readyz")[1])
+    status, why = second.get("/readyz")
+    assert status == 503
+    assert f"pid {first.process.pid} on" in why
+    assert second.get("/healthz")[0] == 200, "to wait is no illness"
+    assert second.epoch() == 0
+    assert first.epoch() > 0
+    before = first.epoch()
+    first.signal(signal.SIGKILL)
+    first.process.wait(PATIENCE)
+    until(second.acts)
+    assert second.epoch() > before
+    assert second.end() == 0
+
+
+def test_what_is_given_back_is_taken_over_at_once(place: Place) -> None:
+    first = place.running()
+    second = place.start()
+    second.hears("READY=1")
+    assert not second.acts()
+    assert first.end() == 0
+    until(second.acts)
+
+
+def test_reading_while_it_writes(place: Place) -> None:
+    place.running()
+    for number in range(10):
+        place.host(f"host{number}")
+        found = place.salvusctl("get", "all", "-o", "json")
+        assert (found.returncode, found.stderr) == (0, "")
+        json.loads(found.stdout)
+    until(lambda: place.seen("host9") == "Unreachable")
+
+
+def test_a_store_of_a_newer_version_is_left_alone(place: Place) -> None:
+    assert place.running().process.pid
+    assert place.daemons[0].end() == 0
+    newer = len(MIGRATIONS) + 1
+    with contextlib.closing(sqlite3.connect(place.store)) as db:
+        db.execute(f"PRAGMA user_version = {newer}")
+    before = place.store.read_bytes()
+    daemon = place.start()
+    assert daemon.process.wait(PATIENCE) == 3
+    said = daemon.log.read_text()
+    assert f"its schema is version {newer}" in said
+    assert "or a newer one" in said
+    assert "Traceback" not in said
+    assert place.store.read_bytes() == before
+
+
+def test_what_it_cannot_begin_with_is_said_and_it_does_not_hang(place: Place) -> None:
+    place.configure("nothing")
+    daemon = place.start()
+    assert daemon.process.wait(PATIENCE) == 2
+    assert "is not a directory of manifests" in daemon.log.read_text()
+    place.configure("manifests")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        found = place.salvusctl("controller", "run", "--http", f"127.0.0.1:{port}")
+    assert found.returncode == 3
+    assert "cannot listen on" in found.stderr
