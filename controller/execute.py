@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from drivers.base import Applied, Change, Driver, DriverError, Transport
+from drivers.base import Applied, Change, Driver, DriverError, Transport, Unreachable
 
 # Rule 12: at most four libvirt calls in flight a host.
 SIDE_BY_SIDE = 4
@@ -14,7 +15,10 @@ SIDE_BY_SIDE = 4
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """How a plan went: what was tried, and what was left out because something before it failed or salvus stops."""
+    """How a plan went: what was tried, and what was not.
+
+    ``skipped`` is behind what failed, or was left when the machine fell silent or salvus was to stop.
+    """
 
     applied: tuple[Applied, ...] = ()
     skipped: tuple[Change, ...] = ()
@@ -30,20 +34,31 @@ def carry_out(
 ) -> Executed:
     """Makes the changes in waves: all shell changes whose needs are met in one batch, libvirt changes beside it.
 
-    ``stop`` is asked between waves: the safe points. Raises Fenced.
+    ``stop`` is asked between waves: the safe points. A machine that falls silent is not told anything more: each
+    change would cost its whole deadline. Raises Fenced.
     """
     left = list(changes)
     applied: list[Applied] = []
     skipped: list[Change] = []
     lost: set[str] = set()
+    silent = threading.Event()
+
+    def tell(batch: tuple[Change, ...]) -> tuple[Applied, ...]:
+        if silent.is_set():
+            return ()
+        results = driver.apply(batch, epoch)
+        if any(isinstance(one.error, Unreachable) for one in results):
+            silent.set()
+        return results
+
     with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="apply") as pool:
-        while left and not stop():
+        while left and not silent.is_set() and not stop():
             for change in tuple(left):
                 if lost.intersection(change.after):
                     lost.add(change.item.key)
                     skipped.append(change)
                     left.remove(change)
-            for results in pool.map(lambda batch: driver.apply(batch, epoch), _wave(left)):
+            for results in pool.map(tell, _wave(left)):
                 applied.extend(results)
                 lost.update(one.change.item.key for one in results if one.error is not None)
             tried = {one.change.item.key for one in applied}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 
-from controller.execute import carry_out
-from drivers.base import Applied, Change, Failed, Grade, Item, Observation, Verb
+from controller.execute import SIDE_BY_SIDE, carry_out
+from drivers.base import Applied, Change, DriverError, Failed, Grade, Item, Observation, Unreachable, Verb
 from tests.fast.things import Guest, Thing
 
 
@@ -15,6 +15,7 @@ class Recorder:
 
     def __init__(self, *broken: str) -> None:
         self.broken = broken
+        self.error: DriverError = Failed("broken")
         self.batches: list[list[str]] = []
         self._lock = threading.Lock()
 
@@ -26,7 +27,7 @@ class Recorder:
             self.batches.append([change.item.name for change in changes])
         done: list[Applied] = []
         for change in changes:
-            error = Failed("broken") if change.item.name in self.broken else None
+            error = self.error if change.item.name in self.broken else None
             done.append(Applied(change, error))
             if error:
                 break
@@ -73,3 +74,22 @@ def test_stops_at_a_safe_point() -> None:
     result = carry_out(driver, TWO_GUESTS, 1, stop=lambda: bool(driver.batches))
     assert driver.batches == [["dir", "disk1", "disk2"]]
     assert {change.item.name for change in result.skipped} == {"vm1", "vm2", "last"}
+
+
+def test_a_machine_that_falls_silent_costs_one_deadline_a_line_and_not_one_a_change() -> None:
+    guests = [Guest(f"vm{number}") for number in range(22)]
+    driver = Recorder("dir", *(guest.name for guest in guests))
+    driver.error = Unreachable("no answer within 60 s")
+    changes = (create(Thing("dir")), create(Thing("file"), "Thing:dir"), *map(create, guests))
+    result = carry_out(driver, changes, 1)
+    assert len(driver.batches) <= SIDE_BY_SIDE
+    assert len(result.applied) + len(result.skipped) == len(changes)
+    assert all(isinstance(one.error, Unreachable) for one in result.failed)
+
+
+def test_nothing_is_told_to_it_in_a_later_wave() -> None:
+    driver = Recorder("dir")
+    driver.error = Unreachable("no answer within 60 s")
+    result = carry_out(driver, (create(Thing("dir")), create(Guest("vm1")), create(Thing("x"), "Guest:vm1")), 1)
+    assert "x" not in {name for batch in driver.batches for name in batch}
+    assert create(Thing("x"), "Guest:vm1") in result.skipped
