@@ -59,6 +59,7 @@ class Directory(ShellItem):
         if change.verb is Verb.DELETE:
             return f"[ -L {path} ] || [ ! -d {path} ] || rmdir --ignore-fail-on-non-empty -- {path}\n"
         # Five digits: with four, chmod keeps the setgid bit of a directory.
+        # Where we are stays what it is, whatever becomes of its name: a directory has no second one that is no link.
         return f"""\
 {fs.FAIL}path={path}
 {fs.NO_LINK}[ ! -e "$path" ] || [ -d "$path" ] || fail "$path is not a directory; move it away"
@@ -67,6 +68,9 @@ if [ ! -d "$path" ]; then
     mkdir -p -- {shlex.quote(posixpath.dirname(self.path))}
     mkdir -m 0700 -- "$path"
 fi
-chown -- {shlex.quote(f"{self.owner}:{self.group}")} "$path"
-chmod -- {shlex.quote(self.mode.zfill(5))} "$path"
+cd -P -- "$path"
+here=$(stat -c %d:%i .)
+[ "$here" = "$(stat -c %d:%i -- "$path")" ] || fail "$path became a link meanwhile; remove it"
+chown -- {shlex.quote(f"{self.owner}:{self.group}")} .
+chmod -- {shlex.quote(self.mode.zfill(5))} .
 """

@@ -63,13 +63,16 @@ class File(ShellItem):
         return Present({"sha256": content, "mode": seen.mode, "owner": owner, "group": group})
 
     def script(self, change: Change) -> str:
-        """See ShellItem. A file whose content is right is not written anew: units look at when it was."""
+        """See ShellItem. A file whose content is right keeps its time: units look at when it was written."""
         begin = fs.begin(self.path)
         if change.verb is Verb.DELETE:
             return begin + 'rm -f -- "$path"\n'
+        right = change.verb is Verb.UPDATE and all(one.field != "sha256" for one in change.drift)
+        keep = f'touch -c -r "$path" -- {fs.NEW}\n' if right else ""
         owner = shlex.quote(f"{self.owner}:{self.group}")
-        mode = shlex.quote(self.mode)
-        if change.verb is Verb.UPDATE and all(one.field != "sha256" for one in change.drift):
-            return f'{begin}chown -- {owner} "$path"\nchmod -- {mode} "$path"\n'
-        write = f'{{\n{here(self.content.encode())}}} >"$new"\n'
-        return f'{begin}{write}chown -- {owner} "$new"\nchmod -- {mode} "$new"\n{fs.FINISH}'
+        return f"""\
+{begin}{fs.CREATE}{{
+{here(self.content.encode())}}} >&3
+{keep}chown -- {owner} {fs.NEW}
+chmod -- {shlex.quote(self.mode)} {fs.NEW}
+{fs.FINISH}"""

@@ -52,7 +52,7 @@ class HostKey(ShellItem):
         if change.verb is Verb.DELETE:
             return fs.FAIL + fs.trash(public(self.path)) + fs.trash(self.path)
         return f"""\
-{fs.begin(self.path)}command -v ssh-keygen >/dev/null || fail "there is no ssh-keygen; install openssh-client"
+{fs.begin_in_ours(self.path)}command -v ssh-keygen >/dev/null || fail "there is no ssh-keygen; install openssh-client"
 rm -f -- "$new.pub"
 if [ -s "$path" ]; then
     chown root:root -- "$path"

@@ -58,7 +58,7 @@ class ImageFile(ShellItem):
 
     def script(self, change: Change) -> str:
         """See ShellItem. Raises Failed when the source is not on the controller."""
-        begin = f"{fs.begin(self.path)}note={shlex.quote(_note(self.path))}\n"
+        begin = f"{fs.begin_in_ours(self.path)}note={shlex.quote(_note(self.path))}\n"
         if change.verb is Verb.DELETE:
             return begin + _unused(self.path) + 'rm -f -- "$note" "$path"\n'
         return f"""\

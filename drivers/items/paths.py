@@ -151,9 +151,32 @@ umask 077
 """
 
 
+# In a folder of somebody else any name may become a link at any moment. A descriptor that was opened exclusively stays
+# the new file: what has to be done is done through it. A shell opens what is no regular file all the same (a FIFO).
+NEW = "/proc/self/fd/3"
+CREATE = f"""\
+set -C
+exec 3>"$new"
+set +C
+[ -f {NEW} ] || fail "$new was put there by somebody else; remove it"
+"""
+
 # The content is on the disk before the name is. A rename that a power cut undoes leaves what was there before, whole,
 # and the next pass does it again: waiting for the folder's disk too would double what a file costs.
 FINISH = 'sync -d -- "$new"\nmv -fT -- "$new" "$path"\n'
+
+
+def begin_in_ours(path: str) -> str:
+    """As ``begin``, for what is written by name: fails where others than root could put links in the way."""
+    return begin(path) + _OURS
+
+
+_OURS = """\
+case $(stat -c %u:%A -- "$dir") in
+    0:d????-??-?) ;;
+    *) fail "$dir must belong to root, and nobody else may write in it: chown root and chmod go-w it" ;;
+esac
+"""
 
 
 def trash(path: str) -> str:

@@ -73,7 +73,7 @@ class Seed(ShellItem):
 
         The ISO is renamed into place last: once it is there, no other copy of the key is left.
         """
-        begin = f"{fs.begin(self.path)}note={shlex.quote(_note(self.path))}\n"
+        begin = f"{fs.begin_in_ours(self.path)}note={shlex.quote(_note(self.path))}\n"
         if change.verb is Verb.DELETE:
             return begin + 'rm -f -- "$note" "$path"\n'
         user_data = self.user_data or "#cloud-config\n"

@@ -88,7 +88,7 @@ class Volume(ShellItem):
     def script(self, change: Change) -> str:
         """See ShellItem. Raises Rejected for a disk that is larger than wanted, or of another format."""
         found = {one.field: one for one in change.drift}
-        begin = fs.begin(self.path) + _QEMU_IMG
+        begin = fs.begin_in_ours(self.path) + _QEMU_IMG
         away = _unused(self.format) + fs.trash(self.path)
         if change.verb is Verb.DELETE:
             return begin + away

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from drivers.base import Absent, Present, Unknown
+from drivers.base import Absent, Change, Present, Unknown
+from drivers.items import paths
 from drivers.items.directory import Directory
 from drivers.items.file import File
+from drivers.items.host_key import HostKey
+from drivers.items.image_file import ImageFile
+from drivers.items.seed import Seed
 from drivers.items.shell import ShellItem
+from drivers.items.volume import Volume
 from tests.conformance.items import Done, Machine, create, here, needed
 
 pytestmark = pytest.mark.conformance
@@ -64,14 +73,106 @@ def test_a_file_needs_its_directory_and_its_owner(tmp_path: Path) -> None:
     assert not (tmp_path / "file").exists()
 
 
-def test_mending_the_mode_does_not_write_the_file_anew(tmp_path: Path) -> None:
+def test_mending_the_mode_keeps_the_time_of_writing(tmp_path: Path) -> None:
     item = File(f"{tmp_path}/file", "content")
     MACHINE.mended(item)
     before = Path(item.path).stat()
     Path(item.path).chmod(0o600)
     MACHINE.mended(item)
-    after = Path(item.path).stat()
-    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert Path(item.path).stat().st_mtime_ns == before.st_mtime_ns
+
+
+# More than any of these scripts has.
+COMMANDS = 30
+# Before its command number {step}, whoever owns the folder makes a link of everything that root is about to write.
+PLANT = """\
+n=0
+plant() {{
+    n=$((n + 1))
+    [ $n = {step} ] || return 0
+    for name in "${{new-}}" "${{path-}}"; do
+        if [ -n "$name" ]; then rm -rf -- "$name"; ln -s {victim} "$name"; fi
+    done
+}}
+trap plant DEBUG
+set -eu
+"""
+
+
+def planted(item: ShellItem, change: Change, victim: Path, clean: Callable[[], None]) -> None:
+    """Whenever the link is planted, what it points to stays as it is."""
+    before = victim.stat()
+    told = 0
+    for step in range(1, COMMANDS):
+        clean()
+        done = MACHINE.tell(change, ["bash", "--posix"], PLANT.format(step=step, victim=victim))
+        told += done.returncode != 0
+        after = victim.stat()
+        assert (after.st_mode, after.st_uid, after.st_size) == (before.st_mode, before.st_uid, before.st_size), step
+    assert told, "no link was in the way of anything"
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["not there", "of another mode"])
+def test_a_link_planted_meanwhile_in_the_way_of_a_file_leads_nowhere(tmp_path: Path, there: bool) -> None:
+    folder, victim = tmp_path / "alice's", tmp_path / "victim"
+    victim.write_text("root's")
+    victim.chmod(0o600)
+    item = File(f"{folder}/file", "content", "0644", "daemon")
+
+    def clean() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        if there:
+            MACHINE.mend(replace(item, mode="0640"))
+
+    clean()
+    change = needed(item, MACHINE.see(item))
+    assert change is not None
+    planted(item, change, victim, clean)
+
+
+def test_a_link_planted_meanwhile_in_the_way_of_a_directory_leads_nowhere(tmp_path: Path) -> None:
+    folder, victim = tmp_path / "alice's", tmp_path / "victim"
+    victim.mkdir(mode=0o700)
+    item = Directory(f"{folder}/made", "0755", "daemon")
+
+    def clean() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+
+    planted(item, create(item), victim, clean)
+
+
+def test_a_pipe_planted_in_the_way_of_a_file_is_told_nothing(tmp_path: Path) -> None:
+    item = File(f"{tmp_path}/file", "secret")
+    pipe = paths.temporary(item.path)
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        done = MACHINE.tell(create(item), before="rm() { :; }\n")
+        assert done.returncode != 0
+        assert os.read(reader, 100) == b""
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize(("owner", "mode"), [("daemon", 0o755), ("root", 0o775), ("root", 0o777)])
+def test_disks_and_keys_are_written_only_where_nobody_else_may_plant_links(
+    tmp_path: Path, owner: str, mode: int
+) -> None:
+    shutil.chown(tmp_path, owner)
+    tmp_path.chmod(mode)
+    source = tmp_path / "source"
+    source.touch()
+    items = (
+        HostKey(f"{tmp_path}/key"),
+        Volume(f"{tmp_path}/disk", 512, format="raw"),
+        Seed(f"{tmp_path}/seed", f"{tmp_path}/key", "id", "name", "", ""),
+        ImageFile(f"{tmp_path}/image", str(source), hashlib.sha256().hexdigest()),
+    )
+    for item in items:
+        assert "must belong to root" in refusal(item)
+    assert os.listdir(tmp_path) == ["source"]
 
 
 def test_a_directory_that_is_not_empty_is_left(tmp_path: Path) -> None:
