@@ -172,7 +172,7 @@ def test_disks_and_keys_are_written_only_where_nobody_else_may_plant_links(
     )
     for item in items:
         assert "must belong to root" in refusal(item)
-    assert os.listdir(tmp_path) == ["source"]
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_a_directory_that_is_not_empty_is_left(tmp_path: Path) -> None:
