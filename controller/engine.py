@@ -22,14 +22,18 @@ from controller.store.ledger import Ledger
 from controller.store.mirror import Mirror
 from controller.view import View
 from drivers.base import Change, DriverError, Fields, Rejected
+from resources.world import CONTROLLER_KEYS
 
 NO_WAY = Wait("NoWay", "the machine to jump over cannot be reached yet")
 
 
 class Engine:
-    """What one controller knows and can do. It starts no work by itself: that is the runner's."""
+    """What one controller knows and can do. It starts no work by itself: that is the runner's.
 
-    def __init__(self, ledger: Ledger, leases: Leases, connect: Connect) -> None:
+    ``keys`` are its public ssh keys, a line each: virtual machines are to let in whoever works on the fleet.
+    """
+
+    def __init__(self, ledger: Ledger, leases: Leases, connect: Connect, keys: str = "") -> None:
         self.leases = leases
         self.knowledge = Knowledge()
         self.outcomes: dict[str, Outcome] = {}
@@ -38,21 +42,34 @@ class Engine:
         self.machines = Machines(connect, lambda machine: self.woken(machine))
         self.jobs = Jobs(self._job_moved)
         self._ledger = ledger
+        self._keys = keys
         self._mirror = Mirror(ledger.store)
         self._view = View()
         self._lock = threading.RLock()
-        self._rejected: dict[str, dict[str, tuple[Fields, str]]] = {}
+        self._rejected: dict[str, dict[str, tuple[Change, str]]] = {}
         self._undecided = True
+        self._behind = False
+        self._inventories = 0
 
     def refresh(self) -> frozenset[str]:
         """Takes over what changed in the store; returns the machines that it may concern."""
         with self._lock:
-            if not self._mirror.refresh():
+            self._behind |= self._mirror.refresh()
+            self._recount()
+            # What the mirror has is of one moment: no put was under way then, or it still is.
+            if not self._behind or self._ledger.being_put():
                 return frozenset()
+            self._behind = False
             self.knowledge = self.knowledge.after(self._mirror)
             touched = self.knowledge.touched
             self._undecided |= any(not name.startswith("condition/") for name in touched)
             return self._view.update(self.knowledge.fleet, self.knowledge.known, touched)
+
+    def _recount(self) -> None:
+        """A deletion may have ended when an inventory changed."""
+        if self._inventories != self._mirror.inventories and len(self.knowledge.living) < len(self.knowledge.rows):
+            self._undecided = True
+        self._inventories = self._mirror.inventories
 
     def _lowered(self, machine: str) -> Lowered:
         with self._lock:
@@ -68,12 +85,16 @@ class Engine:
             self._undecided = True
             return False
         with self._lock:
-            deleting = len(self.knowledge.living) < len(self.knowledge.rows)
-            if not self._undecided and not deleting:
+            if not self._undecided:
                 return False
-            wrote = fleet_pass(self._ledger, self.knowledge, self._view)
+            wrote = self._tell_keys() | fleet_pass(self._ledger, self.knowledge, self._view)
             self._undecided = False
             return wrote
+
+    def _tell_keys(self) -> bool:
+        """Of whom holds the fleet lease, never of one that only follows (a ``salvusctl apply`` beside a daemon)."""
+        ref, what = CONTROLLER_KEYS
+        return bool(self._keys) and self._ledger.put_facts(ref, {what: self._keys})
 
     def machine_pass(self, machine: str, stop: Callable[[], bool]) -> Outcome | None:
         """One pass over one machine, its result written to the store. None when it could not be tried.
@@ -94,7 +115,12 @@ class Engine:
         def over() -> bool:
             return stop() or not lease.valid()
 
-        inventory = self.recorder.inventory(machine, lease.epoch)
+        def remember(rows: Sequence[Owned]) -> None:
+            if not lease.valid():
+                raise Fenced("our lease ran out while the machine was looked at", machine=machine)
+            self.recorder.remember(machine, rows)
+
+        inventory = self.recorder.inventory(machine, lease.epoch, at.moved)
         with self._lock:
             living = self._view.keepers(machine, {owned.owner for owned in inventory}, at.living)
         about = Circumstances(
@@ -109,11 +135,13 @@ class Engine:
             driver,
             about,
             lease.epoch,
-            remember=lambda rows: self.recorder.remember(machine, rows),
+            remember=remember,
             stop=over,
         )
         for one in outcome.executed.failed:
             self._note_rejected(machine, one.change, one.error)
+        if not lease.valid():
+            return None
         self.recorder.outcome(outcome, at)
         self.outcomes[machine] = outcome
         for change in () if over() else outcome.jobs:
@@ -121,10 +149,10 @@ class Engine:
         return outcome
 
     def _note_rejected(self, machine: str, change: Change, error: DriverError | None) -> None:
-        """What a machine refused for good is not tried again until something else is wanted."""
+        """What a machine refused for good is not tried again until something else is wanted, or found there."""
         if isinstance(error, Rejected):
             with self._lock:
-                self._rejected.setdefault(machine, {})[change.item.key] = (change.item.fields(), str(error))
+                self._rejected.setdefault(machine, {})[change.item.key] = (change, str(error))
 
     def _job_moved(self, job: Progress, change: Change, error: DriverError | None) -> None:
         try:

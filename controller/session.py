@@ -21,7 +21,6 @@ from controller.store.sqlite import SqliteStore
 from resources.envelope import Document
 from resources.fleet import Fleet, kinds
 from resources.load import Loaded
-from resources.world import CONTROLLER_KEYS
 
 if TYPE_CHECKING:
     from controller.metrics import Metrics
@@ -127,22 +126,19 @@ class Session:
         from controller.engine import Engine
         from controller.runner import Rhythm, Runner
 
-        self._tell_keys()
         leases = Leases(self.ledger.store, Holder.this_process())
-        engine = Engine(self.ledger, leases, self.connect)
+        engine = Engine(self.ledger, leases, self.connect, _public_keys(self.settings.identity_files))
         return Runner(engine, Rhythm(self.settings.resync, self.settings.workers), metrics, ended)
-
-    def _tell_keys(self) -> None:
-        """Virtual machines are to let this controller in: its public keys, where they lie beside the private ones."""
-        ref, what = CONTROLLER_KEYS
-        files = (Path(f"{file}.pub").expanduser() for file in self.settings.identity_files)
-        keys = [" ".join(file.read_text().split()[:2]) for file in files if file.is_file()]
-        if keys:
-            self.ledger.put_facts(ref, {what: "\n".join(keys)})
 
     def controller(self) -> str:
         """Who holds leases now and is alive, as ``pid 7 on host``; empty for nobody."""
         return holders(self.ledger.store)
+
+
+def _public_keys(identity_files: Collection[str]) -> str:
+    """The public keys that lie beside private ones, a line each."""
+    files = (Path(f"{file}.pub").expanduser() for file in identity_files)
+    return "\n".join(" ".join(file.read_text().split()[:2]) for file in files if file.is_file())
 
 
 def _before(loaded: Loaded, ref: str) -> str:

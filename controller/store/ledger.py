@@ -135,9 +135,9 @@ class Ledger:
         puts = {} if status is None else {machine: dump(status)}
         self.store.write(Table.STATUS, ref, puts, () if puts else (machine,))
 
-    def put_facts(self, ref: str, facts: Mapping[str, str]) -> None:
-        """Adds or replaces facts."""
-        self.store.write(Table.FACT, ref, facts)
+    def put_facts(self, ref: str, facts: Mapping[str, str]) -> bool:
+        """Adds or replaces facts; returns whether any was not known."""
+        return self.store.write(Table.FACT, ref, facts)
 
     def facts(self, ref: str) -> Mapping[str, str]:
         """What machines told of a resource."""

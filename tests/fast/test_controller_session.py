@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.difference import overlay
+from controller.leases import Holder, Leases
+from controller.metrics import Metrics
 from controller.session import Session, Settings, fresh_uid
 from controller.store.base import Conflict, StoreUnavailable, Table
 from controller.store.ledger import Ledger
@@ -16,6 +18,7 @@ from controller.store.memory import MemoryStore
 from controller.store.records import InventoryRow, Seen
 from drivers.items import codec
 from drivers.items.file import File
+from drivers.simulated import SimulatedFleet
 from resources.load import Loaded, load
 from resources.world import CONTROLLER_KEYS
 from tests.fast.manifests import KEY
@@ -154,12 +157,19 @@ def test_who_writes_at_the_same_time_is_not_overwritten(desk: Desk, monkeypatch:
         desk.put(HOST.replace("192.0.2.1", "192.0.2.2"))
 
 
-def test_public_keys_beside_the_private_ones_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["daemon", "laptop"])
+def test_only_who_holds_the_fleet_tells_its_public_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     (tmp_path / "key.pub").write_text(f"{KEY} me@here\n")
     settings = Settings(tmp_path / "unused", (str(tmp_path / "key"), str(tmp_path / "other")))
-    session = Session(MemoryStore(), settings)
-    session._tell_keys()
-    assert session.knowledge().known.facts == {CONTROLLER_KEYS: KEY}
+    store = MemoryStore()
+    if name == "laptop":
+        elsewhere = Holder("elsewhere", "boot", "namespace", 7, "")
+        Leases(store, elsewhere).tick()
+    session = Session(store, settings, SimulatedFleet().connect)
+    session.runner(Metrics("test")).step()
+    assert session.knowledge().known.facts == ({CONTROLLER_KEYS: KEY} if name == "daemon" else {})
 
 
 IDENTITY = "6f1e3c1e-52f5-4f0b-9f6e-5f8f6f1b7a01"
