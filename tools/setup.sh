@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes the virtual environment in $1 from the lock file; installs with apt what building libvirt-python and the tests of items need. Idempotent.
+# Makes the virtual environment in $1 from the lock file; installs with apt what building libvirt-python and the tests need. Idempotent.
 set -euo pipefail
 venv=$1
 python=${PYTHON:-python3.11}
 need=()
-for package in gcc pkg-config libvirt-dev python3-dev python3-venv openssh-client qemu-utils xorriso openssh-server sudo; do
+for package in gcc pkg-config libvirt-dev python3-dev python3-venv openssh-client qemu-utils xorriso openssh-server sudo systemd; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || need+=("$package")
 done
 if ((${#need[@]})); then

@@ -296,3 +296,30 @@ def test_what_it_cannot_begin_with_is_said_and_it_does_not_hang(place: Place) ->
         found = place.salvusctl("controller", "run", "--http", f"127.0.0.1:{port}")
     assert found.returncode == 3
     assert "cannot listen on" in found.stderr
+
+
+UNIT = Path(__file__).parents[2] / "contrib" / "salvus.service"
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Path:
+    """The unit that ships, starting what is installed here."""
+    installed = UNIT.read_text().replace("/opt/salvus/bin/salvusctl", str(Path(sys.executable).with_name("salvusctl")))
+    (tmp_path / "salvus.service").write_text(installed)
+    return tmp_path / "salvus.service"
+
+
+def test_the_unit_is_right_and_hardened(unit: Path) -> None:
+    found = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=PATIENCE)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", str(unit)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert found.returncode == 0, found.stdout
+
+
+def test_the_units_command_is_understood(unit: Path) -> None:
+    (line,) = [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")]
+    command = line.removeprefix("ExecStart=").split()
+    found = subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=PATIENCE)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "Run until SIGTERM" in found.stdout
