@@ -34,10 +34,12 @@ def real(identity_files: tuple[str, ...] = ()) -> Connect:
         jump = via.connection if isinstance(via, RealMachine) else None
         keys = target.identity_files or identity_files
         connection = Connection(machine, replace(target, identity_files=keys), jump)
-        libvirt = None
+        shell, libvirt = ShellDriver(connection), None
         if hypervisor:
-            libvirt = LibvirtDriver(machine, lambda: _uri(connection), on_event=lambda _: woken(machine))
-        return RealMachine(machine, connection, ShellDriver(connection), libvirt)
+            libvirt = LibvirtDriver(
+                machine, lambda: _uri(connection), on_event=lambda _: woken(machine), fence=shell.fence
+            )
+        return RealMachine(machine, connection, shell, libvirt)
 
     return connect
 

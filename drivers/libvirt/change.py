@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import libvirt
 
 from drivers.base import Change, Failed, Grade, Rejected, Verb, drift
@@ -19,12 +21,15 @@ _UNDEFINE_QEMU = libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE
 _QEMU = {"kvm", "qemu"}
 
 
-def carry_out(session: Session, item: Domain, change: Change) -> None:
-    """Makes one change, disturbing no more than its grade says. Raises DriverError."""
+def carry_out(session: Session, item: Domain, change: Change, still_ours: Callable[[], None]) -> None:
+    """Makes one change, disturbing no more than its grade says. Raises DriverError.
+
+    ``still_ours`` raises Fenced when somebody else holds the machine's lease by now: it is asked after every wait.
+    """
     found = glance(session, item.domain)
     if change.verb is Verb.DELETE:
         if found is not None:
-            _delete(session, item, found)
+            _delete(session, item, found, still_ours)
         return
     if found is not None and found.passing:
         raise Failed(f"{item.domain}: {found.passing}", hint="nothing to do: salvus looks again when that is over")
@@ -33,14 +38,14 @@ def carry_out(session: Session, item: Domain, change: Change) -> None:
         session.work(f"defining {item.domain}", lambda: session.connection.defineXML(xml))
     else:
         _mend(session, item, found, change.grade)
-    _bring_up_or_down(session, item, change.grade)
+    _bring_up_or_down(session, item, change.grade, still_ours)
 
 
-def _delete(session: Session, item: Domain, found: Glance) -> None:
+def _delete(session: Session, item: Domain, found: Glance, still_ours: Callable[[], None]) -> None:
     """Ends and undefines it. Its disks are items of their own, and stay."""
     defined = read(session, found).definition
     _refuse_foreign(item, defined)
-    power.stop(session, found, min(item.grace, session.patience.farewell))
+    power.stop(session, found, min(item.grace, session.patience.farewell), still_ours)
     left = glance(session, item.domain)
     if left is not None:
         flags = _UNDEFINE | (_UNDEFINE_QEMU if defined.domain_type in _QEMU else 0)
@@ -86,7 +91,7 @@ def _change_live(session: Session, item: Domain, found: Glance, before: Definiti
         session.work(f"changing the memory of {item.domain}", lambda: domain.setMemoryFlags(kibibytes, affect))
 
 
-def _bring_up_or_down(session: Session, item: Domain, allowed: Grade) -> None:
+def _bring_up_or_down(session: Session, item: Domain, allowed: Grade, still_ours: Callable[[], None]) -> None:
     found = glance(session, item.domain)
     if found is None or item.running is None:
         return
@@ -94,7 +99,7 @@ def _bring_up_or_down(session: Session, item: Domain, allowed: Grade) -> None:
         domain, autostart = found.domain, int(item.running)
         session.ask(f"setting autostart of {item.domain}", lambda: domain.setAutostart(autostart))
     if allowed >= Grade.RESTART and _needs_restart(session, item, found):
-        power.stop(session, found, item.grace)
+        power.stop(session, found, item.grace, still_ours)
         found = glance(session, item.domain)
     if item.running and found is not None:
         power.start(session, found)

@@ -6,9 +6,10 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
-from drivers.base import Applied, Change, DriverError, Failed, Item, Observation, State, Unknown, Unreachable
+from drivers.base import Applied, Change, DriverError, Failed, Fenced, Item, Observation, State, Unknown, Unreachable
 from drivers.items.domain import Domain
 from drivers.items.hypervisor import Hypervisor
 from drivers.libvirt import hypervisor, look
@@ -28,6 +29,7 @@ class LibvirtDriver:
         uri: Callable[[], str],
         on_event: Callable[[str], None],
         *,
+        fence: Callable[[int], None],
         patience: Patience | None = None,
     ) -> None:
         """Args:
@@ -35,10 +37,13 @@ class LibvirtDriver:
         uri: where libvirt is; asked anew for every connection. May do I/O and raise DriverError.
         on_event: told the name of a domain when its life changes, and an empty name when the connection is lost. It
             is called on the thread of libvirt's event loop and must return at once.
+        fence: tells the machine our epoch, once more whenever a guest was waited for. Raises Fenced, Unreachable or
+            Failed.
         """
         self._machine = machine
         self._uri = uri
         self._on_event = on_event
+        self._fence = fence
         self._patience = patience or Patience()
         self._calls = Calls(machine)
         self._session: Session | None = None
@@ -55,20 +60,22 @@ class LibvirtDriver:
         return {item.key: Observation(states.get(item.key, Unknown(nothing)), at, "libvirt") for item in items}
 
     def apply(self, changes: Sequence[Change], epoch: int) -> tuple[Applied, ...]:
-        """See Driver. The epoch was told to the machine before, over ssh; its answer ended older tunnels."""
+        """See Driver. The machine was told the epoch just before; libvirt itself knows of none."""
         done: list[Applied] = []
         for change in changes:
-            done.append(Applied(change, self._apply(change)))
+            done.append(Applied(change, self._apply(change, epoch)))
             if done[-1].error is not None:
                 break
         return tuple(done)
 
-    def _apply(self, change: Change) -> DriverError | None:
+    def _apply(self, change: Change, epoch: int) -> DriverError | None:
         try:
             if not isinstance(change.item, Domain):
                 raise Failed(f"libvirt cannot change {change.item.key}", machine=self._machine)
             with self._dropped_if_unreachable(self._open()) as session:
-                carry_out(session, change.item, change)
+                carry_out(session, change.item, change, partial(self._fence, epoch))
+        except Fenced:
+            raise
         except DriverError as error:
             error.machine = error.machine or self._machine
             return error

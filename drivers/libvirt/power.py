@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import libvirt
@@ -54,8 +55,11 @@ def _refuse_relapse(session: Session, domain: Any) -> None:
     )
 
 
-def stop(session: Session, seen: Glance, limit: float) -> None:
-    """Makes it shut down, and destroys it after ``limit`` seconds. Raises DriverError."""
+def stop(session: Session, seen: Glance, limit: float, still_ours: Callable[[], None]) -> None:
+    """Makes it shut down, and destroys it after ``limit`` seconds. Raises DriverError.
+
+    ``still_ours`` is asked after every wait, so that what it raises leaves the guest as it is then.
+    """
     domain, name = seen.domain, seen.domain.name()
     if seen.running is False:
         return
@@ -68,7 +72,9 @@ def stop(session: Session, seen: Glance, limit: float) -> None:
         while (left := end - time.monotonic()) > 0:
             with contextlib.suppress(Failed):
                 session.work(f"shutting {name} down", domain.shutdown)
-            if _off_within(session, domain, min(left, _PRESS_AGAIN)):
+            off = _off_within(session, domain, min(left, _PRESS_AGAIN))
+            still_ours()
+            if off:
                 return
     _destroy(session, domain)
 

@@ -22,6 +22,10 @@ URI = "test:///default"
 PATIENCE = Patience(answer=5, work=5, farewell=5)
 
 
+def unfenced(epoch: int) -> None:
+    """Of a machine that nobody else has."""
+
+
 def error(code: int, domain: int = libvirt.VIR_FROM_QEMU) -> libvirt.libvirtError:
     made = libvirt.libvirtError("what libvirt says")
     made.err = (code, domain, "what libvirt says", 2, None, None, None, 0, 0)
@@ -88,6 +92,6 @@ class World:
 @pytest.fixture
 def world(admin: Any) -> Iterator[World]:
     events: queue.SimpleQueue[str] = queue.SimpleQueue()
-    driver = LibvirtDriver("host1", lambda: URI, events.put, patience=PATIENCE)
+    driver = LibvirtDriver("host1", lambda: URI, events.put, fence=unfenced, patience=PATIENCE)
     yield World(driver, events)
     driver.close()

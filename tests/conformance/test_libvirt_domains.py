@@ -8,15 +8,15 @@ from typing import Any
 import libvirt
 import pytest
 
-from drivers.base import Absent, Change, Grade, Present, Rejected, Verb, drift
+from drivers.base import Absent, Change, Fenced, Grade, Present, Rejected, Verb, drift
 from drivers.items.domain import MEBIBYTE, Disk
 from drivers.items.domain_xml import definition
 from drivers.items.domain_xml_write import create
-from drivers.libvirt import power
+from drivers.libvirt import LibvirtDriver, power
 from drivers.libvirt.calls import Calls
 from drivers.libvirt.look import glance
 from drivers.libvirt.session import Session
-from tests.conformance.libvirt_machine import PATIENCE, World
+from tests.conformance.libvirt_machine import PATIENCE, URI, World
 from tests.fast.domains import DOMAIN
 
 pytestmark = pytest.mark.conformance
@@ -235,3 +235,28 @@ def test_somebody_else_was_faster_in_starting_it(admin: Any) -> None:
     domain.create()
     power.start(session, before)
     assert domain.isActive()
+
+
+@pytest.mark.parametrize("hears", [True, False], ids=["shut down", "deaf"])
+@pytest.mark.parametrize("verb", [Verb.UPDATE, Verb.DELETE])
+def test_who_lost_the_machine_while_a_guest_was_waited_for_neither_destroys_nor_starts_it(
+    world: World, admin: Any, monkeypatch: pytest.MonkeyPatch, verb: Verb, hears: bool
+) -> None:
+    """Rule 10: the lease may run out during the grace of a restart."""
+
+    def fence(epoch: int) -> None:
+        raise Fenced(f"newer than {epoch}")
+
+    item = replace(DOMAIN, grace=1)
+    assert world.change(item) is None
+    before = admin.lookupByName("web").ID()
+    if not hears:
+        monkeypatch.setattr(libvirt.virDomain, "shutdown", lambda domain: 0)
+    driver = LibvirtDriver("host1", lambda: URI, lambda _: None, fence=fence, patience=PATIENCE)
+    try:
+        with pytest.raises(Fenced, match="newer than 7"):
+            driver.apply([Change(replace(item, kernel="/boot/other"), verb, (), Grade.RESTART)], 7)
+    finally:
+        driver.close()
+    assert admin.lookupByName("web").isActive() != hears
+    assert hears or admin.lookupByName("web").ID() == before

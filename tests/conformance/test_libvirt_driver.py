@@ -15,7 +15,7 @@ from drivers.items.system import System
 from drivers.libvirt import LibvirtDriver, Patience
 from drivers.libvirt.calls import Calls
 from drivers.libvirt.session import Session
-from tests.conformance.libvirt_machine import PATIENCE, URI, Broken, World
+from tests.conformance.libvirt_machine import PATIENCE, URI, Broken, World, unfenced
 from tests.fast.domains import DOMAIN
 
 pytestmark = pytest.mark.conformance
@@ -36,7 +36,9 @@ def test_an_error_is_unknown_never_absent(world: World, monkeypatch: pytest.Monk
 
 
 def test_a_machine_without_libvirt_is_unknown() -> None:
-    driver = LibvirtDriver("host1", lambda: "qemu+unix:///system?socket=/nowhere", lambda _: None, patience=PATIENCE)
+    driver = LibvirtDriver(
+        "host1", lambda: "qemu+unix:///system?socket=/nowhere", lambda _: None, fence=unfenced, patience=PATIENCE
+    )
     found = driver.observe([DOMAIN, Hypervisor()])
     assert {type(one.state) for one in found.values()} == {Unknown}
     (result,) = driver.apply([Change(DOMAIN, Verb.CREATE, (), Grade.LIVE)], 1)
@@ -48,7 +50,7 @@ def test_what_the_tunnel_says_is_passed_on() -> None:
     def uri() -> str:
         raise Unreachable("no route to host1")
 
-    driver = LibvirtDriver("host1", uri, lambda _: None)
+    driver = LibvirtDriver("host1", uri, lambda _: None, fence=unfenced)
     state = driver.observe([DOMAIN])[DOMAIN.key].state
     assert state == Unknown("no route to host1")
     (result,) = driver.apply([Change(DOMAIN, Verb.CREATE, (), Grade.LIVE)], 1)
@@ -197,7 +199,9 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 
 def test_a_frozen_peer_costs_its_deadline_and_hangs_no_more_than_four_threads(frozen: threading.Event) -> None:
-    driver = LibvirtDriver("frosty", lambda: URI, lambda _: None, patience=Patience(answer=0.05, work=0.05))
+    driver = LibvirtDriver(
+        "frosty", lambda: URI, lambda _: None, fence=unfenced, patience=Patience(answer=0.05, work=0.05)
+    )
     reasons = [_reason(driver) for _ in range(6)]
     assert all("connecting" in reason for reason in reasons)
     assert "does not answer" in reasons[0]

@@ -34,7 +34,7 @@ def hypervised(lab: Lab, tmp_path: Path) -> Iterator[Hypervised]:
     tunnel = Tunnel(ssh_argv(lab, host.name), tmp_path / "socket")
     events: queue.SimpleQueue[str] = queue.SimpleQueue()
     patience = Patience(answer=5, work=60, farewell=1)
-    driver = LibvirtDriver(host.name, lambda: tunnel.uri, events.put, patience=patience)
+    driver = LibvirtDriver(host.name, lambda: tunnel.uri, events.put, fence=lambda _: None, patience=patience)
     made = Hypervised(lab, host, tunnel, driver, events)
     try:
         yield made
@@ -256,7 +256,9 @@ def test_a_debian_guest_gives_memory_back_and_shuts_down_when_told(hypervised: H
         hypervised.make(smaller)
         assert eventually(lambda: hypervised.xml(item).findtext("currentMemory") == str(400 * 1024), 240)
         patient = Patience(answer=5, work=60, farewell=1)
-        driver = LibvirtDriver(hypervised.host.name, lambda: hypervised.tunnel.uri, lambda _: None, patience=patient)
+        driver = LibvirtDriver(
+            hypervised.host.name, lambda: hypervised.tunnel.uri, lambda _: None, fence=lambda _: None, patience=patient
+        )
         off = replace(smaller, running=False, grace=300)
         (done,) = driver.apply([Change(off, Verb.UPDATE, (), Grade.RESTART)], 1)
         driver.close()
