@@ -17,11 +17,21 @@ _JITTER = secrets.SystemRandom().random
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast one name may come back, in seconds."""
+    """How fast names may come back.
+
+    Attributes:
+        min_interval: seconds between two beginnings of work on one name.
+        first_retry: seconds after the first failure; each further one waits ``growth`` times as long.
+        growth: so small that what comes up after a while (a guest that boots) waits a fifth of that while at most.
+        longest_retry: seconds after a failure at most.
+        doubtful: how many names that failed last time may be worked on at once: each may take its whole deadline.
+    """
 
     min_interval: float = 0.1
     first_retry: float = 1.0
+    growth: float = 1.25
     longest_retry: float = 60.0
+    doubtful: int = 8
 
 
 class Queue:
@@ -43,6 +53,8 @@ class Queue:
         self._again: dict[str, float] = {}
         self._started: dict[str, float] = {}
         self._failures: dict[str, int] = {}
+        self._doubted: set[str] = set()
+        self._parked: list[tuple[float, str]] = []
         self._wake = threading.Condition()
         self._closed = False
 
@@ -82,10 +94,23 @@ class Queue:
     def _pop(self, now: float) -> str | None:
         while self._heap and self._heap[0][0] <= now:
             due, name = heapq.heappop(self._heap)
-            if self._due.get(name) == due:
-                del self._due[name]
-                return name
+            if self._due.get(name) != due:
+                continue
+            if name in self._failures:
+                if len(self._doubted) >= self._pace.doubtful:
+                    self._parked.append((due, name))
+                    continue
+                self._doubted.add(name)
+            del self._due[name]
+            return name
         return None
+
+    def _unpark(self) -> None:
+        """Those that were passed over may be taken now, or the first of them."""
+        for one in self._parked:
+            heapq.heappush(self._heap, one)
+            self._wake.notify()
+        self._parked.clear()
 
     def done(self, name: str, *, failed: bool = False, again_in: float | None = None) -> float | None:
         """The work on a name has ended. Returns in how many seconds it comes again, if it is queued.
@@ -94,11 +119,13 @@ class Queue:
         """
         with self._wake:
             self._busy.discard(name)
+            self._doubted.discard(name)
+            self._unpark()
             now = self._clock()
             waits = [] if again_in is None else [now + again_in]
             if failed:
                 count = self._failures[name] = self._failures.get(name, 0) + 1
-                limit = min(self._pace.longest_retry, self._pace.first_retry * 2.0 ** min(count - 1, 16))
+                limit = min(self._pace.longest_retry, self._pace.first_retry * self._pace.growth ** min(count - 1, 99))
                 waits = [now + limit * (1 + self._jitter()) / 2]
             else:
                 self._failures.pop(name, None)
@@ -113,6 +140,7 @@ class Queue:
         """There is reason to think that it will not fail again: it is tried now, and soon again if it does."""
         with self._wake:
             self._failures.pop(name, None)
+            self._unpark()
         self.add(name)
 
     def forget(self, name: str) -> None:

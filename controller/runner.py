@@ -18,7 +18,6 @@ from controller.store.base import StoreError
 from drivers.base import Fenced, SalvusError
 
 POLL = 0.5
-LONGEST_RETRY = 15.0
 STORE_RETRY = 2.0
 # Seconds: a step ends much sooner, also when the store is slow; a pass may wait for a package manager.
 STEP_HANGS = 60.0
@@ -45,7 +44,7 @@ class Runner:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = engine
-        self.queue = Queue(Pace(longest_retry=LONGEST_RETRY))
+        self.queue = Queue(Pace(doubtful=max(1, rhythm.workers // 2)))
         self._rhythm = rhythm
         self._metrics = metrics
         self._ended = ended

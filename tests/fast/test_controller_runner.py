@@ -82,7 +82,7 @@ class Desk:
         self.runner.queue.hurry(machine)
         while (taken := self.runner.queue.take(5.0)) != machine:
             assert taken is not None
-            self.runner.queue.done(taken)
+            self.runner.queue.done(taken, again_in=0.0)
         self.runner.work(machine)
 
     def passes(self, result: str) -> float:

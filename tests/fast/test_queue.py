@@ -19,7 +19,8 @@ class Clock:
 
 
 def make(clock: Clock) -> Queue:
-    return Queue(Pace(min_interval=1.0, first_retry=2.0, longest_retry=10.0), clock=clock, jitter=lambda: 1.0)
+    pace = Pace(min_interval=1.0, first_retry=2.0, growth=2.0, longest_retry=10.0, doubtful=2)
+    return Queue(pace, clock=clock, jitter=lambda: 1.0)
 
 
 def test_the_same_name_is_never_out_twice() -> None:
@@ -75,6 +76,76 @@ def test_a_trigger_beats_back_off() -> None:
     queue.add("a")
     clock.now += 1.0
     assert queue.take(0) == "a"
+
+
+def failed(queue: Queue, clock: Clock, *names: str) -> None:
+    """These failed once, and are due again."""
+    for name in names:
+        queue.add(name)
+        assert queue.take(0) == name
+        queue.done(name, failed=True)
+    clock.now += 10.0
+
+
+def test_many_that_failed_leave_workers_for_the_others() -> None:
+    clock = Clock()
+    queue = make(clock)
+    failed(queue, clock, "dead1", "dead2", "dead3", "dead4")
+    queue.add("well")
+    assert [queue.take(0) for _ in range(4)] == ["dead1", "dead2", "well", None]
+    assert queue.depth() == 2, "those that wait are still due"
+    queue.done("dead1", failed=True)
+    assert [queue.take(0) for _ in range(2)] == ["dead3", None]
+    queue.done("dead2")
+    assert queue.take(0) == "dead4"
+
+
+def test_one_that_is_hurried_is_not_held_back_by_those_that_failed() -> None:
+    clock = Clock()
+    queue = make(clock)
+    failed(queue, clock, "dead1", "dead2", "guest", "forgotten")
+    assert [queue.take(0) for _ in range(3)] == ["dead1", "dead2", None]
+    queue.forget("forgotten")
+    queue.hurry("guest")
+    assert [queue.take(0) for _ in range(2)] == ["guest", None]
+    assert queue.done("guest", failed=True) == 2.0, "and its back-off begins anew"
+
+
+def test_a_place_that_gets_free_wakes_who_waits() -> None:
+    queue = Queue(Pace(min_interval=0.0, first_retry=0.0, doubtful=1), jitter=lambda: 1.0)
+    for name in ("dead1", "dead2"):
+        queue.add(name)
+    for taken in (queue.take(0), queue.take(0)):
+        queue.done(taken or "", failed=True)
+    assert queue.take(0) == "dead1"
+    got: list[str | None] = []
+    waiting = threading.Thread(target=lambda: got.append(queue.take()))
+    waiting.start()
+    try:
+        queue.done("dead1")
+        waiting.join(10)
+        assert got == ["dead2"]
+    finally:
+        queue.close()
+        waiting.join(10)
+
+
+def test_what_comes_up_late_is_seen_soon_after() -> None:
+    clock = Clock()
+    queue = Queue(clock=clock, jitter=lambda: 1.0)
+    queue.add("guest")
+
+    def tried() -> float:
+        assert queue.take(0) == "guest"
+        wait = queue.done("guest", failed=True)
+        assert wait is not None
+        clock.now += wait
+        return wait
+
+    while clock.now < 190.0:
+        wait = tried()
+    assert wait < 25.0, "after a minute and a half"
+    assert [tried() for _ in range(20)][-1] == 60.0
 
 
 def test_close_wakes_everybody() -> None:
