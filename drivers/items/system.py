@@ -9,6 +9,9 @@ from typing import Self
 from drivers.base import Change, Drift, Fields, Grade, Present, Rejected, State, Unknown
 from drivers.items.shell import ShellItem
 
+FACTS = frozenset({"boot_id", "hostname", "kernel", "architecture", "os"})
+# Characters: a guest may say what it likes, and everybody who asks for it has to read it.
+LONGEST = 256
 # Asked at every pass: no process besides the shell (the file "arch" is there since Linux 6.1).
 PROBE = """\
 read -r id </proc/sys/kernel/random/boot_id && echo "boot_id=$id"
@@ -47,7 +50,8 @@ class System(ShellItem):
     @classmethod
     def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
         """See ShellItem."""
-        facts = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+        told = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+        facts = {name: told[name][:LONGEST] for name in FACTS & told.keys()}
         state: State = Present({}, facts) if "boot_id" in facts else Unknown("the machine did not tell its boot id")
         return {item.key: state for item in items}
 

@@ -126,4 +126,9 @@ def test_what_is_no_unit_is_never_asked_for_nor_started(name: str) -> None:
 def test_only_what_is_pushed_has_a_payload() -> None:
     assert ImageFile("/a", "/source", "0" * 64).payload == "/source"
     assert System().payload == ""
-    assert isinstance(System.read([System()], "boot_id=1")["System:self"], Present)
+
+
+def test_a_machine_tells_nothing_of_itself_but_what_it_was_asked_for() -> None:
+    told = f"boot_id=1\nos=debian 12\nssh_host_key=ssh-ed25519 AAAA\nkernel={'6' * 1_000_000}\nx=y"
+    state = System.read([System()], told)["System:self"]
+    assert state == Present({}, {"boot_id": "1", "os": "debian 12", "kernel": "6" * 256})
