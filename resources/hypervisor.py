@@ -17,7 +17,7 @@ class HypervisorSpec(Model):
     """What a host needs to know to run virtual machines. libvirt and qemu must be installed there."""
 
     storage_path: PlainPath = "/var/lib/salvus"
-    """The directory for images, disks and seeds. It is made; nothing that was in it is touched."""
+    """The directory for images, disks and seeds. Made if missing; one that is there stays as it is."""
     bridge: DeviceName = "br0"
     """The bridge of the host for interfaces that name none. salvus does not make it."""
     domain_type: Literal["auto", "kvm", "qemu"] = "auto"
@@ -29,8 +29,9 @@ class HypervisorSpec(Model):
         return Storage(self.storage_path)
 
     def folders(self, owner: str) -> tuple[Placed, ...]:
-        """The folders, outer ones first, as items of the host ``owner``."""
+        """The folders, as items of the host ``owner``. The one around them may be anybody's: it is made, if missing,
+        and else left as it is.
+        """
         storage = self.storage
-        root = Directory(storage.root, mode=_MODE)
-        inner = (Directory(path, mode=_MODE) for path in (storage.images, storage.volumes, storage.seeds))
-        return Placed(root, owner=owner), *(Placed(folder, after=(root.key,), owner=owner) for folder in inner)
+        inner = (storage.images, storage.volumes, storage.seeds)
+        return tuple(Placed(Directory(path, mode=_MODE), owner=owner) for path in inner)
