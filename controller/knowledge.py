@@ -48,6 +48,12 @@ class Knowledge:
         """``Kind/name`` of all that is to be kept."""
         return {ref for ref, row in self.rows.items() if row.deleting_since is None}
 
+    @cached_property
+    def moved(self) -> Mapping[str, str]:
+        """New names by old ones, of renamed resources whose old name nobody has again."""
+        named = ((f"{one.kind}/{one.moved_from}", one.ref) for one in self.fleet if one.moved_from)
+        return {before: ref for before, ref in named if before not in self.rows}
+
     def after(self, mirror: Mirror) -> Knowledge:
         """The state that the mirror holds now."""
         rows, statuses = mirror.resources, mirror.statuses

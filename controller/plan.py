@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 
 from controller.lower import Lowered, Wanted
-from drivers.base import Absent, Change, Drift, Fields, Grade, Item, Observation, Present, Unknown, Verb, drift
+from drivers.base import Absent, Change, Drift, Grade, Item, Observation, Present, Unknown, Verb, drift
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class Owned:
         owner: ``Kind/name`` of the resource it belonged to.
         created: it was not there before salvus; only then is it ever deleted (rule 6).
         after: keys of the items it needed, for deletion in reverse order.
+        producers: all resources that wanted it; it goes when none of them may keep it.
         key: the item's key, worked out once.
     """
 
@@ -25,10 +26,16 @@ class Owned:
     owner: str
     created: bool
     after: tuple[str, ...] = ()
+    producers: tuple[str, ...] = ()
     key: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", self.item.key)
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """All that it is kept for."""
+        return (self.owner, *self.producers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,54 +81,78 @@ class Circumstances:
         now: seconds since the epoch.
         max_age: seconds after which an observation counts as unknown.
         jobs: item key → (reason, sentence), of jobs that are under way or rest after a failure.
-        rejected: item key → (fields, sentence) of what a machine refused for good, until other fields are wanted.
+        rejected: item key → (change, sentence) of what a machine refused for good: just this is not tried again.
         living: ``Kind/name`` of the resources whose items stay on the machine, wanted or not.
     """
 
     now: float
     max_age: float = 300.0
     jobs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    rejected: Mapping[str, tuple[Fields, str]] = field(default_factory=dict)
+    rejected: Mapping[str, tuple[Change, str]] = field(default_factory=dict)
     living: Collection[str] = ()
+
+
+@dataclass(slots=True)
+class _Sheet:
+    """A plan in the making; ``blocked`` says why what comes after an item has to wait."""
+
+    changes: list[Change] = field(default_factory=list)
+    held: list[Held] = field(default_factory=list)
+    unknown: dict[str, str] = field(default_factory=dict)
+    blocked: dict[str, str] = field(default_factory=dict)
+
+    def not_known(self, key: str, reason: str) -> None:
+        """Nothing is planned on the item, nor on what needs it (rule 1)."""
+        self.unknown[key] = reason
+        self.blocked[key] = f"nothing is known of {key}: {reason}"
 
 
 def plan(lowered: Lowered, seen: Mapping[str, Observation], inventory: Iterable[Owned], about: Circumstances) -> Plan:
     """The changes that make the machine equal to its items, and the deletions of what is no longer wanted."""
-    changes: list[Change] = []
-    held: list[Held] = []
-    unknown: dict[str, str] = {}
-    blocked: dict[str, str] = {}
+    sheet = _Sheet()
     for wanted in lowered.wanted:
-        state = _state(seen.get(wanted.key), about)
-        if isinstance(state, Unknown):
-            unknown[wanted.key] = state.reason
-            blocked[wanted.key] = f"nothing is known of {wanted.key}: {state.reason}"
-            continue
-        change = _change(wanted, state)
-        if change is None:
-            continue
-        hold = _hold(wanted, change, lowered, about, blocked)
-        if hold is None:
-            changes.append(change)
-        else:
-            held.append(hold)
-            if change.verb is Verb.CREATE:
-                blocked[wanted.key] = f"{wanted.key} is not there yet: {hold.message}"
+        _want(wanted, _state(seen.get(wanted.key), about), lowered, about, sheet)
     gone, forgotten = _gone(lowered, seen, tuple(inventory), about)
-    owners = {o.key: o.owner for o in gone} | {w.key: w.owner for w in lowered.wanted}
     for owned, change in _deletions(gone):
-        state = _state(seen.get(owned.key), about)
-        before = next((blocked[key] for key in change.after if key in blocked), None)
-        if isinstance(state, Unknown):
-            unknown[owned.key] = state.reason
-            blocked[owned.key] = f"nothing is known of {owned.key}: {state.reason}"
-        elif owned.key in about.jobs or before is not None:
-            hold = Held(change, owned.owner, *about.jobs.get(owned.key, ("WaitsForItem", before or "")))
-            held.append(hold)
-            blocked[owned.key] = f"{owned.key} is still there: {hold.message}"
-        else:
-            changes.append(change)
-    return Plan(lowered.machine, tuple(changes), tuple(held), unknown, forgotten, owners)
+        _unwant(owned, change, _state(seen.get(owned.key), about), about, sheet)
+    owners = {o.key: o.owner for o in gone} | {w.key: w.owner for w in lowered.wanted}
+    return Plan(lowered.machine, tuple(sheet.changes), tuple(sheet.held), sheet.unknown, forgotten, owners)
+
+
+def _want(
+    wanted: Wanted, state: Present | Absent | Unknown, lowered: Lowered, about: Circumstances, sheet: _Sheet
+) -> None:
+    if isinstance(state, Unknown):
+        sheet.not_known(wanted.key, state.reason)
+        return
+    change = _change(wanted, state)
+    if change is None:
+        return
+    hold = _hold(wanted, change, lowered, about, sheet.blocked)
+    if hold is None:
+        sheet.changes.append(change)
+        return
+    sheet.held.append(hold)
+    if change.verb is Verb.CREATE:
+        sheet.blocked[wanted.key] = f"{wanted.key} is not there yet: {hold.message}"
+    elif change.grade >= Grade.REPLACE:
+        sheet.blocked[wanted.key] = f"{wanted.key} is still the old one: {hold.message}"
+    if hold.reason == "WaitsForItem" and (up := _brought_up(wanted, state)) is not None:
+        sheet.changes.append(up)
+
+
+def _unwant(
+    owned: Owned, change: Change, state: Present | Absent | Unknown, about: Circumstances, sheet: _Sheet
+) -> None:
+    before = next((sheet.blocked[key] for key in change.after if key in sheet.blocked), None)
+    if isinstance(state, Unknown):
+        sheet.not_known(owned.key, state.reason)
+    elif owned.key in about.jobs or before is not None:
+        hold = Held(change, owned.owner, *about.jobs.get(owned.key, ("WaitsForItem", before or "")))
+        sheet.held.append(hold)
+        sheet.blocked[owned.key] = f"{owned.key} is still there: {hold.message}"
+    else:
+        sheet.changes.append(change)
 
 
 def _state(observation: Observation | None, about: Circumstances) -> Present | Absent | Unknown:
@@ -142,6 +173,12 @@ def _change(wanted: Wanted, state: Present | Absent) -> Change | None:
     return Change(wanted.item, Verb.UPDATE, found, wanted.item.grade(found), wanted.after)
 
 
+def _brought_up(wanted: Wanted, state: Present | Absent) -> Change | None:
+    """What is to run runs, as it is, also while a change of it waits."""
+    item = wanted.item.as_it_was(state.fields) if isinstance(state, Present) else None
+    return _change(replace(wanted, item=item, fields=item.fields()), state) if item is not None else None
+
+
 def _hold(
     wanted: Wanted, change: Change, lowered: Lowered, about: Circumstances, blocked: Mapping[str, str]
 ) -> Held | None:
@@ -152,7 +189,7 @@ def _hold(
         return Held(change, wanted.owner, *about.jobs[wanted.key])
     if before is not None:
         return Held(change, wanted.owner, "WaitsForItem", before)
-    if refused is not None and refused[0] == wanted.fields:
+    if refused is not None and refused[0] == change:
         return Held(change, wanted.owner, "Rejected", refused[1])
     if change.grade > ceiling:
         message = (
@@ -170,7 +207,9 @@ def _gone(
 ) -> tuple[tuple[Owned, ...], tuple[str, ...]]:
     """What is in the inventory and wanted no more: what is to be deleted, and the keys of what is only forgotten."""
     wanted = {w.key for w in lowered.wanted}
-    gone = [o for o in inventory if o.key not in wanted and _may_go(o.owner, lowered, about.living)]
+    mine = [o for o in inventory if o.key not in wanted and all(_may_go(ref, lowered, about.living) for ref in o.users)]
+    # A job may be making what is not there yet: it is looked at again when the job has ended.
+    gone = [o for o in mine if o.key not in about.jobs or isinstance(_state(seen.get(o.key), about), Present)]
     forgotten = {o.key for o in gone if not o.created or isinstance(_state(seen.get(o.key), about), Absent)}
     return tuple(o for o in gone if o.key not in forgotten), tuple(o.key for o in gone if o.key in forgotten)
 

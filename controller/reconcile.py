@@ -150,7 +150,10 @@ def _inventory(lowered: Lowered, first: Look, inventory: Sequence[Owned]) -> lis
         if wanted.key not in creates and not isinstance(state, Present):
             continue
         created = wanted.key in creates or (before is not None and before.created)
-        now = (wanted.owner, created, wanted.after)
-        if before is None or (before.owner, before.created, before.after) != now:
+        # Who waits at the moment has not ceased to want it.
+        waiting = tuple(ref for ref in before.producers if ref in lowered.waiting) if before is not None else ()
+        producers = tuple(dict.fromkeys((*wanted.producers, *waiting)))
+        now = (wanted.owner, created, wanted.after, producers)
+        if before is None or (before.owner, before.created, before.after, before.producers) != now:
             found.append(Owned(wanted.item, *now))
     return found

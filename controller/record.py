@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from controller.jobs import Progress
 from controller.knowledge import Knowledge, Statuses
@@ -18,6 +18,7 @@ from controller.store.records import Event, InventoryRow, Job, Run, Seen, Status
 from drivers.base import Absent, Applied, Observation, Present, Verb
 from drivers.items import codec
 
+NOTHING: Mapping[str, str] = {}
 ALARMING = frozenset({"Failed", "JobFailed", "Stalled", "Unreachable", "Rejected", "HeldByCeiling"})
 
 Verdicts = Mapping[str, tuple[Verdict, ...]]
@@ -50,11 +51,17 @@ class Recorder:
         self._clock = clock
         self._machines: dict[str, _Machine] = {}
 
-    def inventory(self, machine: str, epoch: int) -> tuple[Owned, ...]:
-        """What salvus has on the machine. Under one epoch nobody else writes it, so it is read once."""
+    def inventory(self, machine: str, epoch: int, moved: Mapping[str, str] = NOTHING) -> tuple[Owned, ...]:
+        """What salvus has on the machine. Under one epoch nobody else writes it, so it is read once.
+
+        ``moved`` are new names by old ones: what a renamed resource has stays its own, also while it waits (rule 18).
+        """
         kept = self._machines.get(machine)
         if kept is None or kept.epoch != epoch:
             kept = self._machines[machine] = _Machine(epoch, read_inventory(self._ledger, machine))
+        old = [owned for owned in kept.inventory.values() if not moved.keys().isdisjoint(owned.users)]
+        if old:
+            self.remember(machine, [_renamed(owned, moved) for owned in old])
         return tuple(kept.inventory.values())
 
     def remember(self, machine: str, rows: Sequence[Owned]) -> None:
@@ -156,7 +163,7 @@ class Recorder:
 def read_inventory(ledger: Ledger, machine: str) -> dict[str, Owned]:
     """What the store says that salvus has on a machine, by item key. Raises SalvusError for an unknown item type."""
     return {
-        key: Owned(codec.restore(row.type, row.item), row.owner, row.created, row.after)
+        key: Owned(codec.restore(row.type, row.item), row.owner, row.created, row.after, row.producers)
         for key, row in ledger.inventory(machine).items()
     }
 
@@ -166,7 +173,13 @@ def _deleted(one: Applied) -> bool:
 
 
 def _row(owned: Owned) -> InventoryRow:
-    return InventoryRow(owned.item.type(), codec.dump(owned.item), owned.owner, owned.created, owned.after)
+    item = codec.dump(owned.item)
+    return InventoryRow(owned.item.type(), item, owned.owner, owned.created, owned.after, owned.producers)
+
+
+def _renamed(owned: Owned, moved: Mapping[str, str]) -> Owned:
+    producers = tuple(moved.get(ref, ref) for ref in owned.producers)
+    return replace(owned, owner=moved.get(owned.owner, owned.owner), producers=producers)
 
 
 def _seen(observation: Observation, secret: Collection[str]) -> Seen:

@@ -40,6 +40,9 @@ def _state(ledger: Ledger, knowledge: Knowledge, ref: str, view: View, waiting: 
     verdict = Verdict("Placed", "True", "Placed", f"on {machines or 'no machine'}")
     if wait is not None and not (wait.reason == "KeptElsewhere" and spot.machines):
         verdict = Verdict("Placed", "False", wait.reason, wait.message)
+    if gone := [machine for machine in spot.machines if knowledge.fleet.machine(machine) is None]:
+        text = f"{', '.join(gone)}, where it is, is not in the manifests any more; write it there again"
+        verdict = Verdict("Placed", "False", "MachineGone", text)
     before = knowledge.statuses.get(ref, {}).get(FLEET_PASS)
     told = tuple(conditions((verdict,), before, row.generation, time.time()))
     status = Status(told, {MACHINES: machines})
@@ -76,8 +79,15 @@ def _end_deletions(ledger: Ledger, knowledge: Knowledge) -> bool:
         return False
     here = {machine.name for machine in knowledge.fleet.machines()}
     inventories = ledger.inventories()
-    owners = {row.owner for machine, rows in inventories.items() if machine in here for row in rows.values()}
-    ended = doomed - owners
+    kept = {
+        row.owner
+        for machine, rows in inventories.items()
+        if machine in here
+        for row in rows.values()
+        # What a living resource wants as well stays there, and waits for nobody's end.
+        if not any(ref in knowledge.living for ref in row.users)
+    }
+    ended = doomed - kept
     for ref in sorted(ended):
         for machine in inventories.keys() - here:
             _tell_released(ledger, ref, machine, inventories[machine])

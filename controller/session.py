@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from controller.knowledge import Knowledge
 from controller.leases import Holder, Leases, holders
 from controller.machines import Connect
 from controller.store.base import Store
-from controller.store.ledger import Ledger
+from controller.store.ledger import Ledger, taken
 from controller.store.mirror import Mirror
 from controller.store.records import SourceState, StoredResource
 from controller.store.sqlite import SqliteStore
@@ -71,30 +71,50 @@ class Session:
         return Knowledge().after(mirror)
 
     def put(self, loaded: Loaded, source: str = BY_HAND) -> tuple[Put, ...]:
-        """Brings manifests without errors into force. Raises Conflict when somebody else writes one meanwhile."""
+        """Brings manifests without errors into force; controllers act on all of them, or on none.
+
+        Raises Conflict when somebody else writes one meanwhile, or a move goes to a name that another resource has.
+        """
         rows = self.knowledge().rows
-        puts: list[Put] = []
-        taken = {row.uid for row in rows.values()}
-        now = time.time()
-        identity = self.ledger.identity()
+        befores = {ref: before for ref in loaded.documents if (before := _before(loaded, ref)) in rows}
+        for ref, before in befores.items():
+            if ref in rows and rows[ref].uid != rows[before].uid:
+                raise taken(before, ref)
+        # A new name may be there already, too: a move that was killed between its two writes is ended.
+        same = {
+            ref
+            for ref, document in loaded.documents.items()
+            if ref in rows and ref not in befores and _in_force(rows[ref], document, source)
+        }
+        with self.ledger.putting() if len(loaded.documents) - len(same) > 1 else nullcontext():
+            new = self._new(loaded, source, rows, same)
+            return tuple(
+                Put(ref, "unchanged" if ref in same else self._put(new[ref], befores.get(ref, "")))
+                for ref in loaded.documents
+            )
+
+    def _new(
+        self, loaded: Loaded, source: str, rows: Mapping[str, StoredResource], same: Collection[str]
+    ) -> dict[str, StoredResource]:
+        uids = {row.uid for row in rows.values()}
+        identity, now = self.ledger.identity(), time.time()
+        new: dict[str, StoredResource] = {}
         for ref, document in loaded.documents.items():
-            row = rows.get(ref)
-            before = _before(loaded, ref)
-            # The new name may be there already: a move that was killed between its two writes is ended.
-            if row is not None and before not in rows and _in_force(row, document, source):
-                puts.append(Put(ref, "unchanged"))
-                continue
-            uid = row.uid if row is not None else fresh_uid(identity, ref, taken)
-            taken.add(uid)
-            new = StoredResource(ref, uid, 1, document, source, loaded.revision, now, now)
-            machine = kinds()[ref.partition("/")[0]].is_machine
-            moved = before in rows and self.ledger.rename(before, new, machine=machine)
-            puts.append(Put(ref, "moved" if moved else self.ledger.put_resource(new)))
-        return tuple(puts)
+            if ref not in same:
+                uid = rows[ref].uid if ref in rows else fresh_uid(identity, ref, uids)
+                uids.add(uid)
+                new[ref] = StoredResource(ref, uid, 1, document, source, loaded.revision, now, now)
+        return new
+
+    def _put(self, new: StoredResource, before: str) -> str:
+        machine = kinds()[new.ref.partition("/")[0]].is_machine
+        moved = before and self.ledger.rename(before, new, machine=machine)
+        return "moved" if moved else self.ledger.put_resource(new)
 
     def delete(self, refs: Collection[str]) -> tuple[str, ...]:
         """Begins deletions; returns those of resources that are there."""
-        return tuple(ref for ref in refs if self.ledger.mark_deleted(ref))
+        with self.ledger.putting() if len(refs) > 1 else nullcontext():
+            return tuple(ref for ref in refs if self.ledger.mark_deleted(ref))
 
     def refs_from(self, source: str) -> frozenset[str]:
         """Resources that came from the source and are not being deleted."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self
 
 # A comparable field of an item: what JSON can say, with tuples for lists, so that values are hashable.
 Value = str | int | bool | None | tuple["Value", ...]
@@ -130,6 +130,10 @@ class Item:
     def grade(self, drift: Sequence[Drift]) -> Grade:
         """The smallest grade by which these drifts can be mended (rule 5)."""
         raise NotImplementedError
+
+    def as_it_was(self, observed: Fields) -> Self | None:
+        """The item as observed, but running: what may be done while another change of it waits. None for nothing."""
+        return None
 
     def lasts(self, verb: Verb, grade: Grade) -> bool:
         """Whether such a change takes long (an image push, a guest's shutdown): then it is a job, and no pass waits."""

@@ -50,11 +50,9 @@ class World:
         return self.fleet.get(kind, name)
 
     def machine(self, name: str) -> AnyResource | None:
-        """The Host or VirtualMachine of that name, or None."""
-        found = self.fleet.machine(name)
-        if found is not None:
-            self.reads.add(f"resource/{found.ref}")
-        return found
+        """The Host or VirtualMachine of that name, or None: then whoever asked is asked again when it comes."""
+        self.reads |= {f"resource/{kind}/{name}" for kind in self.fleet.machine_kinds}
+        return self.fleet.machine(name)
 
     def select(self, kind: str, selector: Selector) -> tuple[AnyResource, ...]:
         """Resources of a kind whose labels match, by name."""

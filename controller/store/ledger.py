@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
-from controller.store.base import Conflict, Store, StoreUnavailable, Table
+from controller.store.base import Conflict, Row, Store, StoreUnavailable, Table
 from controller.store.mirror import MANIFEST
 from controller.store.records import (
     Event,
@@ -29,6 +30,19 @@ JOB_TTL = 86400.0
 EVENT_QUIET = 60.0
 SOURCES = "sources"
 IDENTITY = "identity"
+PUTS = "puts"
+# The allocation that names a machine.
+HOST = "host"
+# Far longer than a put takes, and short enough to wait for after a kill.
+PUT_TTL = 15.0
+
+
+def taken(before: str, ref: str) -> Conflict:
+    """A move to a name that somebody else has."""
+    return Conflict(
+        f"{before} cannot become {ref}: there is another resource of this name",
+        hint=f"delete one of the two, or take salv.us/moved-from out of the manifest of {ref}",
+    )
 
 
 class Ledger:
@@ -51,6 +65,23 @@ class Ledger:
         if row is None:
             raise StoreUnavailable("the store's identity is not there just after it was written")
         return row.value
+
+    @contextmanager
+    def putting(self) -> Iterator[None]:
+        """Several resources are brought into force: until the end, nobody is to act on what is there so far.
+
+        One that was killed in between counts as ended after a while.
+        """
+        mine = str(uuid.uuid4())
+        self.store.write(Table.META, PUTS, {mine: ""}, ttl=PUT_TTL)
+        try:
+            yield
+        finally:
+            self.store.write(Table.META, PUTS, {}, (mine,))
+
+    def being_put(self) -> bool:
+        """Whether somebody is in the middle of ``putting``."""
+        return bool(self.store.read(Table.META, PUTS))
 
     def put_resource(self, new: StoredResource) -> str:
         """Brings a manifest into force; returns ``created``, ``configured`` or ``unchanged``. Raises Conflict.
@@ -89,33 +120,52 @@ class Ledger:
     def rename(self, before: str, new: StoredResource, *, machine: bool) -> bool:
         """Moves a resource with its UUID, status, facts and allocations (rule 18). False when ``before`` is not there.
 
-        Of a ``machine`` also what is known to be on it.
-
-        The new name is written before the old one goes: a kill in between leaves both, and a second try ends it.
+        Of a ``machine`` also what is known to be on it, and who is placed there. Raises Conflict when another resource
+        has the new name. The new name is written before the old one goes: a kill in between leaves both, and a second
+        try ends it.
         """
         old = self.resource(before)
         if old is None:
             return False
+        row = self.store.get(Table.RESOURCE, new.ref, MANIFEST)
+        if row is not None and parse(StoredResource, row.value).uid != old.uid:
+            raise taken(before, new.ref)
         for table in (Table.STATUS, Table.FACT, Table.ALLOCATION):
             self._copy(table, before, new.ref)
-        for table in (Table.INVENTORY, Table.OBSERVATION) if machine else ():
-            self._copy(table, before.partition("/")[2], new.ref.partition("/")[2])
-        row = self.store.get(Table.RESOURCE, new.ref, MANIFEST)
+        if machine:
+            self._move_machine(before.partition("/")[2], new.ref.partition("/")[2])
         version = row.version if row else None
         kept = replace(new, uid=old.uid, created_at=old.created_at, generation=old.generation + 1)
         self._set(new.ref, version, kept)
         if machine:
             self.drop_machine(before.partition("/")[2])
-        self.remove_resource(before)
+        self._remove(before, self.store.get(Table.RESOURCE, before, MANIFEST))
         return True
+
+    def _move_machine(self, before: str, after: str) -> None:
+        for table in (Table.INVENTORY, Table.OBSERVATION):
+            self._copy(table, before, after)
+        for ref, rows in self.store.read_all(Table.ALLOCATION).items():
+            moved = {what: after for what, row in rows.items() if what == HOST and row.value == before}
+            self.store.write(Table.ALLOCATION, ref, moved)
 
     def _copy(self, table: Table, before: str, after: str) -> None:
         self.store.write(table, after, {key: row.value for key, row in self.store.read(table, before).items()})
 
-    def remove_resource(self, ref: str) -> None:
-        """Takes everything away that is kept of a resource, events excepted."""
-        for table in (Table.STATUS, Table.FACT, Table.ALLOCATION, Table.RESOURCE):
+    def remove_resource(self, ref: str) -> bool:
+        """Ends a deletion: takes everything away that is kept of a resource, events excepted.
+
+        False when somebody brought it into force again: then it stays, as new.
+        """
+        row = self.store.get(Table.RESOURCE, ref, MANIFEST)
+        if row is not None and parse(StoredResource, row.value).deleting_since is None:
+            return False
+        return self._remove(ref, row)
+
+    def _remove(self, ref: str, row: Row | None) -> bool:
+        for table in (Table.STATUS, Table.FACT, Table.ALLOCATION):
             self.store.write(table, ref, {}, tuple(self.store.read(table, ref)))
+        return row is None or self.store.compare_and_set(Table.RESOURCE, ref, MANIFEST, row.version, None)
 
     # What the fleet pass and the machine passes write
 

@@ -14,19 +14,33 @@ MANIFEST = "manifest"
 
 
 class Mirror:
-    """Mappings that are never changed, only replaced; a value stays the same object while its row is the same."""
+    """Mappings that are never changed, only replaced; a value stays the same object while its row is the same.
+
+    ``inventories`` counts the changes of machines' inventories, which are not kept here.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._cursor = 0
-        self._versions: dict[tuple[Table, str, str], tuple[int, object]] = {}
+        self._versions: dict[tuple[Table, str], Mapping[str, tuple[int, object]]] = {}
         self.resources: Mapping[str, StoredResource] = {}
         self.statuses: Mapping[str, Mapping[str, Status]] = {}
         self.facts: Mapping[tuple[str, str], str] = {}
         self.allocations: Mapping[tuple[str, str], str] = {}
+        self.inventories = 0
+        self._resources_moved = False
 
     def refresh(self) -> bool:
-        """Reads what changed since the last time; returns whether anything of the above did."""
+        """Reads what changed since the last time; returns whether anything of the above did.
+
+        Until no resource changed while it was read: all of them are of one moment.
+        """
+        changed = self._refresh()
+        while self._resources_moved:
+            changed |= self._refresh()
+        return changed
+
+    def _refresh(self) -> bool:
         cursor, partitions = self._store.changed_since(self._cursor)
         refs: dict[Table, list[str]] = {}
         for table, partition in partitions:
@@ -37,30 +51,40 @@ class Mirror:
         self.allocations = self._texts(self.allocations, Table.ALLOCATION, refs.get(Table.ALLOCATION, []))
         # Last: what a store that failed in between did not tell is asked for again.
         self._cursor = cursor
+        self._resources_moved = Table.RESOURCE in refs
+        self.inventories += len(refs.get(Table.INVENTORY, ()))
         return not refs.keys().isdisjoint({Table.RESOURCE, Table.STATUS, Table.FACT, Table.ALLOCATION})
 
-    def _read(self, table: Table, refs: list[str], known: int) -> Mapping[str, Mapping[str, Row]]:
-        """The partitions; the whole table at once when most of it changed."""
-        if len(refs) > max(100, known // 4):
-            everything = self._store.read_all(table)
-            return {ref: everything.get(ref, {}) for ref in refs}
-        return {ref: self._store.read(table, ref) for ref in refs}
+    def _read(
+        self, table: Table, refs: list[str], known: int, read: Callable[[str], V]
+    ) -> Mapping[str, Mapping[str, V]]:
+        """The partitions' values; the whole table at once when most of it changed."""
+        everything = self._store.read_all(table) if len(refs) > max(100, known // 4) else None
+        found: dict[str, Mapping[str, V]] = {}
+        for ref in refs:
+            rows = self._store.read(table, ref) if everything is None else everything.get(ref, {})
+            found[ref] = self._values(table, ref, rows, read)
+        return found
 
-    def _kept(self, table: Table, ref: str, key: str, row: Row, read: Callable[[str], V]) -> V:
-        before = self._versions.get((table, ref, key))
-        if before is not None and before[0] == row.version:
-            return cast(V, before[1])  # one table holds one type
-        value = read(row.value)
-        self._versions[table, ref, key] = (row.version, value)
-        return value
+    def _values(self, table: Table, ref: str, rows: Mapping[str, Row], read: Callable[[str], V]) -> Mapping[str, V]:
+        before = self._versions.pop((table, ref), {})
+        now: dict[str, tuple[int, V]] = {}
+        for key, row in rows.items():
+            kept = before.get(key)
+            # One table holds one type.
+            same = kept is not None and kept[0] == row.version
+            now[key] = cast(tuple[int, V], kept) if same else (row.version, read(row.value))
+        if now:
+            self._versions[table, ref] = now
+        return {key: value for key, (_, value) in now.items()}
 
     def _resources(self, refs: list[str]) -> Mapping[str, StoredResource]:
         if not refs:
             return self.resources
         resources = dict(self.resources)
-        for ref, rows in self._read(Table.RESOURCE, refs, len(resources)).items():
-            if MANIFEST in rows:
-                resources[ref] = self._kept(Table.RESOURCE, ref, MANIFEST, rows[MANIFEST], _resource)
+        for ref, values in self._read(Table.RESOURCE, refs, len(resources), _resource).items():
+            if MANIFEST in values:
+                resources[ref] = values[MANIFEST]
             else:
                 resources.pop(ref, None)
         return resources
@@ -69,9 +93,9 @@ class Mirror:
         if not refs:
             return self.statuses
         statuses = dict(self.statuses)
-        for ref, rows in self._read(Table.STATUS, refs, len(statuses)).items():
-            if rows:
-                statuses[ref] = {m: self._kept(Table.STATUS, ref, m, row, _status) for m, row in rows.items()}
+        for ref, values in self._read(Table.STATUS, refs, len(statuses), _status).items():
+            if values:
+                statuses[ref] = values
             else:
                 statuses.pop(ref, None)
         return statuses
@@ -83,8 +107,8 @@ class Mirror:
             return before
         changed = set(refs)
         texts = {name: value for name, value in before.items() if name[0] not in changed}
-        for ref, rows in self._read(table, refs, len(before)).items():
-            texts |= {(ref, key): self._kept(table, ref, key, row, str) for key, row in rows.items()}
+        for ref, values in self._read(table, refs, len(before), str).items():
+            texts |= {(ref, key): value for key, value in values.items()}
         return texts
 
 

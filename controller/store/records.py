@@ -67,6 +67,12 @@ class InventoryRow:
     owner: str
     created: bool
     after: tuple[str, ...] = ()
+    producers: tuple[str, ...] = ()
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """All that it is kept for."""
+        return (self.owner, *self.producers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from drivers.base import Drift, Fields, Grade, Item, Present, Transport, Value, Verb
 
@@ -209,6 +209,13 @@ class Domain(Item):
         off = "running" not in found if not self.running else found.get("running", _NONE).observed is False
         grades = (self._grade(one) for one in drift)
         return max((grade for grade in grades if not (off and grade is Grade.RESTART)), default=Grade.LIVE)
+
+    def as_it_was(self, observed: Fields) -> Self | None:
+        """What belongs to the image on its disk stays; a machine that was killed meanwhile runs again."""
+        if not self.running or observed.get("running") is True:
+            return None
+        kept = {name: str(observed.get(name, "")) for name in ("kernel", "initrd", "cmdline")}
+        return replace(self, kernel=kept["kernel"], initrd=kept["initrd"], cmdline=kept["cmdline"])
 
     def lasts(self, verb: Verb, grade: Grade) -> bool:
         """Where the guest is given time to shut down."""

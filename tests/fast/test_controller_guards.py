@@ -1,94 +1,248 @@
-"""What is never done: to delete on old or half knowledge, or what others need, or what somebody still works on."""
+"""What must not happen to machines when manifests change in unlucky ways or at unlucky moments."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable
 
 import pytest
 
-from controller.plan import Circumstances, Owned, Plan, plan
-from controller.reconcile import reconcile
-from drivers.base import Absent, Applied, Change, Item, Observation, Present, State, Unknown
-from tests.fast.things import Thing, lowered, seen, wanted
+from controller.present import conditions
+from controller.store.base import Conflict
+from controller.store.records import StoredResource
+from drivers.base import Failed, Rejected, Verb
+from drivers.simulated import SimulatedMachine
+from tests.fast.test_controller import HOSTS, SERVICE, VM, World, world
 
-NOW = Circumstances(now=1000.0)
-VOLUME = Owned(Thing("volume"), "Service/gone", created=True)
-DOMAIN = Owned(Thing("domain"), "Service/gone", created=True, after=("Thing:volume",))
-THERE = Present({"value": "a"})
-
-
-def going(about: Circumstances = NOW, at: float = 1000.0, **states: State) -> Plan:
-    return plan(lowered(), seen(at, **{"volume": THERE, "domain": THERE} | states), [VOLUME, DOMAIN], about)
+__all__ = ["world"]
 
 
-def changed(found: Plan) -> list[str]:
-    return [f"{change.verb} {change.item.name}" for change in found.changes]
+def service(name: str, package: str = "nginx", *, before: str = "", needs: str = "", role: str = "") -> str:
+    annotations = f", annotations: {{salv.us/moved-from: {before}}}" if before else ""
+    machines = f"selector: {{matchLabels: {{role: {role}}}}}" if role else "names: [alpha]"
+    return f"""
+apiVersion: salv.us/v1
+kind: Service
+metadata: {{name: {name}{annotations}}}
+spec:
+  machines: {{{machines}}}
+  packages: [{package}]
+  files: [{{path: /etc/{name}, content: x}}]
+  {f"needs: [{{service: {needs}}}]" if needs else ""}
+"""
 
 
-def test_what_uses_it_goes_first() -> None:
-    assert changed(going()) == ["delete domain", "delete volume"]
+def labelled(role: str) -> str:
+    return HOSTS.replace("{name: alpha}", f"{{name: alpha, labels: {{role: {role}}}}}")
 
 
-def test_nothing_goes_while_what_uses_it_is_unknown() -> None:
-    found = going(domain=Unknown("libvirt does not answer"))
-    assert changed(found) == []
-    assert found.unknown == {"Thing:domain": "libvirt does not answer"}
-    (held,) = found.held
-    assert (held.change.item.name, held.reason) == ("volume", "WaitsForItem")
-    assert "libvirt does not answer" in held.message
-    assert found.owners == {"Thing:domain": "Service/gone", "Thing:volume": "Service/gone"}
+def made(machine: SimulatedMachine, verb: Verb) -> list[str]:
+    return [one.key for one in machine.log if one.verb is verb]
 
 
-def test_nothing_goes_on_an_old_observation() -> None:
-    assert changed(going(at=1000.0 - NOW.max_age)) == ["delete domain", "delete volume"]
-    found = going(at=999.0 - NOW.max_age)
-    assert changed(found) == []
-    assert found.unknown.keys() == {"Thing:domain", "Thing:volume"}
+def interrupt(world: World, monkeypatch: pytest.MonkeyPatch, between: Callable[[], None]) -> None:
+    """A controller that looks after every single write of a put."""
+    put = world.session.ledger.put_resource
+
+    def slowly(new: StoredResource) -> str:
+        verb = put(new)
+        between()
+        return verb
+
+    monkeypatch.setattr(world.session.ledger, "put_resource", slowly)
 
 
-def test_a_job_holds_what_it_works_on_and_what_comes_after() -> None:
-    found = going(Circumstances(now=1000.0, jobs={"Thing:domain": ("JobFailed", "it does not shut down")}))
-    assert changed(found) == []
-    assert [(held.change.item.name, held.reason) for held in found.held] == [
-        ("domain", "JobFailed"),
-        ("volume", "WaitsForItem"),
-    ]
-    assert "it does not shut down" in found.held[1].message
+def pass_over(world: World) -> None:
+    world.runner.step()
+    while (name := world.runner.queue.take(0.12)) is not None:
+        world.runner.work(name)
 
 
-def test_a_job_for_something_else_holds_nothing() -> None:
-    assert changed(going(Circumstances(now=1000.0, jobs={"Thing:other": ("JobRunning", "")}))) == [
-        "delete domain",
-        "delete volume",
-    ]
+def test_a_service_written_before_its_machines_is_put_on_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt(world, monkeypatch, world.runner.step)
+    world.apply(SERVICE, HOSTS, VM)
+    world.converge()
+    assert world.unready() == {}
+    for machine in ("alpha", "web01"):
+        assert "SystemdUnit:nginx.service" in world.items(machine)
 
 
-def test_what_is_absent_is_forgotten_and_holds_nothing() -> None:
-    found = going(domain=Absent())
-    assert changed(found) == ["delete volume"]
-    assert found.forgotten == ("Thing:domain",)
+def test_a_service_is_asked_again_when_its_machine_comes_back(world: World) -> None:
+    world.apply(HOSTS, VM, SERVICE)
+    world.converge()
+    world.session.delete(["VirtualMachine/web01"])
+    world.runner.step()
+    world.apply(HOSTS, VM, SERVICE)
+    world.machines.machine("web01").log.clear()
+    world.converge()
+    assert made(world.machines.machine("web01"), Verb.DELETE) == []
+    assert "Package:nginx" in world.items("web01")
 
 
-class Old:
-    """A driver that answers with what it saw long ago."""
-
-    def __init__(self) -> None:
-        self.given: list[Change] = []
-
-    def observe(self, items: Sequence[Item]) -> Mapping[str, Observation]:
-        return {item.key: Observation(Present({"value": "b"}), 1000.0, "cache") for item in items}
-
-    def apply(self, changes: Sequence[Change], epoch: int) -> tuple[Applied, ...]:
-        self.given += changes
-        return tuple(map(Applied, changes))
-
-    def close(self) -> None:
-        raise AssertionError
+def test_a_put_is_acted_on_whole_or_not_at_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.apply(labelled("web"), service("hello", role="web"))
+    world.converge()
+    world.machines.machine("alpha").log.clear()
+    interrupt(world, monkeypatch, lambda: pass_over(world))
+    world.apply(labelled("front"), service("hello", role="front"))
+    world.converge()
+    assert world.unready() == {}
+    assert world.machines.machine("alpha").log == []
 
 
-@pytest.mark.parametrize("age", [10.0, 400.0])
-def test_a_pass_knows_what_time_it_is_when_it_plans(age: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.time", lambda: 1000.0 + age)
-    driver = Old()
-    reconcile(lowered(wanted(Thing("x"))), [VOLUME], driver, Circumstances(0.0), 1, remember=lambda rows: None)
-    assert len(driver.given) == (2 if age < NOW.max_age else 0)
+def test_a_put_that_was_killed_half_way_is_acted_on_after_a_while(world: World) -> None:
+    with world.session.ledger.putting():
+        world.apply(HOSTS)
+        world.runner.step()
+        assert world.runner.engine.knowledge.rows == {}
+    world.runner.step()
+    assert "Host/alpha" in world.runner.engine.knowledge.rows
+
+
+def test_renamed_services_keep_what_they_have_while_they_wait(world: World) -> None:
+    world.apply(HOSTS, service("a"), service("b", "haproxy", needs="a"))
+    world.converge()
+    world.machines.machine("alpha").log.clear()
+    world.apply(HOSTS, service("a2", before="a"), service("b2", "haproxy", before="b", needs="a2"))
+    world.converge()
+    assert world.unready() == {}
+    assert sorted(made(world.machines.machine("alpha"), Verb.DELETE)) == ["File:/etc/a", "File:/etc/b"]
+    assert {"File:/etc/a2", "File:/etc/b2", "Package:haproxy", "Package:nginx"} <= world.items("alpha")
+
+
+def test_a_move_to_a_name_that_somebody_has_is_refused_before_anything_is_written(world: World) -> None:
+    other = VM.replace("web01", "www").replace(".100/", ".101/")
+    world.apply(HOSTS, VM, other)
+    world.converge()
+    before = {ref: row.uid for ref, row in world.session.knowledge().rows.items()}
+    with pytest.raises(Conflict, match="there is another resource of this name") as caught:
+        world.apply(HOSTS, other.replace("{name: www}", "{name: www, annotations: {salv.us/moved-from: web01}}"))
+    assert "moved-from" in caught.value.hint
+    world.converge()
+    assert {ref: row.uid for ref, row in world.session.knowledge().rows.items()} == before
+    assert made(world.machines.machine("alpha"), Verb.DELETE) == []
+
+
+def test_a_renamed_host_keeps_its_machines(world: World) -> None:
+    world.apply(HOSTS, VM)
+    world.converge()
+    world.machines._machines["beta"] = world.machines.machine("alpha")
+    world.machines.machine("alpha").log.clear()
+    world.apply(HOSTS.replace("{name: alpha}", "{name: beta, annotations: {salv.us/moved-from: alpha}}"), VM)
+    world.converge()
+    assert world.unready() == {}
+    assert world.machines.machine("beta").log == []
+    world.machines.machine("beta").die("Domain:web01")
+    world.converge()
+    assert world.machines.machine("beta").items["Domain:web01"]["running"] is True
+
+
+def test_a_machine_whose_host_is_gone_says_so(world: World) -> None:
+    world.apply(HOSTS, VM)
+    world.converge()
+    world.session.delete(["Host/alpha"])
+    world.converge(4)
+    ready = conditions(world.session.knowledge(), "VirtualMachine/web01")[0]
+    assert (ready.reason, "alpha" in ready.message) == ("MachineGone", True)
+
+
+IMAGE = """
+apiVersion: salv.us/v1
+kind: Image
+metadata: {{name: {name}}}
+spec:
+  source: /srv/{name}.qcow2
+  sha256: {digest}
+  kernel: {{source: /srv/{name}.kernel, sha256: {digest}}}
+  cmdline: {name}
+"""
+
+
+def test_a_new_kernel_waits_for_its_disk_and_a_killed_machine_runs_as_it_was(world: World) -> None:
+    old, new = IMAGE.format(name="old", digest="a" * 64), IMAGE.format(name="new", digest="b" * 64)
+    host = HOSTS.split("---")[0]
+    world.apply(host, old, VM.replace("debian12", "old"))
+    world.converge()
+    alpha = world.machines.machine("alpha")
+    before = dict(alpha.items["Domain:web01"])
+    world.apply(host, old, new, VM.replace("debian12", "new"))
+    world.converge(4)
+    assert conditions(world.session.knowledge(), "VirtualMachine/web01")[0].reason == "HeldByCeiling"
+    assert alpha.items["Domain:web01"] == before
+    alpha.die("Domain:web01")
+    world.converge(4)
+    assert alpha.items["Domain:web01"]["running"] is True
+    assert alpha.items["Domain:web01"]["cmdline"] == "old"
+
+
+def test_what_several_want_stays_while_one_of_them_waits(world: World) -> None:
+    world.apply(HOSTS, service("dep", "curl"), service("a"), service("b", needs="dep"))
+    world.converge()
+    alpha = world.machines.machine("alpha")
+    alpha.faults.refuses["File:/etc/dep"] = Failed("disk full")
+    alpha.alter("File:/etc/dep", mode="0777")
+    world.converge(3)
+    world.session.delete(["Service/a"])
+    world.converge(4)
+    assert "Service/a" not in world.session.knowledge().rows
+    assert "Package:nginx" in world.items("alpha")
+    assert "File:/etc/a" not in world.items("alpha")
+
+
+def test_a_refused_change_is_tried_again_when_something_else_is_found(world: World) -> None:
+    alpha = world.machines.machine("alpha")
+    world.apply(HOSTS, service("a"))
+    world.converge()
+    alpha.alter("File:/etc/a", mode="0777")
+    alpha.faults.refuses["File:/etc/a"] = Rejected("a directory is in the way")
+    world.converge(3)
+    assert conditions(world.session.knowledge(), "Service/a")[0].reason in {"Stalled", "Rejected"}
+    alpha.faults.refuses.clear()
+    world.converge(3)
+    assert alpha.items["File:/etc/a"]["mode"] == "0777", "the same is not tried again"
+    alpha.remove("File:/etc/a")
+    world.converge()
+    assert world.unready() == {}
+
+
+def test_a_resource_that_is_applied_again_at_its_end_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.apply(HOSTS, VM)
+    world.converge()
+    world.session.delete(["VirtualMachine/web01"])
+    ledger = world.runner.engine._ledger
+    inventories, again = ledger.inventories, iter([True])
+
+    def applied_meanwhile() -> object:
+        found = inventories()
+        left = any(row.owner == "VirtualMachine/web01" for row in found.get("alpha", {}).values())
+        if not left and next(again, False):
+            world.apply(HOSTS, VM)
+        return found
+
+    monkeypatch.setattr(ledger, "inventories", applied_meanwhile)
+    world.converge()
+    time.sleep(0.2)
+    world.converge()
+    assert "VirtualMachine/web01" in world.session.knowledge().rows
+    assert world.unready() == {}
+    assert "Domain:web01" in world.items("alpha")
+
+
+def test_a_controller_that_lost_its_lease_writes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.apply(HOSTS, VM)
+    world.runner.step()
+    leases = world.runner.engine.leases
+    lease = leases.lease
+
+    def lost_while_looking(name: str) -> object:
+        found = lease(name)
+        answers = iter([True])
+        monkeypatch.setattr(type(found), "valid", lambda self: next(answers, False))
+        return found
+
+    monkeypatch.setattr(leases, "lease", lost_while_looking)
+    before = world.session.ledger.store.changed_since(0)[0]
+    while (name := world.runner.queue.take(0.12)) is not None:
+        world.runner.work(name)
+    assert world.machines.machine("alpha").log == []
+    assert world.session.ledger.store.changed_since(0)[0] == before

@@ -71,7 +71,8 @@ def test_the_strictest_producer_sets_the_ceiling() -> None:
 
 
 def test_rejected_waits_until_other_fields_are_wanted() -> None:
-    about = Circumstances(now=1000.0, rejected={"Thing:x": ({"value": "a"}, "no such thing")})
+    (refused,) = plan(lowered(wanted(Thing("x"))), seen(x=Absent()), (), Circumstances(now=1000.0)).changes
+    about = Circumstances(now=1000.0, rejected={"Thing:x": (refused, "no such thing")})
     assert plan(lowered(wanted(Thing("x"))), seen(x=Absent()), (), about).held[0].message == "no such thing"
     assert plan(lowered(wanted(Thing("x", "b"))), seen(x=Absent()), (), about).changes
 
