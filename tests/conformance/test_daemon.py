@@ -285,6 +285,27 @@ def test_a_store_of_a_newer_version_is_left_alone(place: Place) -> None:
     assert place.store.read_bytes() == before
 
 
+def test_a_copy_taken_while_it_runs_can_be_put_back(place: Place) -> None:
+    place.host("one")
+    first = place.running()
+    until(lambda: place.seen("one") == "Unreachable")
+    copy = place.folder / "copy.db"
+    with contextlib.closing(sqlite3.connect(place.store)) as db, contextlib.closing(sqlite3.connect(copy)) as kept:
+        db.backup(kept)
+    place.host("two")
+    until(lambda: place.seen("two"))
+    before = first.epoch()
+    assert first.end() == 0
+    for part in place.folder.glob("salvus.db*"):
+        part.unlink()
+    copy.rename(place.store)
+    assert place.seen("one") == "Unreachable"
+    assert place.seen("two") == ""
+    second = place.running()
+    until(lambda: place.seen("two") == "Unreachable")
+    assert second.epoch() > before, "machines have seen the epoch that the copy does not know"
+
+
 def test_what_it_cannot_begin_with_is_said_and_it_does_not_hang(place: Place) -> None:
     place.configure("nothing")
     daemon = place.start()
