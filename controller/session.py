@@ -16,7 +16,7 @@ from controller.machines import Connect
 from controller.store.base import Store
 from controller.store.ledger import Ledger, taken
 from controller.store.mirror import Mirror
-from controller.store.records import SourceState, StoredResource
+from controller.store.records import Event, SourceState, StoredResource
 from controller.store.sqlite import SqliteStore
 from resources.envelope import Document
 from resources.fleet import Fleet, kinds
@@ -127,8 +127,19 @@ class Session:
         return Fleet.of_resources(r for r in knowledge.fleet if knowledge.rows[r.ref].source != source)
 
     def report(self, source: str, revision: str, errors: Collection[str], held: Collection[str]) -> None:
-        """Notes how the last reading of a source went."""
-        self.ledger.put_source(SourceState(source, revision, time.time(), tuple(errors), tuple(sorted(held))))
+        """Notes how the last reading of a source went; writes nothing while it goes as before."""
+        now, before = time.time(), self.ledger.sources().get(source)
+        went = tuple(errors), tuple(sorted(held))
+        same = before is not None and went == (before.errors, before.held)
+        state = SourceState(source, revision, before.at if before and same else now, *went)
+        self.ledger.put_source(state)
+        new = set(held) - set(before.held if before else ())
+        self.ledger.tell(Event(ref, "", "Warning", "DeletionHeld", state.why_held(ref), now, now) for ref in new)
+
+    def held(self, source: str) -> frozenset[str]:
+        """Resources that are gone from the source, and whose deletion was held back at the last reading."""
+        state = self.ledger.sources().get(source)
+        return frozenset(state.held) if state else frozenset()
 
     @property
     def connect(self) -> Connect:

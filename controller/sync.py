@@ -30,6 +30,10 @@ class Target(Protocol):
         """Resources that came from the source and are not being deleted."""
         ...
 
+    def held(self, source: str) -> frozenset[str]:
+        """What the last reading held back."""
+        ...
+
     def report(self, source: str, revision: str, errors: Collection[str], held: Collection[str]) -> None:
         """Notes how the last reading went."""
         ...
@@ -48,13 +52,18 @@ class Budget:
 
 
 class Sync:
-    """One source. A resource is deleted when two successive good readings lack it, and never all of them."""
+    """One source. A resource is deleted when two successive good readings lack it; never more than the budget at once.
+
+    When nothing is left of what the source had, whatever is new in it, nothing is deleted: this looks like another
+    directory, or another branch. Then, too, it says what it held back.
+    """
 
     def __init__(self, target: Target, source: str, budget: Budget | None = None) -> None:
         self._target = target
         self._source = source
         self._budget = budget or Budget()
         self._missing: frozenset[str] = frozenset()
+        self._former: frozenset[str] = frozenset()
 
     def once(self, loaded: Loaded) -> bool:
         """Takes a reading over; with any error in it nothing is, and the last good state stays.
@@ -62,26 +71,30 @@ class Sync:
         Returns whether another reading is wanted soon, to confirm a deletion.
         """
         errors = [str(error) for error in loaded.errors]
+        before = self._target.held(self._source)
         if errors:
             log(logging.WARNING, "the manifests have errors; the last good state is kept", errors=errors[:20])
-            self._target.report(self._source, loaded.revision, errors, ())
+            self._target.report(self._source, loaded.revision, errors, before)
             self._missing = frozenset()
             return False
+        known = self._target.refs_from(self._source)
         self._target.put(loaded, self._source)
         present = self._target.refs_from(self._source)
         missing = present - loaded.documents.keys()
-        doomed = missing & self._missing
-        self._missing = missing
-        held: Collection[str] = ()
-        if doomed and (loaded.empty or not self._budget.allows(len(doomed), len(present))):
-            log(
-                logging.WARNING,
-                "deletions are held back: too many at once; if they are meant, use salvusctl delete",
-                held=sorted(doomed)[:20],
-            )
-            held = doomed
-        elif doomed:
-            self._target.delete(doomed)
-            self._missing = missing - doomed
+        former = (had & present for had in (self._former, before, known))
+        self._former = next(filter(None, former)) if missing else frozenset()
+        doomed, self._missing = missing & self._missing, missing
+        held = self._held(missing, doomed, len(present))
+        if held - before:
+            log(logging.WARNING, "deletions are held back; if they are meant: salvusctl delete", held=sorted(held)[:20])
+        if go := doomed - held:
+            self._target.delete(go)
+            self._missing -= go
         self._target.report(self._source, loaded.revision, (), held)
-        return bool(self._missing - set(held))
+        return bool(self._missing - held)
+
+    def _held(self, missing: frozenset[str], doomed: frozenset[str], total: int) -> frozenset[str]:
+        """What must not be deleted though it is missing."""
+        if missing >= self._former:
+            return missing
+        return frozenset() if self._budget.allows(len(doomed), total) else doomed

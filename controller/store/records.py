@@ -135,13 +135,25 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """How the last reading of a source went."""
+    """How the last readings of a source went: the same since ``at``."""
 
     source: str
     revision: str
     at: float
     errors: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where the source is: a path."""
+        return self.source.removeprefix("directory:")
+
+    def why_held(self, ref: str) -> str:
+        """Of a resource whose deletion is held back."""
+        return (
+            f"it is gone from {self.place}, and not deleted, as too much is gone there at once; "
+            f"if that is meant: salvusctl delete {ref}"
+        )
 
 
 @cache

@@ -172,6 +172,24 @@ def test_only_who_holds_the_fleet_tells_its_public_keys(
     assert session.knowledge().known.facts == ({CONTROLLER_KEYS: KEY} if name == "daemon" else {})
 
 
+def test_how_a_source_went_is_written_when_it_differs_with_an_event_on_what_is_held(desk: Desk) -> None:
+    desk.session.report(DIRECTORY, "r1", (), ())
+    desk.session.report(DIRECTORY, "r2", ["a.yaml:1:1: what is that"], ["Host/alpha"])
+    (before,) = desk.ledger.sources().values()
+    cursor = desk.ledger.store.changed_since(0)[0]
+    desk.session.report(DIRECTORY, "r2", ["a.yaml:1:1: what is that"], ["Host/alpha"])
+    assert desk.ledger.store.changed_since(0)[0] == cursor, "nothing is written"
+    desk.session.report(DIRECTORY, "r2", (), ["Host/alpha"])
+    (after,) = desk.ledger.sources().values()
+    assert after.at > before.at
+    assert desk.session.held(DIRECTORY) == {"Host/alpha"}
+    assert desk.session.held("directory:/elsewhere") == frozenset()
+    (event,) = desk.ledger.events("Host/alpha")
+    assert (event.type, event.reason, event.count) == ("Warning", "DeletionHeld", 1)
+    assert "gone from /srv/manifests" in event.message
+    assert "salvusctl delete Host/alpha" in event.message
+
+
 IDENTITY = "6f1e3c1e-52f5-4f0b-9f6e-5f8f6f1b7a01"
 
 

@@ -50,6 +50,9 @@ class Shelf:
     def refs_from(self, source: str) -> frozenset[str]:
         return frozenset(self.has)
 
+    def held(self, source: str) -> frozenset[str]:
+        return frozenset(self.reports[-1][1]) if self.reports else frozenset()
+
     def report(self, source: str, revision: str, errors: Collection[str], held: Collection[str]) -> None:
         self.reports.append((tuple(errors), tuple(sorted(held))))
 
@@ -96,6 +99,27 @@ def test_an_empty_source_deletes_nothing(shelf: Shelf) -> None:
         sync.once(reading())
     assert shelf.deleted == []
     assert shelf.reports[-1] == ((), ("Host/a",))
+
+
+def test_when_all_that_a_source_had_is_gone_at_once_nothing_is_deleted_whatever_is_new(shelf: Shelf) -> None:
+    sync = Sync(shelf, "s")
+    sync.once(reading("a", "b"))
+    for after_a_restart in (sync, sync, sync, Sync(shelf, "s"), Sync(shelf, "s")):
+        assert not after_a_restart.once(reading("new"))
+        sync.once(reading("new", wrong=True))
+        assert shelf.reports[-1][1] == ("Host/a", "Host/b")
+    assert shelf.deleted == []
+    shelf.has |= {"Host/by hand"}
+    sync.once(reading("new"))
+    shelf.has -= {"Host/by hand"}
+    sync.once(reading("new"))
+    sync.once(reading("new"))
+    assert shelf.deleted == [], "one that was deleted by hand says nothing of the others"
+    sync = Sync(shelf, "s")
+    sync.once(reading("a", "new"))
+    sync.once(reading("a", "new"))
+    assert shelf.deleted == ["Host/b"], "one of them is back"
+    assert shelf.reports[-1] == ((), ())
 
 
 @pytest.mark.parametrize(("total", "gone", "deletes"), [(8, 2, True), (8, 3, False), (40, 10, True), (40, 11, False)])
