@@ -189,6 +189,7 @@ def test_a_defect_in_a_pass_or_after_it_ends_nothing(desk: Desk, monkeypatch: py
         raise ZeroDivisionError
 
     desk.runner._ended = broken
+    desk.runner.look_at_all()
     desk.runner.start()
     assert done.wait(PATIENCE)
     for machine in both:
