@@ -16,7 +16,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -117,6 +117,13 @@ def holders(store: Store) -> str:
     me = Holder.this_process()
     entries = [_Entry.of(row) for row in store.read(Table.LEASE, PARTITION).values()]
     return ", ".join(sorted({str(e.holder) for e in entries if e.holder is not None and not e.holder.dead(me)}))
+
+
+def epochs(store: Store) -> Mapping[str, int]:
+    """The epochs of the leases whose holder is not known to be dead, by name. Raises StoreUnavailable."""
+    me = Holder.this_process()
+    entries = {name: _Entry.of(row) for name, row in store.read(Table.LEASE, PARTITION).items()}
+    return {name: e.epoch for name, e in entries.items() if e.holder is not None and not e.holder.dead(me)}
 
 
 @dataclass(frozen=True, slots=True)

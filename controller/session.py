@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from controller.knowledge import Knowledge
-from controller.leases import Holder, Leases, holders
+from controller.leases import Holder, Leases, epochs, holders, shard_of
 from controller.machines import Connect
 from controller.store.base import Store
 from controller.store.ledger import Ledger, taken
 from controller.store.mirror import Mirror
-from controller.store.records import Event, SourceState, StoredResource
+from controller.store.records import Event, Job, SourceState, StoredResource
 from controller.store.sqlite import SqliteStore
 from resources.envelope import Document
 from resources.fleet import Fleet, kinds
@@ -160,6 +160,11 @@ class Session:
         leases = Leases(self.ledger.store, Holder.this_process())
         engine = Engine(self.ledger, leases, self.connect, _public_keys(self.settings.identity_files))
         return Runner(engine, Rhythm(self.settings.resync, self.settings.workers), metrics, ended)
+
+    def jobs(self, machine: str) -> list[Job]:
+        """The long changes under way on a machine; one whose controller is gone is not under way any more."""
+        epoch = epochs(self.ledger.store).get(shard_of(machine))
+        return [job for job in self.ledger.jobs(machine) if job.ended is None and job.epoch == epoch]
 
     def controller(self) -> str:
         """Who holds leases now and is alive, as ``pid 7 on host``; empty for nobody."""

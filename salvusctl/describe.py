@@ -17,7 +17,7 @@ from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import UseError
 from salvusctl.flags import context_of, verb_app
-from salvusctl.fleet import by_name, on_machines, reading
+from salvusctl.fleet import by_name, jobs_of, on_machines, reading
 from salvusctl.values import field_lines
 from salvusctl.yaml_out import to_yaml
 
@@ -50,6 +50,10 @@ def _describe(session: Session, knowledge: Knowledge, ref: str) -> None:
     ]
     if row.deleting_since is not None:
         pairs.append(("Deleting", f"since {_ago(row.deleting_since)}"))
+    held = [state for state in session.ledger.sources().values() if ref in state.held]
+    pairs += [("Held", f"{state.why_held(ref)} (since {_ago(state.at)})") for state in held]
+    jobs = jobs_of(session, knowledge, ref)
+    pairs += [("Job", f"{job.key} on {job.machine} is being made since {_ago(job.started)}") for job in jobs]
     pairs += [(f"Fact {what}", value) for what, value in _mine(knowledge.known.facts, ref)]
     pairs += [(f"Decided {what}", value) for what, value in _mine(knowledge.known.allocations, ref)]
     width = max(len(name) for name, _ in pairs) + 1

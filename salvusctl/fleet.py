@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 
 from controller.knowledge import Knowledge
+from controller.lower import machine_named
+from controller.present import machines
 from controller.session import Session, Settings, open_session
-from controller.store.records import Condition
+from controller.store.records import Condition, Job
 from resources.base import AnyKind
 from resources.fleet import did_you_mean, find_kind, kinds
 from salvusctl.config import Context
@@ -105,6 +107,16 @@ def _there(knowledge: Knowledge, ref: str) -> str:
     kind, _, name = ref.partition("/")
     names = [one.partition("/")[2] for one in knowledge.rows if one.startswith(f"{kind}/")]
     raise Missing(f"there is no {kind} {name!r}{did_you_mean(name, names)}", hint=f"salvusctl get {kind.lower()}")
+
+
+def jobs_of(session: Session, knowledge: Knowledge, ref: str) -> list[Job]:
+    """The long changes under way for a resource; for a machine, all that are made there."""
+    found: list[Job] = []
+    for machine in machines(knowledge, ref):
+        inventory = session.ledger.inventory(machine)
+        mine = {key for key, row in inventory.items() if row.owner == ref or machine == machine_named(ref)}
+        found += [job for job in session.jobs(machine) if job.key in mine]
+    return found
 
 
 def on_machines(knowledge: Knowledge, ref: str) -> list[tuple[str, Condition]]:

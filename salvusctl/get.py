@@ -11,7 +11,8 @@ import typer
 from rich.text import Text
 
 from controller.knowledge import Knowledge
-from controller.present import conditions, document
+from controller.present import conditions, document, rfc3339
+from controller.session import Session
 from resources.base import AnyKind, Column, Selector
 from resources.fleet import kinds
 from resources.targets import parse_selector
@@ -54,6 +55,7 @@ def get(
     """
     labels = _labels(selector)
     with reading(context_of(ctx)) as session:
+        _warn_of_sources(session)
         knowledge = session.knowledge()
         refs = _labelled(knowledge, select(knowledge, words), labels)
         _print(knowledge, refs, output)
@@ -65,6 +67,20 @@ def get(
             now = {ref: _signature(knowledge, ref) for ref in refs}
             _print_changes(knowledge, shown, now, output)
             shown = now
+
+
+def _warn_of_sources(session: Session) -> None:
+    """What is listed is not what the manifests say while these have errors, or deletions are held back."""
+    for state in session.ledger.sources().values():
+        since = f"since {rfc3339(state.at)}"
+        if state.errors:
+            errors = out.counted(len(state.errors), "error")
+            out.warn(f"the manifests in {state.place} have {errors} {since}: salvusctl validate {state.place}")
+        if state.held:
+            gone = out.counted(len(state.held), "resource")
+            out.warn(
+                f"{gone} gone from {state.place} {since}, too much at once to be deleted: salvusctl why {state.held[0]}"
+            )
 
 
 def _labels(text: str) -> Selector:

@@ -15,7 +15,7 @@ from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import Code, UseError
 from salvusctl.flags import context_of, verb_app
-from salvusctl.fleet import by_name, on_machines, reading
+from salvusctl.fleet import by_name, jobs_of, on_machines, reading
 from salvusctl.outputs import ConditionOutput, MachineCondition, Pass, Reason, Reasons, TextOrJson
 
 if TYPE_CHECKING:
@@ -81,6 +81,11 @@ def _explain(session: Session, knowledge: Knowledge, ref: str) -> None:
     for machine, bad in _bad(knowledge, ref):
         where = f"on {machine}: " if machine else ""
         out.say(f"  {bad.type:<10} {where}{bad.status}, {bad.reason}: {bad.message}")
+    for state in session.ledger.sources().values():
+        if ref in state.held:
+            out.say(f"  held       {state.why_held(ref)} (since {_moment(state.at, now)})")
+    for job in jobs_of(session, knowledge, ref):
+        out.say(f"  job        {job.key} on {job.machine} is being made since {_moment(job.started, now)}")
     controller = session.controller()
     runs = last_runs(session, knowledge, ref)
     for run in runs:

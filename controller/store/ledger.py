@@ -252,9 +252,9 @@ class Ledger:
         """Keeps a job for a day."""
         self.store.write(Table.JOB, job.machine, {job.key: dump(job)}, ttl=JOB_TTL)
 
-    def jobs(self) -> Iterable[Job]:
-        """All jobs of the last day."""
-        return [parse(Job, row.value) for rows in self.store.read_all(Table.JOB).values() for row in rows.values()]
+    def jobs(self, machine: str) -> list[Job]:
+        """The machine's jobs of the last day, under way or ended: the last of each item."""
+        return [parse(Job, row.value) for row in self.store.read(Table.JOB, machine).values()]
 
     def put_source(self, state: SourceState) -> None:
         """Notes how the last reading of a source went."""

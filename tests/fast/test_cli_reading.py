@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import pytest
 import yaml
 
+from controller.leases import Holder, Leases, shard_of
 from controller.session import Settings, open_session
-from controller.store.records import Condition, Event, Run, Seen, Status
+from controller.store.records import Condition, Event, InventoryRow, Job, Run, Seen, SourceState, Status
 from salvusctl.exits import Code
 from salvusctl.outputs import Events, Reasons, ResourceList
 from tests.fast.cli import HOST, IMAGE, OTHER, SERVICE, Cli, cli
@@ -198,6 +199,45 @@ def test_why_json_is_as_its_schema_says(fleet: Cli) -> None:
     assert reason.help[0] == "salvusctl controller run"
 
 
+def test_what_a_source_holds_back_and_its_errors_are_said_where_one_looks(fleet: Cli) -> None:
+    quiet = fleet("get", "hosts")
+    with open_session(Settings(fleet.store)) as session:
+        session.ledger.put_source(SourceState("directory:/srv/fleet", "r", 0.0, ("one", "two"), ("Host/beta",)))
+    told = fleet("get", "hosts")
+    assert (quiet.err, told.out) == ("", quiet.out)
+    words = " ".join(told.err.split())
+    assert "manifests in /srv/fleet have 2 errors since 1970-01-01T00:00:00Z: salvusctl validate /srv/fleet" in words
+    assert "1 resource gone from /srv/fleet since 1970-01-01T00:00:00Z" in words
+    assert words.endswith("salvusctl why Host/beta")
+    for verb in ("why", "describe"):
+        words = " ".join(fleet(verb, "beta").out.split())
+        assert "it is gone from /srv/fleet, and not deleted" in words
+        assert "salvusctl delete Host/beta (since " in words
+        assert "/srv/fleet" not in fleet(verb, "alpha").out
+    Reasons.model_validate_json(fleet("why", "beta", "-o", "json").out)
+    ResourceList.model_validate_json(fleet("get", "hosts", "-o", "json").out)
+
+
+def test_a_job_under_way_is_said_of_its_resource_and_its_machine_and_one_of_the_dead_is_not(fleet: Cli) -> None:
+    with open_session(Settings(fleet.store)) as session:
+        tell(fleet, "Service/hello", condition("True", "Placed", "on alpha", "Placed"))
+        tell(fleet, "Host/alpha", condition("True", "Placed", "on alpha", "Placed"))
+        row = InventoryRow("ImageFile", "{}", "Service/hello", True)
+        session.ledger.put_inventory("alpha", {"ImageFile:/x": row, "ImageFile:/dead": row})
+        leases = Leases(session.ledger.store, Holder.this_process())
+        leases.tick()
+        epoch = leases.held()[shard_of("alpha")]
+        session.ledger.put_job(Job("alpha", "ImageFile:/x", epoch, 0.0))
+        session.ledger.put_job(Job("alpha", "ImageFile:/dead", epoch - 1, 0.0))
+        for verb in ("why", "describe"):
+            for name, said in (("hello", True), ("alpha", True), ("beta", False)):
+                out = " ".join(fleet(verb, name).out.split())
+                assert ("ImageFile:/x on alpha is being made since " in out) is said
+                assert "ImageFile:/dead on" not in out
+        session.ledger.put_job(Job("alpha", "ImageFile:/x", epoch, 0.0, ended=1.0))
+        assert "is being made" not in fleet("why", "hello").out
+
+
 def test_events(fleet: Cli) -> None:
     with open_session(Settings(fleet.store)) as session:
         session.ledger.tell([Event("Host/beta", "beta", "Warning", "Failed", "disk full", 1.0, 20.0)])
@@ -230,6 +270,7 @@ def watching(monkeypatch: pytest.MonkeyPatch, *steps: Callable[[], object]) -> N
 def test_get_watch_prints_what_changes(fleet: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone() -> None:
         with open_session(Settings(fleet.store)) as session:
+            session.delete(["Host/alpha"])
             session.ledger.remove_resource("Host/alpha")
 
     watching(
@@ -249,6 +290,7 @@ def test_get_watch_of_a_name_goes_on_when_it_is_gone(
 ) -> None:
     def gone() -> None:
         with open_session(Settings(fleet.store)) as session:
+            session.delete(["Host/alpha"])
             session.ledger.remove_resource("Host/alpha")
 
     turned = condition("True", "Placed", "on alpha", "Placed")

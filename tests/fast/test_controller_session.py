@@ -111,7 +111,7 @@ def test_a_move_takes_everything_along_and_leaves_nothing(desk: Desk) -> None:
     assert desk.put(RENAMED) == ["Host/beta unchanged"]
 
 
-@pytest.mark.parametrize("last", ["drop_machine", "remove_resource"])
+@pytest.mark.parametrize("last", ["drop_machine", "_remove"])
 def test_a_move_that_was_killed_half_way_is_ended_by_the_next(
     desk: Desk, last: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
