@@ -13,9 +13,9 @@ Groups = Mapping[type[ShellItem], Sequence[ShellItem]]
 # Each type asks in a shell of its own: what fails, exits or changes folder there does not reach the others. Standard
 # output goes its way through 3, what is said on stderr is kept for when the answer makes no sense.
 _SECTION = """\
-{{ e=$( (
+{{ e=$( {{
 {probe}
-) 2>&1 >&3 3>&-); r=$?; }} 3>&1
+}} 2>&1 >&3 3>&-); r=$?; }} 3>&1
 say "section {number} $r" "$e"
 """
 _TIMED_OUT = ("124", "137")
