@@ -98,7 +98,7 @@ def _attend(runner: Runner, source: _Source) -> None:
     while True:
         came = signal.sigtimedwait(SIGNALS, watchdog_seconds() or IDLE)
         if came is not None and came.si_signo != signal.SIGHUP:
-            # A second one ends the process at once; that does no harm, it is only not polite.
+            # A second SIGTERM ends the process at once, a second SIGINT cuts what is waited for.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             return
         if came is not None:

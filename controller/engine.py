@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from controller.jobs import Jobs, Progress
 from controller.knowledge import Knowledge
@@ -13,15 +13,16 @@ from controller.leases import FLEET, Leases, shard_of
 from controller.log import log
 from controller.lower import Lowered, Wait
 from controller.machines import Connect, Machines
-from controller.plan import Circumstances
+from controller.plan import Circumstances, Owned, Plan
 from controller.reconcile import Outcome, reconcile
 from controller.record import Recorder
+from controller.rests import Rest, Rests
 from controller.rulings import fleet_pass
 from controller.store.base import StoreError
 from controller.store.ledger import Ledger
 from controller.store.mirror import Mirror
 from controller.view import View
-from drivers.base import Change, DriverError, Fields, Rejected
+from drivers.base import Applied, Change, DriverError, Fenced, Rejected
 from resources.world import CONTROLLER_KEYS
 
 NO_WAY = Wait("NoWay", "the machine to jump over cannot be reached yet")
@@ -40,7 +41,8 @@ class Engine:
         self.recorder = Recorder(ledger)
         self.woken: Callable[[str], None] = lambda _: None
         self.machines = Machines(connect, lambda machine: self.woken(machine))
-        self.jobs = Jobs(self._job_moved)
+        self.rests = Rests()
+        self.jobs = Jobs(self._job_moved, lambda machine: self.woken(machine))
         self._ledger = ledger
         self._keys = keys
         self._mirror = Mirror(ledger.store)
@@ -122,10 +124,11 @@ class Engine:
 
         inventory = self.recorder.inventory(machine, lease.epoch, at.moved)
         with self._lock:
-            living = self._view.keepers(machine, {owned.owner for owned in inventory}, at.living)
+            living = self._view.keepers(machine, {ref for owned in inventory for ref in owned.users}, at.living)
         about = Circumstances(
             now=time.time(),
-            jobs=self.jobs.under_way(machine, lowered.wanted),
+            jobs=self.jobs.under_way(machine),
+            rests=self.rests.of(machine),
             rejected=self._rejected.get(machine, {}),
             living=living,
         )
@@ -136,10 +139,10 @@ class Engine:
             about,
             lease.epoch,
             remember=remember,
+            learn=lambda applied: self._learn(machine, applied),
             stop=over,
         )
-        for one in outcome.executed.failed:
-            self._note_rejected(machine, one.change, one.error)
+        self._drop_over(machine, outcome.left)
         if not lease.valid():
             return None
         self.recorder.outcome(outcome, at)
@@ -148,23 +151,39 @@ class Engine:
             self.jobs.start(machine, change, driver, lease.epoch)
         return outcome
 
-    def _note_rejected(self, machine: str, change: Change, error: DriverError | None) -> None:
-        """What a machine refused for good is not tried again until something else is wanted, or found there."""
+    def _learn(self, machine: str, applied: Sequence[Applied]) -> Mapping[str, Rest]:
+        """How changes went; returns what rests on the machine now."""
+        for one in applied:
+            self._went(machine, one.change, one.error)
+        return self.rests.of(machine)
+
+    def _went(self, machine: str, change: Change, error: DriverError | None, reason: str = "Failed") -> None:
+        """What failed rests; what was refused for good is not tried until something else is wanted, or found there."""
+        if error is None:
+            self.rests.made(machine, change)
+            return
+        self.rests.failed(machine, change, error, reason)
         if isinstance(error, Rejected):
             with self._lock:
                 self._rejected.setdefault(machine, {})[change.item.key] = (change, str(error))
 
+    def _drop_over(self, machine: str, left: Plan) -> None:
+        """What went wrong with items of which nothing is to be done any more is forgotten."""
+        self.rests.keep(machine, left.open)
+        with self._lock:
+            rejected = self._rejected.pop(machine, {})
+            if kept := {key: one for key, one in rejected.items() if key in left.open}:
+                self._rejected[machine] = kept
+
     def _job_moved(self, job: Progress, change: Change, error: DriverError | None) -> None:
+        if job.ended is not None:
+            self._went(job.machine, change, error, "JobFailed")
         try:
             self.recorder.job(job)
         except StoreError as failure:
             log(logging.WARNING, "a job was not noted", machine=job.machine, item=job.key, error=str(failure))
-        if job.ended is None:
-            return
         if error is not None:
             log(logging.WARNING, "a job failed", machine=job.machine, item=job.key, error=str(error))
-        self._note_rejected(job.machine, change, error)
-        self.woken(job.machine)
 
     def machine_names(self) -> Sequence[str]:
         """All machines in the fleet."""
@@ -175,8 +194,14 @@ class Engine:
         self.machines.forget(machine)
         self.recorder.forget(machine)
         self.outcomes.pop(machine, None)
+        self.rests.forget(machine)
         self._rejected.pop(machine, None)
 
+    def finish_jobs(self, tell: Callable[[str], None]) -> None:
+        """Waits for the jobs that are not to be cut; ``tell`` hears which these are. No pass may be under way."""
+        self.jobs.finish(self.machines.forget, tell)
+
     def close(self) -> None:
-        """Ends jobs and connections."""
-        self.jobs.close(self.machines.close)
+        """Ends connections, and the jobs with them."""
+        self.machines.close()
+        self.jobs.close()

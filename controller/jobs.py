@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from controller.log import LOGGER
-from controller.lower import Wanted
-from drivers.base import Change, Driver, DriverError, Failed, Fields
+from controller.rests import time_of_day
+from drivers.base import Change, Driver, DriverError, Failed
+from drivers.items.domain import Domain
+from drivers.items.shell import ShellItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,59 +34,55 @@ class Progress:
     @property
     def sentence(self) -> str:
         """For conditions and listings."""
-        return f"a job makes {self.key} since {_utc(self.started)}"
+        return f"a job makes {self.key} since {time_of_day(self.started)}"
 
 
-def _utc(at: float) -> str:
-    """A time of day that stays the same while one waits: a sentence that changes is written at every pass."""
-    return time.strftime("%H:%M:%SZ", time.gmtime(at))
-
-
-FIRST_RETRY = 5.0
-LONGEST_RETRY = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """The last tries of a job failed: what it was to make, and when it may be tried again, in seconds since 1970."""
-
-    wanted: Fields
-    error: str
-    count: int
-    again: float
+# Seconds that a hypervisor or a machine may take for its part of a job, a guest's own time to shut down not counted.
+WORK = 120.0
+# Seconds between two looks at what still runs when salvus stops.
+POLL = 0.5
 
 
 class Jobs:
-    """The jobs of this controller. Safe for threads. One that failed rests a while, each time longer."""
+    """The jobs of this controller. Safe for threads.
+
+    ``report`` hears of each job that begins or has ended, before another one of the same item can begin. ``woken`` is
+    given the machines for which there is something to do then.
+    """
 
     def __init__(
         self,
         report: Callable[[Progress, Change, DriverError | None], None],
+        woken: Callable[[str], None],
         side_by_side: int = 8,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._report = report
+        self._woken = woken
         self._clock = clock
+        self._side_by_side = side_by_side
         self._pool = ThreadPoolExecutor(side_by_side, thread_name_prefix="job")
-        self._running: dict[tuple[str, str], Progress] = {}
-        self._failures: dict[tuple[str, str], _Failure] = {}
-        self._lock = threading.Lock()
+        self._running: dict[tuple[str, str], tuple[Progress, Change]] = {}
+        self._waiting: dict[str, None] = {}
+        self._changed = threading.Condition()
 
-    def start(self, machine: str, change: Change, driver: Driver, epoch: int) -> None:
-        """Starts the change unless it is under way, or rests after a failure."""
+    def start(self, machine: str, change: Change, driver: Driver, epoch: int) -> bool:
+        """Starts the change now or not at all: what waited here would be carried out when it is wanted no more.
+
+        Returns whether it is under way. If not, the machine is woken when there is room, and its pass plans anew.
+        """
         key = (machine, change.item.key)
-        with self._lock:
-            if key in self._running or self._rests(key, change.item.fields()):
-                return
+        with self._changed:
+            if key in self._running:
+                return True
+            if len(self._running) >= self._side_by_side:
+                self._waiting[machine] = None
+                return False
             job = Progress(machine, change.item.key, epoch, self._clock())
-            self._running[key] = job
+            self._running[key] = job, change
         self._report(job, change, None)
         self._pool.submit(self._run, job, change, driver)
-
-    def _rests(self, key: tuple[str, str], wanted: Fields) -> bool:
-        """Whether it failed lately; what is wanted otherwise now is tried at once (rule 16)."""
-        failure = self._failures.get(key)
-        return failure is not None and failure.wanted == wanted and failure.again > self._clock()
+        return True
 
     def _run(self, job: Progress, change: Change, driver: Driver) -> None:
         error: DriverError | None
@@ -96,41 +94,74 @@ class Jobs:
         except Exception as defect:
             LOGGER.exception("a defect; please report it", extra={"salvus": {"machine": job.machine, "item": job.key}})
             error = Failed(f"a defect of salvus: {defect!r}", machine=job.machine)
-        key = (job.machine, job.key)
-        with self._lock:
-            del self._running[key]
-            before = self._failures.pop(key, None)
-            if error is not None:
-                wanted = change.item.fields()
-                count = before.count + 1 if before and before.wanted == wanted else 1
-                rest = min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(count - 1, 10))
-                self._failures[key] = _Failure(wanted, str(error), count, self._clock() + rest)
-        self._report(replace(job, done=1.0, ended=self._clock(), error=str(error or "")), change, error)
+        try:
+            self._report(replace(job, done=1.0, ended=self._clock(), error=str(error or "")), change, error)
+        finally:
+            with self._changed:
+                del self._running[job.machine, job.key]
+                concerned, self._waiting = {job.machine: None} | self._waiting, {}
+                self._changed.notify_all()
+            for machine in concerned:
+                self._woken(machine)
 
-    def under_way(self, machine: str, wanted: Iterable[Wanted] = ()) -> Mapping[str, tuple[str, str]]:
-        """Item key → (reason, sentence), of the machine's jobs that run, and of those that rest after a failure.
-
-        One that failed when something else was ``wanted`` than now does not rest.
-        """
-        with self._lock:
-            if not self._running and not self._failures:
-                return {}
-            fields = {one.key: one.fields for one in wanted}
-            running = {k: ("JobRunning", job.sentence) for (name, k), job in self._running.items() if name == machine}
-            resting = {
-                key: ("JobFailed", f"{failure.error}; it is tried again at {_utc(failure.again)}")
-                for (name, key), failure in self._failures.items()
-                if name == machine and self._rests((name, key), fields.get(key, failure.wanted))
-            }
-        return resting | running
+    def under_way(self, machine: str) -> Mapping[str, tuple[str, str]]:
+        """Item key → (reason, sentence), of the machine's jobs that run."""
+        with self._changed:
+            jobs = [job for job, _ in self._running.values() if job.machine == machine]
+        return {job.key: ("JobRunning", job.sentence) for job in jobs}
 
     def busy(self) -> bool:
         """Whether any job is under way."""
-        with self._lock:
+        with self._changed:
             return bool(self._running)
 
-    def close(self, interrupt: Callable[[], None]) -> None:
-        """Begins no more, calls ``interrupt`` to end what the running ones wait for, and waits for their end."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        interrupt()
+    def finish(self, interrupt: Callable[[str], None], tell: Callable[[str], None]) -> None:
+        """Waits until no job is under way; each is given the time that it may need, see ``time_to_end``.
+
+        After that ``interrupt`` is called with its machine, to cut the connections. ``tell`` hears what is waited for.
+        """
+        began = self._clock()
+        cut: set[str] = set()
+        told = False
+        while left := self._left(self._clock() - began):
+            for machine in {machine for machine, seconds in left.items() if seconds <= 0} - cut:
+                cut.add(machine)
+                interrupt(machine)
+            if not told and (waited := left.keys() - cut):
+                tell(f"waits up to {max(left.values()):.0f} s for {self._names(waited)}")
+                told = True
+            with self._changed:
+                self._changed.wait(POLL)
+
+    def _left(self, waited: float) -> Mapping[str, float]:
+        """For how many seconds more each machine with jobs is waited for."""
+        left: dict[str, float] = {}
+        with self._changed:
+            for job, change in self._running.values():
+                left[job.machine] = max(left.get(job.machine, 0.0), time_to_end(change) - waited)
+        return left
+
+    def _names(self, machines: Collection[str]) -> str:
+        with self._changed:
+            return ", ".join(
+                f"{job.key} on {job.machine}" for job, _ in self._running.values() if job.machine in machines
+            )
+
+    def close(self) -> None:
+        """Waits for the end of those under way: their connections have been cut."""
         self._pool.shutdown(wait=True)
+
+
+def time_to_end(change: Change) -> float:
+    """Seconds that a job is given to end by itself when salvus stops.
+
+    A push is given none: whoever makes it anew loses nothing. But a machine that is to start again is off in between,
+    and stays so when nobody is there to start it.
+    """
+    match change.item:
+        case ShellItem(payload=payload) if payload:
+            return 0.0
+        case Domain(grace=grace):
+            return grace + WORK
+        case _:
+            return WORK

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 
 from controller.lower import Lowered, Wanted
+from controller.rests import Rest
 from drivers.base import Absent, Change, Drift, Grade, Item, Observation, Present, Unknown, Verb, drift
 
 
@@ -68,9 +69,10 @@ class Plan:
     owners: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def grade(self) -> Grade:
-        """The highest grade among the changes."""
-        return max((change.grade for change in self.changes), default=Grade.LIVE)
+    def open(self) -> frozenset[str]:
+        """Keys of the items of which something is to be done, or nothing is known."""
+        changes = (*self.changes, *(held.change for held in self.held))
+        return frozenset(self.unknown) | {change.item.key for change in changes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ class Circumstances:
     Attributes:
         now: seconds since the epoch.
         max_age: seconds after which an observation counts as unknown.
-        jobs: item key → (reason, sentence), of jobs that are under way or rest after a failure.
+        jobs: item key → (reason, sentence), of jobs that are under way.
+        rests: item key → what failed lately: just this change is not made now, nor what comes after it.
         rejected: item key → (change, sentence) of what a machine refused for good: just this is not tried again.
         living: ``Kind/name`` of the resources whose items stay on the machine, wanted or not.
     """
@@ -88,6 +91,7 @@ class Circumstances:
     now: float
     max_age: float = 300.0
     jobs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    rests: Mapping[str, Rest] = field(default_factory=dict)
     rejected: Mapping[str, tuple[Change, str]] = field(default_factory=dict)
     living: Collection[str] = ()
 
@@ -137,7 +141,10 @@ def _want(
         sheet.blocked[wanted.key] = f"{wanted.key} is not there yet: {hold.message}"
     elif change.grade >= Grade.REPLACE:
         sheet.blocked[wanted.key] = f"{wanted.key} is still the old one: {hold.message}"
-    if hold.reason == "WaitsForItem" and (up := _brought_up(wanted, state)) is not None:
+    elif _rest(change, about) is not None:
+        sheet.blocked[wanted.key] = f"{wanted.key} is not as it is to be: {hold.message}"
+    up = _brought_up(wanted, state) if hold.reason == "WaitsForItem" else None
+    if up is not None and _rest(up, about) is None:
         sheet.changes.append(up)
 
 
@@ -147,8 +154,8 @@ def _unwant(
     before = next((sheet.blocked[key] for key in change.after if key in sheet.blocked), None)
     if isinstance(state, Unknown):
         sheet.not_known(owned.key, state.reason)
-    elif owned.key in about.jobs or before is not None:
-        hold = Held(change, owned.owner, *about.jobs.get(owned.key, ("WaitsForItem", before or "")))
+    elif (why := _busy(change, about)) is not None or before is not None:
+        hold = Held(change, owned.owner, *(why or ("WaitsForItem", before or "")))
         sheet.held.append(hold)
         sheet.blocked[owned.key] = f"{owned.key} is still there: {hold.message}"
     else:
@@ -179,14 +186,25 @@ def _brought_up(wanted: Wanted, state: Present | Absent) -> Change | None:
     return _change(replace(wanted, item=item, fields=item.fields()), state) if item is not None else None
 
 
+def _rest(change: Change, about: Circumstances) -> Rest | None:
+    rest = about.rests.get(change.item.key)
+    return rest if rest is not None and rest.change == change else None
+
+
+def _busy(change: Change, about: Circumstances) -> tuple[str, str] | None:
+    """Reason and sentence when a job makes it, or when just this failed lately."""
+    rest = _rest(change, about)
+    return about.jobs.get(change.item.key, (rest.reason, rest.message) if rest is not None else None)
+
+
 def _hold(
     wanted: Wanted, change: Change, lowered: Lowered, about: Circumstances, blocked: Mapping[str, str]
 ) -> Held | None:
     ceiling = min((lowered.ceilings[ref] for ref in wanted.producers), default=Grade.RESTART)
     before = next((blocked[key] for key in wanted.after if key in blocked), None)
     refused = about.rejected.get(wanted.key)
-    if wanted.key in about.jobs:
-        return Held(change, wanted.owner, *about.jobs[wanted.key])
+    if (why := _busy(change, about)) is not None:
+        return Held(change, wanted.owner, *why)
     if before is not None:
         return Held(change, wanted.owner, "WaitsForItem", before)
     if refused is not None and refused[0] == change:

@@ -10,7 +10,9 @@ from controller.status import FLEET_PASS, MACHINES, merged
 from controller.store.records import Condition
 
 # Waiting longer does not help: somebody has to do something.
-SETTLED = frozenset({"Stalled", "Rejected", "HeldByCeiling", "Halted", "NoAddress", "NotPlaced", "MachineGone"})
+SETTLED = frozenset(
+    {"Stalled", "Rejected", "HeldByCeiling", "CrashLooping", "Halted", "NoAddress", "NotPlaced", "MachineGone"}
+)
 
 
 def conditions(knowledge: Knowledge, ref: str) -> tuple[Condition, ...]:

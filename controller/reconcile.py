@@ -14,11 +14,13 @@ from typing import Literal
 from controller.execute import Executed, carry_out
 from controller.lower import Lowered
 from controller.plan import Circumstances, Owned, Plan, plan
-from drivers.base import Change, Driver, Item, Observation, Present, Unknown, Verb
+from controller.rests import Rest
+from drivers.base import Applied, Change, Driver, Item, Observation, Present, Unknown, Verb
 from drivers.items.system import System
 
-Result = Literal["synced", "changed", "held", "waiting", "failed", "unreachable", "fenced"]
+Result = Literal["synced", "changed", "held", "waiting", "failed", "unreachable"]
 SYSTEM = System()
+NOTHING: Mapping[str, Rest] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +103,13 @@ def reconcile(
     epoch: int,
     *,
     remember: Callable[[Sequence[Owned]], None],
+    learn: Callable[[Sequence[Applied]], Mapping[str, Rest]] = lambda _: NOTHING,
     stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """One pass. Raises Fenced when another controller has taken the machine over; nothing was written then."""
+    """One pass; ``learn`` hears how the changes went, and says what rests now.
+
+    Raises Fenced when another controller has taken the machine over; nothing was written then.
+    """
     began, start = time.time(), time.perf_counter()
     first = look(lowered, inventory, driver, about)
     lasting = tuple(change for change in first.plan.changes if change.item.lasts(change.verb, change.grade))
@@ -115,7 +121,7 @@ def reconcile(
     last = first
     if executed.applied:
         known = {o.key: o for o in (*inventory, *rows)}
-        last = look(lowered, tuple(known.values()), driver, about)
+        last = look(lowered, tuple(known.values()), driver, replace(about, rests=learn(executed.applied)))
     made = {one.change.item.key for one in executed.applied if one.error is None}
     undone = {change.item.key for change in first.plan.changes} - made
     jobs = tuple(change for change in lasting if not undone.intersection(change.after))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from controller.jobs import Progress
-from controller.knowledge import Knowledge, Statuses
+from controller.knowledge import Knowledge
 from controller.lower import Lowered, Wait
 from controller.plan import Owned
 from controller.reconcile import SYSTEM, Outcome
@@ -19,7 +19,7 @@ from drivers.base import Absent, Applied, Observation, Present, Verb
 from drivers.items import codec
 
 NOTHING: Mapping[str, str] = {}
-ALARMING = frozenset({"Failed", "JobFailed", "Stalled", "Unreachable", "Rejected", "HeldByCeiling"})
+ALARMING = frozenset({"Failed", "JobFailed", "CrashLooping", "Stalled", "Unreachable", "Rejected", "HeldByCeiling"})
 
 Verdicts = Mapping[str, tuple[Verdict, ...]]
 
@@ -205,6 +205,3 @@ def _events(outcome: Outcome) -> Iterable[Event]:
         if one.error is None:
             text = f"{key} ({one.change.grade.word})"
             yield Event(owner, outcome.machine, "Normal", f"{one.change.verb.title()}d", text, at, at)
-
-
-__all__ = ["Recorder", "Statuses", "read_inventory"]

@@ -15,7 +15,7 @@ from controller.metrics import Metrics
 from controller.queue import Pace, Queue
 from controller.reconcile import Outcome
 from controller.store.base import StoreError
-from drivers.base import Fenced, SalvusError
+from drivers.base import Fenced, SalvusError, Unreachable
 
 POLL = 0.5
 STORE_RETRY = 2.0
@@ -51,20 +51,20 @@ class Runner:
         self._clock = clock
         self._poke = threading.Event()
         self._stop = threading.Event()
+        self._over = threading.Event()
         self._won = False
         self._affected: frozenset[str] = frozenset()
         self._known: frozenset[str] = frozenset()
         self._trouble = "nothing was read from the store yet"
         self._moved = clock()
         self._busy: dict[str, float] = {}
-        self._threads: list[threading.Thread] = []
+        self._keeper = threading.Thread(target=self._keep_up, name="fleet")
+        self._workers = [threading.Thread(target=self._work, name=f"worker-{n}") for n in range(rhythm.workers)]
         engine.woken = self.queue.add
 
     def start(self) -> None:
         """Begins: one thread that keeps up with the store, ``workers`` that make passes."""
-        self._threads = [threading.Thread(target=self._keep_up, name="fleet")]
-        self._threads += [threading.Thread(target=self._work, name=f"worker-{n}") for n in range(self._rhythm.workers)]
-        for thread in self._threads:
+        for thread in (self._keeper, *self._workers):
             thread.start()
 
     def idle(self) -> bool:
@@ -72,7 +72,8 @@ class Runner:
         return self.queue.idle() and not self.engine.jobs.busy()
 
     def look_at_all(self) -> None:
-        """Every machine is looked at now, also those that rest after a failure."""
+        """Every machine is looked at now, and everything is tried, also what rests after a failure."""
+        self.engine.rests.end_all()
         for machine in self._known:
             self.queue.hurry(machine)
         self.poke()
@@ -81,15 +82,22 @@ class Runner:
         """Something changed in the store: look at once."""
         self._poke.set()
 
-    def stop(self) -> None:
-        """Ends at the next safe points, and waits for it. Leases are given back."""
+    def stop(self, tell: Callable[[str], None] = lambda what: log(logging.INFO, what)) -> None:
+        """Ends at the next safe points, and waits for it. Leases are kept until then, and given back.
+
+        ``tell`` hears which jobs are waited for. A KeyboardInterrupt cuts what is still under way.
+        """
         self._stop.set()
-        self._poke.set()
         self.queue.close()
-        for thread in self._threads:
-            thread.join()
-        self.engine.close()
-        self.engine.leases.release_all()
+        try:
+            _join(*self._workers)
+            self.engine.finish_jobs(tell)
+        finally:
+            self._over.set()
+            self._poke.set()
+            self.engine.close()
+            _join(self._keeper)
+            self.engine.leases.release_all()
 
     @property
     def stopping(self) -> bool:
@@ -116,10 +124,10 @@ class Runner:
         return ""
 
     def _keep_up(self) -> None:
-        while not self._stop.is_set():
+        while not self._over.is_set():
             self._poke.clear()
             if not self.try_step():
-                self._stop.wait(STORE_RETRY)
+                self._over.wait(STORE_RETRY)
             self._poke.wait(POLL)
 
     def try_step(self) -> bool:
@@ -142,6 +150,8 @@ class Runner:
         """Leases, the store's news, the fleet pass; queues what is concerned."""
         # Kept until they are queued, so that a store that fails in between makes nobody wait for the resync.
         self._won |= self.engine.leases.tick()
+        if self.stopping:
+            return
         self._affected |= self.engine.refresh()
         while self.engine.fleet_pass():
             self._metrics.fleet_passes.labels("wrote").inc()
@@ -170,8 +180,9 @@ class Runner:
         if machine not in self._known:  # it left the fleet meanwhile, or something late told of it
             self.queue.done(machine)
             return
-        failed = outcome is None or outcome.result in {"failed", "unreachable"}
-        again = self.queue.done(machine, failed=failed, again_in=self._rhythm.resync)
+        rest = self.engine.rests.until(machine)
+        resync = self._rhythm.resync if rest is None else min(rest, self._rhythm.resync)
+        again = self.queue.done(machine, failed=outcome is None or silent(outcome), again_in=resync)
         if outcome is not None:
             self._after(outcome, again)
 
@@ -208,7 +219,19 @@ class Runner:
         self._metrics.writes.labels(outcome.machine).inc(len(outcome.executed.applied))
 
 
+def silent(outcome: Outcome) -> bool:
+    """Whether the machine could not be asked, or not be told. What it refused rests by itself, and it goes on."""
+    return bool(outcome.unreachable) or any(isinstance(one.error, Unreachable) for one in outcome.executed.failed)
+
+
 def guests_changed(outcome: Outcome) -> frozenset[str]:
     """Virtual machines of which something was made or changed in this pass: they may answer now, or soon."""
     owners = (outcome.planned.owners.get(one.change.item.key, "") for one in outcome.executed.applied)
     return frozenset(map(machine_named, owners)) - {""}
+
+
+def _join(*threads: threading.Thread) -> None:
+    """Waits for the end of those that were started."""
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join()

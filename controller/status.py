@@ -40,14 +40,15 @@ def _synced(ref: str, keys: Iterable[str], outcome: Outcome) -> Verdict:
         return Verdict("Synced", "False", "Stalled" if wait.final else wait.reason, wait.message)
     if outcome.unreachable:
         return Verdict("Synced", "Unknown", "Unreachable", f"{outcome.machine} cannot be asked: {outcome.unreachable}")
+    resting = {held.change.item.key for held in outcome.left.held}
     for one in outcome.executed.failed:
-        if one.change.item.key in mine and one.error is not None:
+        if one.change.item.key in mine - resting and one.error is not None:
             reason = "Stalled" if isinstance(one.error, Rejected) else "Failed"
             return Verdict("Synced", "False", reason, f"{one.change.item.key}: {explain(one.error)}")
     for key, why in outcome.left.unknown.items():
         if key in mine:
             return Verdict("Synced", "Unknown", "ItemUnknown", f"{key}: {why}")
-    for held in outcome.left.held:
+    for held in sorted(outcome.left.held, key=lambda held: held.reason != "Failed"):
         if held.change.item.key in mine:
             return Verdict("Synced", "False", held.reason, held.message)
     left = [change for change in outcome.left.changes if change.item.key in mine]

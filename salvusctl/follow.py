@@ -104,4 +104,4 @@ def _working(session: Session, note: Callable[[str], None]) -> Iterator[Collecti
         note("stopping at the next safe point; what was written stays in force")
         raise
     finally:
-        runner.stop()
+        runner.stop(note)

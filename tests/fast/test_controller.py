@@ -79,8 +79,7 @@ class World:
         """Steps and passes until nothing is due; every machine is looked at at least once more."""
         for _ in range(rounds):
             self.runner.step()
-            for name in self.runner.engine.machine_names():
-                self.runner.queue.hurry(name)
+            self.runner.look_at_all()
             while (name_ := self.runner.queue.take(0.15)) is not None:
                 self.runner.work(name_)
             if not self.runner.engine.jobs.busy() and not self.unready():

@@ -1,14 +1,15 @@
-"""Jobs: never twice, a rest after a failure, and what a pass gives to them."""
+"""Jobs: never twice, never later than they are wanted, not cut where that does harm, and what a pass gives to them."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from queue import Queue
 
 import pytest
 
-from controller.jobs import FIRST_RETRY, LONGEST_RETRY, Jobs, Progress
+from controller.jobs import WORK, Jobs, Progress, time_to_end
 from controller.plan import Circumstances, Owned
 from controller.reconcile import Outcome, reconcile
 from drivers.base import (
@@ -25,6 +26,8 @@ from drivers.base import (
     Unreachable,
     Verb,
 )
+from drivers.items.image_file import ImageFile
+from tests.fast.domains import DOMAIN
 from tests.fast.things import Thing, lowered, wanted
 
 PATIENCE = 20.0
@@ -71,102 +74,143 @@ class Gate:
 class Desk:
     """Jobs with a clock, and what they reported."""
 
-    def __init__(self) -> None:
+    def __init__(self, side_by_side: int = 8) -> None:
         self.now = 1000.0
         self.reports: list[Progress] = []
-        self.ended = threading.Event()
-        self.jobs = Jobs(self.report, clock=lambda: self.now)
+        self.woken: Queue[str] = Queue()
+        self.jobs = Jobs(self.report, self.woken.put, side_by_side, clock=lambda: self.now)
         self.driver = Gate()
 
     def report(self, progress: Progress, change: Change, error: DriverError | None) -> None:
         self.reports.append(progress)
-        if progress.ended is not None:
-            self.ended.set()
 
-    def run(self, change: Change) -> bool:
-        """Starts it and waits for its end; False when it was not started."""
-        before = len(self.reports)
-        self.ended.clear()
+    def start(self, change: Change, machine: str = "m") -> bool:
+        return self.jobs.start(machine, change, self.driver, 7)
+
+    def end(self) -> None:
         self.driver.open.set()
-        self.jobs.start("m", change, self.driver, 7)
-        if len(self.reports) == before and not self.jobs.busy():
-            return False
-        assert self.ended.wait(PATIENCE)
-        return True
+        self.jobs.finish(lambda _: self.driver.close(), lambda _: None)
 
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
     made = Desk()
     yield made
-    made.jobs.close(made.driver.close)
+    made.driver.close()
+    made.jobs.close()
 
 
 def test_what_is_under_way_is_not_started_again_and_says_so(desk: Desk) -> None:
-    desk.jobs.start("m", making(), desk.driver, 7)
-    desk.jobs.start("m", making(), desk.driver, 7)
+    assert desk.start(making())
+    assert desk.start(making())
     assert desk.jobs.busy()
     assert desk.jobs.under_way("m") == {"Slow:x": ("JobRunning", "a job makes Slow:x since 00:16:40Z")}
     assert desk.jobs.under_way("other") == {}
-    desk.driver.open.set()
-    assert desk.ended.wait(PATIENCE)
+    desk.end()
     assert desk.driver.made == ["Slow:x"]
     assert [(one.epoch, one.ended) for one in desk.reports] == [(7, None), (7, 1000.0)]
     assert not desk.jobs.busy()
     assert desk.jobs.under_way("m") == {}
 
 
-def test_after_a_failure_it_rests_longer_each_time_and_says_why_and_until_when(desk: Desk) -> None:
-    desk.driver.error = Failed("no room")
-    rests = []
-    for _ in range(9):
-        assert desk.run(making())
-        assert not desk.run(making()), "it rests"
-        began = desk.now
-        while desk.jobs.under_way("m"):
-            desk.now += FIRST_RETRY
-        rests.append(desk.now - began)
-    assert rests[:3] == [FIRST_RETRY, 2 * FIRST_RETRY, 4 * FIRST_RETRY]
-    assert rests[-1] == LONGEST_RETRY
-    assert desk.run(making())
-    reason, sentence = desk.jobs.under_way("m")["Slow:x"]
-    assert reason == "JobFailed"
-    assert sentence.startswith("no room; it is tried again at ")
+def test_what_finds_no_room_is_not_kept_for_later_and_its_machine_is_woken() -> None:
+    desk = Desk(side_by_side=1)
+    assert desk.start(making(), "m")
+    assert not desk.start(making(), "n")
+    assert not desk.start(making(), "o")
+    assert desk.jobs.under_way("n") == {}
+    desk.end()
+    desk.jobs.close()
+    assert [desk.woken.get(timeout=PATIENCE) for _ in range(3)] == ["m", "n", "o"]
+    assert desk.driver.made == ["Slow:x"], "whether it is still wanted is for a new pass to say"
 
 
-def test_success_ends_the_rests(desk: Desk) -> None:
-    desk.driver.error = Failed("no room")
-    for _ in range(3):
-        desk.run(making())
-        desk.now += LONGEST_RETRY
-    desk.driver.error = None
-    assert desk.run(making())
-    desk.driver.error = Failed("again")
-    assert desk.run(making())
-    desk.now += FIRST_RETRY
-    assert desk.jobs.under_way("m") == {}
-
-
-def test_a_failed_one_does_not_block_its_own_fix(desk: Desk) -> None:
-    desk.driver.error = Failed("no such image")
-    desk.run(making("wrong"))
-    assert desk.jobs.under_way("m", [wanted(Slow("x", "wrong"))])
-    assert desk.jobs.under_way("m", [wanted(Slow("x", "right"))]) == {}
-    assert desk.run(making("right"))
+def test_when_a_machine_is_woken_its_job_is_over_and_reported(desk: Desk) -> None:
+    desk.start(making())
+    desk.driver.open.set()
+    assert desk.woken.get(timeout=PATIENCE) == "m"
+    assert desk.reports[-1].ended == 1000.0
+    assert not desk.jobs.busy()
 
 
 def test_a_defect_is_a_failure(desk: Desk) -> None:
     desk.driver.error = ZeroDivisionError("oops")
-    desk.run(making())
+    desk.start(making())
+    desk.end()
     assert "a defect of salvus" in desk.reports[-1].error
 
 
-def test_close_interrupts_what_runs_and_waits_for_it() -> None:
-    desk = Desk()
-    desk.jobs.start("m", making(), desk.driver, 7)
-    desk.jobs.close(desk.driver.close)
-    assert desk.reports[-1].error == "closed"
-    assert not desk.jobs.busy()
+def test_a_push_may_be_cut_and_a_restart_may_take_its_grace() -> None:
+    push = Change(ImageFile("/srv/x", "/x", "ab" * 32), Verb.CREATE, (), Grade.LIVE)
+    restart = Change(replace(DOMAIN, grace=70), Verb.UPDATE, (), Grade.RESTART)
+    assert time_to_end(push) == 0
+    assert time_to_end(restart) == 70 + WORK
+    assert time_to_end(making()) == WORK
+
+
+@dataclass
+class Stopping:
+    """What is cut and said while salvus stops; a driver a machine."""
+
+    desk: Desk = field(default_factory=lambda: Desk(side_by_side=2))
+    drivers: dict[str, Gate] = field(default_factory=lambda: {"m": Gate(), "n": Gate()})
+    cut: list[str] = field(default_factory=list)
+    said: Queue[str] = field(default_factory=Queue)
+
+    def start(self, machine: str, item: Item) -> None:
+        change = Change(item, Verb.UPDATE, (), Grade.RESTART)
+        assert self.desk.jobs.start(machine, change, self.drivers[machine], 7)
+
+    def interrupt(self, machine: str) -> None:
+        self.cut.append(machine)
+        self.drivers[machine].close()
+
+    def finish(self) -> threading.Thread:
+        thread = threading.Thread(target=self.desk.jobs.finish, args=(self.interrupt, self.said.put), daemon=True)
+        thread.start()
+        return thread
+
+
+PUSH = ImageFile("/srv/x", "/x", "ab" * 32)
+
+
+def test_stopping_cuts_pushes_and_waits_for_what_would_stay_off() -> None:
+    stopping = Stopping()
+    stopping.start("m", PUSH)
+    stopping.start("n", replace(DOMAIN, grace=60))
+    thread = stopping.finish()
+    assert stopping.said.get(timeout=PATIENCE) == f"waits up to {60 + WORK:.0f} s for {DOMAIN.key} on n"
+    assert stopping.cut == ["m"]
+    assert thread.is_alive()
+    stopping.drivers["n"].open.set()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert stopping.drivers["n"].made == [DOMAIN.key]
+    assert {one.key: one.error for one in stopping.desk.reports if one.ended} == {PUSH.key: "closed", DOMAIN.key: ""}
+    assert stopping.said.empty()
+
+
+def test_a_push_beside_a_restart_on_one_machine_is_cut_when_that_has_ended() -> None:
+    stopping = Stopping()
+    stopping.start("m", PUSH)
+    stopping.start("m", DOMAIN)
+    thread = stopping.finish()
+    stopping.said.get(timeout=PATIENCE)
+    assert stopping.cut == []
+    stopping.drivers["m"].open.set()
+    thread.join(PATIENCE)
+    assert DOMAIN.key in stopping.drivers["m"].made
+
+
+def test_nobody_is_waited_for_longer_than_he_may_need() -> None:
+    stopping = Stopping()
+    stopping.start("n", DOMAIN)
+    thread = stopping.finish()
+    stopping.said.get(timeout=PATIENCE)
+    stopping.desk.now += DOMAIN.grace + WORK
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert stopping.cut == ["n"]
 
 
 def passing(driver: Gate, *items: Item, after: Mapping[str, str] | None = None, **owned: Owned) -> Outcome:
