@@ -6,7 +6,7 @@ Nothing here is worked out twice: each answer remembers what it read (see ``Worl
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -122,7 +122,3 @@ class View:
     def spot(self, ref: str) -> Spot:
         """Where a resource has items."""
         return self._spots.get(ref, Spot())
-
-    def spots(self) -> Mapping[str, Spot]:
-        """Where each resource has items."""
-        return self._spots

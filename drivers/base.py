@@ -99,13 +99,11 @@ class Item:
     Class attributes:
         transport: by which way the item is probed and changed.
         secret_fields: fields whose values are shown as ``***`` (rule 13).
-        perilous: a change may cut the controller off and wants commit-confirm (rule 8).
         forgets: attributes left empty when the item is noted in the inventory: content and secrets are not kept.
     """
 
     transport: ClassVar[Transport]
     secret_fields: ClassVar[frozenset[str]] = frozenset()
-    perilous: ClassVar[bool] = False
     forgets: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod

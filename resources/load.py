@@ -12,14 +12,12 @@ from threading import Lock
 from resources import fleet as fleets
 from resources.base import AnyResource, Place, Problem, Resource
 from resources.base import Path as FieldPath
-from resources.envelope import Document, document_of, nearest, resource_of, resource_or_wrongs, written_name
+from resources.envelope import Document, document_of, nearest, resource_or_wrongs, written_name
 from resources.errors import ManifestError, field_name
 from resources.fleet import Fleet
 from resources.manifest_files import manifest_files
 from resources.yaml12 import Document as YamlDocument
 from resources.yaml12 import Fault, parse
-
-__all__ = ["LoadCache", "Loaded", "ManifestError", "document_of", "load", "resource_of"]
 
 
 @dataclass(frozen=True)

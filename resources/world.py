@@ -5,7 +5,7 @@ A change to something that was read queues the reader's machine. There is no oth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from resources.base import AnyResource, NotYet, Selector
@@ -101,18 +101,3 @@ class World:
         if value is None:
             raise NotYet("NotAllocated", f"waits for {ref} to be registered")
         return value
-
-
-def changed(before: Known, after: Known) -> Iterable[str]:
-    """The read names whose answers differ between two states of knowledge."""
-    for name, old, new in (
-        ("allocation", before.allocations, after.allocations),
-        ("fact", before.facts, after.facts),
-        ("condition", before.conditions, after.conditions),
-    ):
-        if old is not new:
-            yield from (
-                f"{name}/{ref}/{what}"
-                for ref, what in old.keys() | new.keys()
-                if old.get((ref, what)) != new.get((ref, what))
-            )

@@ -18,10 +18,6 @@ class StoreError(SalvusError):
     """Something about the store."""
 
 
-class NotFound(StoreError):
-    """There is no such row."""
-
-
 class Conflict(StoreError):
     """Somebody else wrote the row meanwhile: forget this pass, and try again now."""
 

@@ -176,10 +176,6 @@ class Ledger:
         row = self.store.get(Table.ALLOCATION, ref, what)
         return row.value if row else value
 
-    def statuses(self, ref: str) -> Mapping[str, Status]:
-        """By machine; under the empty name what the fleet pass says."""
-        return {machine: parse(Status, row.value) for machine, row in self.store.read(Table.STATUS, ref).items()}
-
     def put_status(self, ref: str, machine: str, status: Status | None) -> None:
         """Writes (with None: removes) what one machine says of a resource."""
         puts = {} if status is None else {machine: dump(status)}
@@ -188,10 +184,6 @@ class Ledger:
     def put_facts(self, ref: str, facts: Mapping[str, str]) -> bool:
         """Adds or replaces facts; returns whether any was not known."""
         return self.store.write(Table.FACT, ref, facts)
-
-    def facts(self, ref: str) -> Mapping[str, str]:
-        """What machines told of a resource."""
-        return {what: row.value for what, row in self.store.read(Table.FACT, ref).items()}
 
     def inventory(self, machine: str) -> Mapping[str, InventoryRow]:
         """What salvus has on a machine, by item key."""

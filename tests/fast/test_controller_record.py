@@ -20,7 +20,7 @@ from controller.store.mirror import Mirror
 from controller.store.records import StoredResource
 from drivers.base import Absent, Applied, Change, Failed, Grade, Observation, Present, State, Unknown, Verb
 from drivers.items.file import File
-from tests.fast.things import Thing, lowered, wanted
+from tests.fast.things import Thing, lowered, statuses, wanted
 
 FILE = File("/etc/x", "x")
 ROW = StoredResource("Service/s", "u", 1, {}, "apply", "r", 1.0, 1.0)
@@ -87,14 +87,14 @@ def owned() -> Owned:
 
 def test_the_same_again_writes_nothing(desk: Desk) -> None:
     desk.record(outcome(x=Present({"value": "a"})))
-    assert desk.ledger.statuses("Service/s")["m"].conditions[0].reason == "InSync"
+    assert statuses(desk.ledger, "Service/s")["m"].conditions[0].reason == "InSync"
     assert desk.ledger.seen("m")["Thing:x"].fields == {"value": "a"}
     before = desk.writes()
     desk.record(outcome(x=Present({"value": "a"})))
     assert desk.writes() == before
     desk.start()
     desk.record(outcome(x=Present({"value": "a"})))
-    assert desk.ledger.statuses("Service/s")["m"].conditions[0].since == 1001.0, "a new controller keeps the history"
+    assert statuses(desk.ledger, "Service/s")["m"].conditions[0].since == 1001.0, "a new controller keeps the history"
 
 
 def test_events_tell_of_turns_and_not_of_every_try(desk: Desk) -> None:
@@ -104,7 +104,7 @@ def test_events_tell_of_turns_and_not_of_every_try(desk: Desk) -> None:
     desk.record(outcome())
     assert desk.reasons() == ["Unreachable", "InSync"]
     assert [event.type for event in desk.ledger.events()] == ["Warning", "Normal"]
-    (condition,) = desk.ledger.statuses("Service/s")["m"].conditions
+    (condition,) = statuses(desk.ledger, "Service/s")["m"].conditions
     assert condition.since == 1004.0
 
 
@@ -115,7 +115,7 @@ def test_since_is_right_also_before_the_store_was_read_again(desk: Desk) -> None
     for found in (outcome(unreachable="refused"), outcome()):
         desk.now += 10
         desk.recorder.outcome(found, at)
-    (condition,) = desk.ledger.statuses("Service/s")["m"].conditions
+    (condition,) = statuses(desk.ledger, "Service/s")["m"].conditions
     assert (condition.status, condition.since) == ("True", 1021.0)
     assert desk.reasons() == ["InSync", "Unreachable"], "the second InSync is a repeat within a minute"
 
@@ -123,11 +123,11 @@ def test_since_is_right_also_before_the_store_was_read_again(desk: Desk) -> None
 def test_a_resource_that_is_on_the_machine_no_more_loses_its_row_there(desk: Desk) -> None:
     desk.record(outcome())
     desk.record(outcome(wants=Lowered("m")))
-    assert desk.ledger.statuses("Service/s") == {}
+    assert statuses(desk.ledger, "Service/s") == {}
     desk.record(outcome())
     desk.start()
     desk.record(outcome(wants=Lowered("m")))
-    assert desk.ledger.statuses("Service/s") == {}, "also of what a controller before us wrote"
+    assert statuses(desk.ledger, "Service/s") == {}, "also of what a controller before us wrote"
 
 
 def test_a_resource_made_anew_under_an_old_name_is_told_of(desk: Desk) -> None:
@@ -135,12 +135,12 @@ def test_a_resource_made_anew_under_an_old_name_is_told_of(desk: Desk) -> None:
     desk.ledger.remove_resource("Service/s")
     desk.ledger.put_resource(ROW)
     desk.record(outcome())
-    assert desk.ledger.statuses("Service/s").keys() == {"m"}
+    assert statuses(desk.ledger, "Service/s").keys() == {"m"}
 
 
 def test_nobody_is_told_of_who_is_not_there(desk: Desk) -> None:
     desk.record(outcome(wants=lowered(wanted(Thing("x"), owner="Service/gone"))))
-    assert desk.ledger.statuses("Service/gone") == {}
+    assert statuses(desk.ledger, "Service/gone") == {}
 
 
 def test_what_is_secret_is_not_kept(desk: Desk) -> None:
@@ -195,7 +195,7 @@ def test_a_machine_that_left_the_fleet_during_its_pass_is_not_written_to(desk: D
 
 def test_a_machine_that_nobody_can_reach_yet(desk: Desk) -> None:
     desk.recorder.waiting("m", lowered(wanted(Thing("x"))), Wait("NoAddress", "it has none"), desk.at())
-    (condition,) = desk.ledger.statuses("Service/s")["m"].conditions
+    (condition,) = statuses(desk.ledger, "Service/s")["m"].conditions
     assert (condition.status, condition.reason) == ("False", "NoAddress")
 
 

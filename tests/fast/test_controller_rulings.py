@@ -20,6 +20,7 @@ from drivers.items.file import File
 from drivers.simulated import SimulatedFleet
 from resources.load import load
 from tests.fast.manifests import KEY
+from tests.fast.things import statuses
 
 HOST = f"""
 apiVersion: salv.us/v1
@@ -139,7 +140,7 @@ def test_a_machine_that_is_gone_no_longer_speaks_for_those_that_stay(desk: Desk)
     desk.session.delete(["Host/beta"])
     desk.settle()
     assert desk.ready("Service/hello") == ("True", "InSync")
-    assert desk.ledger.statuses("Service/hello").keys() == {"", "alpha"}
+    assert statuses(desk.ledger, "Service/hello").keys() == {"", "alpha"}
 
 
 def test_what_a_service_left_behind_is_taken_away(desk: Desk) -> None:
@@ -152,7 +153,7 @@ def test_what_a_service_left_behind_is_taken_away(desk: Desk) -> None:
     assert "File:/etc/hello.conf" not in desk.fleet.machine("beta").items
     assert "File:/etc/hello.conf" in desk.fleet.machine("alpha").items
     desk.visit("alpha", "beta")
-    assert desk.ledger.statuses("Service/hello").keys() == {"", "alpha"}
+    assert statuses(desk.ledger, "Service/hello").keys() == {"", "alpha"}
     assert machines(desk.session.knowledge(), "Service/hello") == ("alpha",)
 
 

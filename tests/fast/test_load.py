@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from resources.load import LoadCache, Loaded, document_of, load, resource_of
+from resources.envelope import document_of, resource_of
+from resources.load import LoadCache, Loaded, load
 from tests.fast.manifests import DIGEST, KEY
 
 EXAMPLES = Path(__file__).parents[2] / "manifests" / "examples"

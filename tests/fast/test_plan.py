@@ -32,7 +32,7 @@ def test_equal_needs_nothing() -> None:
 def test_drift_has_the_items_grade() -> None:
     found = plan(lowered(wanted(Thing("x", costs=Grade.RELOAD))), seen(x=Present({"value": "b"})), (), NOW)
     assert found.changes[0].drift == (Drift("value", "a", "b"),)
-    assert found.grade is Grade.RELOAD
+    assert found.changes[0].grade is Grade.RELOAD
 
 
 def test_nothing_is_planned_on_unknown_nor_behind_it() -> None:

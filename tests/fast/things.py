@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from controller.lower import Lowered, Wanted
+from controller.store.base import Table
+from controller.store.ledger import Ledger
+from controller.store.records import Status, parse
 from drivers.base import Drift, Fields, Grade, Item, Observation, State, Transport
 
 
@@ -36,6 +39,11 @@ class Guest(Thing):
     """A Thing that goes over libvirt."""
 
     transport: ClassVar[Transport] = Transport.LIBVIRT
+
+
+def statuses(ledger: Ledger, ref: str) -> Mapping[str, Status]:
+    """What is said of a resource in the store, by machine; under the empty name what the fleet pass says."""
+    return {machine: parse(Status, row.value) for machine, row in ledger.store.read(Table.STATUS, ref).items()}
 
 
 def wanted(item: Item, *after: str, owner: str = "Service/s", producers: tuple[str, ...] = ()) -> Wanted:
