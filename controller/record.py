@@ -20,6 +20,8 @@ from drivers.items import codec
 
 NOTHING: Mapping[str, str] = {}
 ALARMING = frozenset({"Failed", "JobFailed", "CrashLooping", "Stalled", "Unreachable", "Rejected", "HeldByCeiling"})
+# Seconds: what stands still (a change that waits, a machine that is silent) is looked at much more often.
+RUN_QUIET = 60.0
 
 Verdicts = Mapping[str, tuple[Verdict, ...]]
 
@@ -41,6 +43,7 @@ class _Machine:
     inventory: dict[str, Owned]
     said: dict[str, _Said] = field(default_factory=dict)
     seen: Mapping[str, object] = field(default_factory=dict)
+    run: Run | None = None
 
 
 class Recorder:
@@ -100,12 +103,16 @@ class Recorder:
         self._ledger.tell(self._say(machine, unreached(lowered, wait), at))
 
     def run(self, outcome: Outcome, next_in: float | None) -> None:
-        """Keeps a pass that did or found something; ``next_in`` in seconds."""
-        if outcome.result == "synced":
+        """Keeps a pass that did or found something; ``next_in`` in seconds. One like the last is kept once a minute."""
+        kept = self._machines.get(outcome.machine)
+        if outcome.result == "synced" or kept is None:
             return
         made = tuple(f"{a.change.verb} {a.change.item.key}" for a in outcome.executed.applied if a.error is None)
         next_at = self._clock() + next_in if next_in is not None else 0.0
-        self._ledger.put_run(Run(outcome.machine, outcome.at, outcome.duration, outcome.result, made, next_at))
+        run, last = Run(outcome.machine, outcome.at, outcome.duration, outcome.result, made, next_at), kept.run
+        if last is None or (last.result, last.made) != (run.result, made) or run.at - last.at >= RUN_QUIET:
+            self._ledger.put_run(run)
+            kept.run = run
 
     def job(self, job: Progress) -> None:
         """Writes how far a job is."""
