@@ -96,6 +96,7 @@ class MemoryStore:
 
     def _stamp(self, partition: Partition) -> int:
         self._cursor += 1
+        # Partitions that are empty by now stay there: who asks late is to hear that they changed.
         self._changes[partition] = self._cursor
         return self._cursor
 

@@ -138,6 +138,7 @@ class SqliteStore:
     def _stamp(self, table: Table, partition: str) -> int:
         """The version of what is written to the partition in this transaction."""
         stamp: int = self._db.execute("UPDATE cursor SET at = at + 1 RETURNING at").fetchone()[0]
+        # Partitions that are empty by now stay there, a line each: who asks late is to hear that they changed.
         self._db.execute("INSERT OR REPLACE INTO changes VALUES (?,?,?)", (table, partition, stamp))
         return stamp
 
