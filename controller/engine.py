@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from controller.jobs import Jobs, Progress
+from controller.jobs import Jobs
 from controller.knowledge import Knowledge
 from controller.leases import FLEET, Leases, shard_of
 from controller.log import log
@@ -21,6 +21,7 @@ from controller.rulings import fleet_pass
 from controller.store.base import StoreError
 from controller.store.ledger import Ledger
 from controller.store.mirror import Mirror
+from controller.store.records import Job
 from controller.view import View
 from drivers.base import Applied, Change, DriverError, Fenced, Rejected
 from resources.world import CONTROLLER_KEYS
@@ -175,7 +176,7 @@ class Engine:
             if kept := {key: one for key, one in rejected.items() if key in left.open}:
                 self._rejected[machine] = kept
 
-    def _job_moved(self, job: Progress, change: Change, error: DriverError | None) -> None:
+    def _job_moved(self, job: Job, change: Change, error: DriverError | None) -> None:
         if job.ended is not None:
             self._went(job.machine, change, error, "JobFailed")
         try:

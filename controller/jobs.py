@@ -10,32 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from controller.log import LOGGER
 from controller.rests import time_of_day
+from controller.store.records import Job
 from drivers.base import Change, Driver, DriverError, Failed
 from drivers.items.domain import Domain
 from drivers.items.shell import ShellItem
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a job is: ``done`` from 0 to 1; times in seconds since the epoch; ``error`` when it failed."""
-
-    machine: str
-    key: str
-    epoch: int
-    started: float
-    done: float = 0.0
-    ended: float | None = None
-    error: str = ""
-
-    @property
-    def sentence(self) -> str:
-        """For conditions and listings."""
-        return f"a job makes {self.key} since {time_of_day(self.started)}"
-
 
 # Seconds that a hypervisor or a machine may take for its part of a job, a guest's own time to shut down not counted.
 WORK = 120.0
@@ -52,7 +34,7 @@ class Jobs:
 
     def __init__(
         self,
-        report: Callable[[Progress, Change, DriverError | None], None],
+        report: Callable[[Job, Change, DriverError | None], None],
         woken: Callable[[str], None],
         side_by_side: int = 8,
         clock: Callable[[], float] = time.time,
@@ -62,7 +44,7 @@ class Jobs:
         self._clock = clock
         self._side_by_side = side_by_side
         self._pool = ThreadPoolExecutor(side_by_side, thread_name_prefix="job")
-        self._running: dict[tuple[str, str], tuple[Progress, Change]] = {}
+        self._running: dict[tuple[str, str], tuple[Job, Change]] = {}
         self._waiting: dict[str, None] = {}
         self._changed = threading.Condition()
 
@@ -78,13 +60,13 @@ class Jobs:
             if len(self._running) >= self._side_by_side:
                 self._waiting[machine] = None
                 return False
-            job = Progress(machine, change.item.key, epoch, self._clock())
+            job = Job(machine, change.item.key, epoch, self._clock())
             self._running[key] = job, change
         self._report(job, change, None)
         self._pool.submit(self._run, job, change, driver)
         return True
 
-    def _run(self, job: Progress, change: Change, driver: Driver) -> None:
+    def _run(self, job: Job, change: Change, driver: Driver) -> None:
         error: DriverError | None
         try:
             (applied,) = driver.apply((change,), job.epoch)
@@ -95,7 +77,7 @@ class Jobs:
             LOGGER.exception("a defect; please report it", extra={"salvus": {"machine": job.machine, "item": job.key}})
             error = Failed(f"a defect of salvus: {defect!r}", machine=job.machine)
         try:
-            self._report(replace(job, done=1.0, ended=self._clock(), error=str(error or "")), change, error)
+            self._report(replace(job, ended=self._clock(), error=str(error or "")), change, error)
         finally:
             with self._changed:
                 del self._running[job.machine, job.key]
@@ -108,7 +90,7 @@ class Jobs:
         """Item key → (reason, sentence), of the machine's jobs that run."""
         with self._changed:
             jobs = [job for job, _ in self._running.values() if job.machine == machine]
-        return {job.key: ("JobRunning", job.sentence) for job in jobs}
+        return {job.key: ("JobRunning", f"a job makes {job.key} since {time_of_day(job.started)}") for job in jobs}
 
     def busy(self) -> bool:
         """Whether any job is under way."""

@@ -55,14 +55,15 @@ def document(knowledge: Knowledge, ref: str) -> dict[str, object]:
     allocations = {what: value for (owner, what), value in knowledge.known.allocations.items() if owner == ref}
     status: dict[str, object] = {
         "machines": list(machines(knowledge, ref)),
-        "conditions": [_condition(one) for one in conditions(knowledge, ref)],
+        "conditions": [condition_document(one) for one in conditions(knowledge, ref)],
         "facts": dict(sorted(facts.items())),
         "allocations": dict(sorted(allocations.items())),
     }
     return {**row.document, "metadata": metadata, "status": status}
 
 
-def _condition(condition: Condition) -> dict[str, object]:
+def condition_document(condition: Condition) -> dict[str, object]:
+    """A condition as the documents have it."""
     return {
         "type": condition.type,
         "status": condition.status,

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from controller.jobs import Progress
 from controller.knowledge import Knowledge
 from controller.lower import Lowered, Wait
 from controller.plan import Owned
@@ -114,9 +113,9 @@ class Recorder:
             self._ledger.put_run(run)
             kept.run = run
 
-    def job(self, job: Progress) -> None:
-        """Writes how far a job is."""
-        self._ledger.put_job(Job(job.machine, job.key, job.epoch, job.started, job.ended, job.error))
+    def job(self, job: Job) -> None:
+        """Notes that a job began, or how it ended."""
+        self._ledger.put_job(job)
 
     def _facts(self, outcome: Outcome, at: Knowledge) -> None:
         told: dict[str, dict[str, str]] = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from controller.present import conditions, machines, rfc3339, settled
+from controller.present import condition_document, conditions, machines, rfc3339, settled
 from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import Code, UseError
@@ -117,26 +117,15 @@ def _reason(session: Session, knowledge: Knowledge, ref: str) -> Reason:
     controller = session.controller()
     return Reason(
         resource=ref,
-        ready=ConditionOutput.model_validate(_condition(ready)),
+        ready=ConditionOutput.model_validate(condition_document(ready)),
         conditions=tuple(
-            MachineCondition.model_validate({**_condition(one), "machine": machine})
+            MachineCondition.model_validate({**condition_document(one), "machine": machine})
             for machine, one in _bad(knowledge, ref)
         ),
         passes=tuple(_pass(run, controller) for run in last_runs(session, knowledge, ref)),
         controller=controller,
         help=tuple(command.partition("    ")[0] for command in _helpful(knowledge, ref, ready, controller)),
     )
-
-
-def _condition(condition: Condition) -> dict[str, object]:
-    return {
-        "type": condition.type,
-        "status": condition.status,
-        "reason": condition.reason,
-        "message": condition.message,
-        "lastTransitionTime": rfc3339(condition.since),
-        "observedGeneration": condition.generation,
-    }
 
 
 def _pass(run: Run, controller: str) -> Pass:

@@ -9,9 +9,10 @@ from queue import Queue
 
 import pytest
 
-from controller.jobs import WORK, Jobs, Progress, time_to_end
+from controller.jobs import WORK, Jobs, time_to_end
 from controller.plan import Circumstances, Owned
 from controller.reconcile import Outcome, reconcile
+from controller.store.records import Job
 from drivers.base import (
     Absent,
     Applied,
@@ -76,12 +77,12 @@ class Desk:
 
     def __init__(self, side_by_side: int = 8) -> None:
         self.now = 1000.0
-        self.reports: list[Progress] = []
+        self.reports: list[Job] = []
         self.woken: Queue[str] = Queue()
         self.jobs = Jobs(self.report, self.woken.put, side_by_side, clock=lambda: self.now)
         self.driver = Gate()
 
-    def report(self, progress: Progress, change: Change, error: DriverError | None) -> None:
+    def report(self, progress: Job, change: Change, error: DriverError | None) -> None:
         self.reports.append(progress)
 
     def start(self, change: Change, machine: str = "m") -> bool:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from controller.jobs import Progress
 from controller.plan import Circumstances, Owned, Plan, plan
 from controller.present import conditions, settled
 from controller.rests import FIRST, STARTS, WITHIN, Rest, Rests
 from controller.runner import silent
+from controller.store.records import Job
 from drivers.base import Change, Drift, Failed, Grade, Present, State, Unreachable, Verb
 from tests.fast.test_controller import HOSTS, SERVICE, VM, World
 from tests.fast.things import Thing, lowered, seen, wanted
@@ -185,7 +185,7 @@ def test_leases_are_kept_while_a_job_is_waited_for_and_an_interrupt_cuts_it(
 def test_what_a_job_failed_with_is_known_before_the_next_can_begin(hours: Hours) -> None:
     engine = hours.runner.engine
     change = update("b")
-    ended = Progress("alpha", X.key, 1, 1.0, 1.0, 2.0, "no room")
+    ended = Job("alpha", X.key, 1, 1.0, 2.0, "no room")
     engine._job_moved(ended, change, Failed("no room"))
     assert engine.rests.of("alpha")[X.key].reason == "JobFailed"
     engine.forget("alpha")
