@@ -180,7 +180,7 @@ def test_a_socket_that_systemd_opened_is_taken_by_who_is_meant(monkeypatch: pyte
 
 
 @pytest.fixture
-def records(monkeypatch: pytest.MonkeyPatch) -> list[logging.LogRecord]:
+def records(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[logging.LogRecord]]:
     found: list[logging.LogRecord] = []
 
     class Keep(logging.Handler):
@@ -188,8 +188,10 @@ def records(monkeypatch: pytest.MonkeyPatch) -> list[logging.LogRecord]:
             found.append(record)
 
     monkeypatch.setattr(LOGGER, "handlers", [Keep()])
-    monkeypatch.setattr(LOGGER, "level", logging.INFO)
-    return found
+    before = LOGGER.level
+    LOGGER.setLevel(logging.INFO)
+    yield found
+    LOGGER.setLevel(before)
 
 
 def test_a_line_for_people(records: list[logging.LogRecord]) -> None:
