@@ -85,6 +85,14 @@ class Fleet:
         self.process = self.process or process
         return process
 
+    def stop(self) -> int:
+        """The controller is told to end; its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        code = self.process.wait(60)
+        self.process = None
+        return code
+
     def kill(self) -> None:
         """kill -9, whatever the controller is doing."""
         if self.process is not None:

@@ -186,6 +186,18 @@ def test_a_change_that_needs_a_restart_waits_below_its_ceiling(fleet: Fleet) -> 
     fleet.settle("VirtualMachine/two")
 
 
+def test_a_controller_that_is_stopped_while_a_machine_restarts_leaves_it_running(fleet: Fleet) -> None:
+    pid = fleet.inside("host2", "cat /run/libvirt/qemu/two.pid")
+    fleet.write("two", blank_vm("two", "host2", cpu=3, terminationGracePeriod="6s"))
+    assert eventually(lambda: fleet.ready("VirtualMachine/two").reason == "JobRunning"), fleet.log()
+    assert fleet.stop() == 0
+    assert fleet.dominfo("host2", "two")["State"] == "running"
+    assert fleet.inside("host2", "cat /run/libvirt/qemu/two.pid") != pid
+    assert "for Domain:two on host2" in fleet.log()
+    fleet.start()
+    fleet.write("two", blank_vm("two", "host2"))
+
+
 def test_a_bad_manifest_changes_nothing_and_says_where(fleet: Fleet) -> None:
     before = fleet.knowledge().rows["Service/beacon"]
     (fleet.manifests / "services.yaml").write_text(
