@@ -66,7 +66,8 @@ def literal(text: str) -> str:
 def test_systemd_reads_the_words_that_were_written(argv: tuple[str, ...]) -> None:
     line = command_line(argv)
     assert tuple(literal(unspecified(word)) for word in split(line)) == argv
-    assert not re.search(r"(^|\s);(\s|$)", line), "a lone semicolon begins another command"
+    bare = re.sub(r'"(?:[^"\\]|\\.)*"', '""', line)
+    assert not re.search(r"(^|\s);(\s|$)", bare), "a lone semicolon begins another command"
 
 
 @given(HARD)
