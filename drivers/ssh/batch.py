@@ -17,16 +17,23 @@ trap "kill $$! 2>/dev/null" EXIT
 """)
 
 # The fence (DESIGN rule 10). All batches of one epoch share the lock, so that a long one (an image) holds no pass up;
-# to write down a newer epoch it must be held alone, so that no batch of an older one is still under way then.
+# to write down a newer epoch it must be held alone, so that no batch of an older one is still under way then. Who waits
+# for that looks again every second: another batch of the same epoch may have written it, and go on for long.
 _FENCE = Template("""\
 fence() {
-mine=$epoch how=-s
+mine=$epoch how=-s left=$wait
 mkdir -p $state || exit
 umask 077
 exec 8>>$state/lock || exit
 umask 022
 while :; do
-flock -w $wait $$how 8 || { say busy; exit; }
+if [ $$how = -s ]; then
+flock -w $wait -s 8 || { say busy; exit; }
+elif ! flock -w 1 -x 8; then
+left=$$((left - 1)) how=-s
+[ "$$left" -gt 0 ] || { say busy; exit; }
+continue
+fi
 seen=0
 [ ! -e $state/epoch ] || seen=$$(cat $state/epoch)
 case $$seen in ''|*[!0-9]*) say broken; exit;; esac
@@ -86,7 +93,7 @@ class Batch:
     def program(self) -> str:
         """Shell text for all of it: one compound command, so that a part of it, if only that arrives, does nothing."""
         stdin = "" if self.payload else "</dev/null"
-        fence = _FENCE.substitute(epoch=int(self.epoch), state=shlex.quote(self.state), wait=self.silence)
+        fence = _FENCE.substitute(epoch=int(self.epoch), state=shlex.quote(self.state), wait=max(1, int(self.silence)))
         changes = (
             _CHANGE.substitute(limit=self.limit, stdin=stdin, boundary=self.boundary, script=script)
             for script in self.scripts

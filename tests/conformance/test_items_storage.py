@@ -101,7 +101,7 @@ def test_an_image_stays_sparse_and_is_not_sent_where_it_is_already(root: Path) -
 
 def test_without_room_an_image_says_how_much_is_missing(root: Path) -> None:
     one = image(root, b"x" * MEGABYTE)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", root / "images"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k,mode=0755", "tmpfs", root / "images"], check=True)
     try:
         said = refusal(one)
         assert f"needs {MEGABYTE} bytes" in said
@@ -312,7 +312,8 @@ def test_without_a_program_for_it_a_seed_names_the_package(root: Path) -> None:
     seed = Seed(f"{root}/seeds/a.iso", key.path, "id-1", "web01", "", "")
     programs = root / "bin"
     programs.mkdir()
-    (programs / "rm").symlink_to("/bin/rm")
+    for name in ("rm", "stat"):
+        (programs / name).symlink_to(f"/usr/bin/{name}")
     done = MACHINE.tell(create(seed), before=f"PATH={programs}\n")
     assert b"install the package xorriso" in done.stderr
 

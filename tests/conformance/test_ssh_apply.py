@@ -247,15 +247,16 @@ def test_a_newer_epoch_does_not_wait_for_ever(ssh: World) -> None:
 
 
 def test_batches_of_one_epoch_go_side_by_side(ssh: World) -> None:
-    """Each can only end after the other has begun."""
-    one, two = ssh.folder / "one", ssh.folder / "two"
+    """Each can only end after the other has begun; also when both find an older epoch and one writes down the new one."""
     driver = ssh.driver()
-    with ThreadPoolExecutor() as pool:
-        jobs = [
-            pool.submit(driver.apply, changes(f"touch {mine}; until [ -e {other} ]; do sleep 0.05; done"), 3)
-            for mine, other in ((one, two), (two, one))
-        ]
-        assert [errors(job.result()) for job in jobs] == [[""], [""]]
+    for epoch in range(3, 9):
+        one, two = ssh.folder / f"one{epoch}", ssh.folder / f"two{epoch}"
+        with ThreadPoolExecutor() as pool:
+            jobs = [
+                pool.submit(driver.apply, changes(f"touch {mine}; until [ -e {other} ]; do sleep 0.05; done"), epoch)
+                for mine, other in ((one, two), (two, one))
+            ]
+            assert [errors(job.result()) for job in jobs] == [[""], [""]]
 
 
 def test_payload_is_streamed(ssh: World) -> None:

@@ -332,12 +332,12 @@ def test_the_leases_of_a_killed_process_are_taken_over_at_once(shared: Callable[
     store = shared()
     mine = Leases(store, Holder.this_process())
     with stores.process(stores.hold_leases, shared) as (child, connection):
-        assert set(connection.recv().values()) == {1}
+        held = set(connection.recv().values())
         assert not mine.tick()
         assert mine.held() == {}
         assert mine.other_holder().startswith(f"pid {child.pid} ")
         child.kill()
         child.join()
         assert mine.tick()
-    assert set(mine.held().values()) == {2}
+    assert min(mine.held().values()) > max(held)
     store.close()

@@ -19,6 +19,7 @@ from drivers.base import Absent, Change, Failed, Grade, Present, Rejected, Unkno
 from drivers.items.domain import MEBIBYTE, Disk
 from drivers.items.hypervisor import Hypervisor
 from drivers.libvirt import LibvirtDriver, Patience
+from drivers.libvirt.session import PROBE_PREFIX
 from lab import Lab, breakage, ssh_argv
 from tests.lab.libvirt_host import Hypervised, Tunnel, domain, eventually
 
@@ -147,7 +148,7 @@ def test_whether_kvm_works_is_found_out_by_trying(hypervised: Hypervised) -> Non
     assert state.facts["domain_type"] == hypervised.inside(command, guest.encode()).strip()
     assert state.facts["emulator"] == "/usr/bin/qemu-system-x86_64"
     assert state.facts["arch"] == "x86_64"
-    assert "probe" not in hypervised.virsh("list", "--all", "--name")
+    assert PROBE_PREFIX not in hypervised.virsh("list", "--all", "--name")
     assert hypervised.events.empty(), "what salvus tries wakes nobody"
 
 
