@@ -247,7 +247,7 @@ def test_a_newer_epoch_does_not_wait_for_ever(ssh: World) -> None:
 
 
 def test_batches_of_one_epoch_go_side_by_side(ssh: World) -> None:
-    """Each can only end after the other has begun; also when both find an older epoch and one writes down the new one."""
+    """Each can only end after the other has begun; also when both find an older epoch, which one of them replaces."""
     driver = ssh.driver()
     for epoch in range(3, 9):
         one, two = ssh.folder / f"one{epoch}", ssh.folder / f"two{epoch}"
