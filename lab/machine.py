@@ -14,6 +14,7 @@ from lab.run import ENVIRONMENT, run
 _PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
     "eatmydata": "eatmydata",
+    "dpkg-architecture": "dpkg-dev",
     "systemd-nspawn": "systemd-container",
     "qemu-img": "qemu-utils",
     "mke2fs": "e2fsprogs",
