@@ -49,7 +49,9 @@ def test_close_ends_connecting(ssh: World) -> None:
         with mute.accept()[0]:
             driver.close()
             thread.join()
-        assert "the connection ended" in told[0] or "closed while connecting" in told[0]
+        # Where it is found out depends on how far it was: all of them say that nothing came.
+        ends = ("the connection ended", "closed while connecting", "Error reading SSH protocol banner")
+        assert any(end in told[0] for end in ends), told
 
 
 def test_something_that_is_no_sshd(ssh: World) -> None:
