@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 import socket
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from paramiko import Channel
@@ -19,6 +21,7 @@ from drivers.ssh.link import hang_up
 
 _LOG = logging.getLogger(__name__)
 CHUNK = 256 * 1024
+PREFIX = "salvus-tunnel-"
 # What paramiko keeps of a packet for itself.
 HEADER = 64
 
@@ -29,7 +32,8 @@ class Tunnel:
     def __init__(self, machine: str, start: Callable[[], Channel]) -> None:
         self._machine = machine
         self._start = start
-        self._folder = Path(tempfile.mkdtemp(prefix="salvus-"))
+        _sweep()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         self.path = str(self._folder / "socket")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.path)
@@ -58,6 +62,17 @@ class Tunnel:
             join(local, channel)
             if said := channel.recv_stderr(2000) if channel.recv_stderr_ready() else b"":
                 _LOG.info("tunnel to %s ended: %s", self._machine, said.decode("utf-8", "replace").strip())
+
+
+@cache
+def _sweep() -> None:
+    """Once a process: removes the sockets of processes that were killed; only empty folders with a socket go."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            with contextlib.suppress(OSError):
+                (folder / "socket").unlink(missing_ok=True)
+                folder.rmdir()
 
 
 def splice(channel: Channel) -> socket.socket:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
+import subprocess
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
 from drivers.ssh import Tunnel
+from drivers.ssh.tunnel import _sweep
 from tests.conformance.ssh_world import World, running, until
 
 pytestmark = pytest.mark.conformance
@@ -67,6 +71,21 @@ def test_only_we_may_enter_and_nothing_is_left(ssh: World) -> None:
         assert client.recv(1) == b"", "it ends with the connection"
     assert not path.parent.exists()
     assert _talk(connection.tunnel("cat"), b"again") == b"again"
+
+
+def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left, full, alive = (tmp_path / f"salvus-tunnel-{pid}-x" for pid in (ended.pid, f"{ended.pid}-more", os.getpid()))
+    for folder in (left, full, alive):
+        folder.mkdir()
+        (folder / "socket").touch()
+    (full / "a file of somebody").touch()
+    _sweep.__wrapped__()
+    assert not left.exists()
+    assert (full / "a file of somebody").exists()
+    assert (alive / "socket").exists()
 
 
 def test_a_client_that_goes_away_ends_the_command(ssh: World) -> None:
