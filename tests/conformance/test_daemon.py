@@ -331,7 +331,9 @@ def unit(tmp_path: Path) -> Path:
 
 
 def test_the_unit_is_right_and_hardened(unit: Path) -> None:
-    found = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=PATIENCE)
+    found = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, timeout=PATIENCE
+    )
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", str(unit)]
     found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
