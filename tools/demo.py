@@ -80,7 +80,17 @@ def work_folder() -> Path:
 
 
 def end_former(folder: Path) -> None:
-    """A demo that was killed leaves its controller running: it is ended, if that process still is it."""
+    """What a demo that was killed or kept has left goes: its controller, if that process still is it, and its lab.
+
+    Its machines belong to a store that is made anew: salvus would leave them alone, as somebody else's.
+    """
+    _end_controller(folder)
+    if json.loads(answer("lab", "status", "--name", LAB, "-o", "json") or "{}").get("state", "down") != "down":
+        say("a former demo left its lab; it is taken down")
+        salvusctl("lab", "down", "--name", LAB)
+
+
+def _end_controller(folder: Path) -> None:
     try:
         pid = int((folder / "controller.pid").read_text())
         arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
