@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -220,7 +219,6 @@ def sudoer(user: str) -> Iterator[str]:
         rule.unlink()
 
 
-@pytest.mark.skipif(shutil.which("sudo") is None, reason="needs sudo (tools/setup.sh installs it)")
 def test_a_user_becomes_root(ssh: World, sudoer: str) -> None:
     connection = ssh.connection(user=sudoer)
     driver = ShellDriver(connection, state=str(ssh.folder / "state"))
