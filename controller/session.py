@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from controller.knowledge import Knowledge
 from controller.leases import Holder, Leases, epochs, holders, shard_of
 from controller.machines import Connect
-from controller.store.base import Store
+from controller.store.base import Access, Store
 from controller.store.ledger import Ledger, taken
 from controller.store.mirror import Mirror
 from controller.store.records import Event, Job, SourceState, StoredResource
@@ -202,10 +202,14 @@ def fresh_uid(identity: str, ref: str, taken: Collection[str]) -> str:
 
 
 @contextmanager
-def open_session(settings: Settings, connect: Connect | None = None) -> Iterator[Session]:
+def open_session(settings: Settings, connect: Connect | None = None, access: Access = Access.MAKE) -> Iterator[Session]:
     """Opens the store and closes it at the end. Raises StoreError."""
-    store = SqliteStore(settings.store)
+    store = SqliteStore(settings.store, access=access)
     try:
-        yield Session(store, settings, connect)
+        session = Session(store, settings, connect)
+        if access is not Access.READ:
+            # Who only reads needs it, too, and cannot make it.
+            session.ledger.identity()
+        yield session
     finally:
         store.close()

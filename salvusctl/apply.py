@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from controller.store.base import Access
 from salvusctl import out
 from salvusctl.diff import OutputOption, show_difference
 from salvusctl.exits import Code, UseError
 from salvusctl.flags import context_of, verb_app
-from salvusctl.fleet import reaching
+from salvusctl.fleet import comparing, reaching
 from salvusctl.manifests import FilesOption, PathsArgument, manifest_paths, read_manifests
 from salvusctl.outputs import TextOrJson
 
@@ -44,7 +45,7 @@ def apply(
     if output is TextOrJson.JSON and not dry_run:
         raise UseError("apply prints JSON with --dry-run only", hint="salvusctl get -o json shows what came of it")
     context = context_of(ctx)
-    with reaching(context) as session:
+    with comparing(context) if dry_run else reaching(context, Access.MAKE) as session:
         before = session.knowledge()
         loaded = read_manifests(manifest_paths(context, paths, files), before.fleet)
         if dry_run:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from controller.store.base import Access
 from salvusctl import out
 from salvusctl.apply import TimeoutOption, WaitOption
 from salvusctl.completing import WhatArgument
@@ -38,7 +39,7 @@ def delete(
 
     Only what salvus made is deleted; what was there before stays. Data goes to the trash of its machine.
     """
-    with reaching(context_of(ctx)) as session:
+    with reaching(context_of(ctx), Access.WRITE) as session:
         knowledge = session.knowledge()
         refs = _meant(knowledge, words, files)
         if not _agreed(refs, yes=yes):

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from controller.store.base import Access
 from salvusctl import out
 from salvusctl.exits import Code
 from salvusctl.flags import context_of, verb_app
-from salvusctl.fleet import reaching
+from salvusctl.fleet import comparing, reaching
 from salvusctl.manifests import FilesOption, PathsArgument, manifest_paths, read_manifests
 from salvusctl.outputs import TextOrJson
 
@@ -35,7 +36,7 @@ def diff(
     """
     context = context_of(ctx)
     named = bool(paths or files or context.manifests)
-    with reaching(context) as session:
+    with comparing(context) if named else reaching(context, Access.READ) as session:
         loaded = read_manifests(manifest_paths(context, paths, files), session.knowledge().fleet) if named else None
         return show_difference(session, loaded, output)
 

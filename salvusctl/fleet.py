@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from controller.knowledge import Knowledge
 from controller.lower import machine_named
 from controller.present import machines
 from controller.session import Session, Settings, open_session
+from controller.store.base import Access, StoreMissing
 from controller.store.records import Condition, Job
 from resources.base import AnyKind
 from resources.fleet import did_you_mean, find_kind, kinds
+from salvusctl import out
 from salvusctl.config import Context
 from salvusctl.exits import Missing, UseError
 
@@ -25,11 +27,11 @@ def settings_of(context: Context) -> Settings:
 
 
 def reading(context: Context) -> AbstractContextManager[Session]:
-    """The store, for reading and writing it; machines are not reached. Raises SalvusError."""
-    return open_session(settings_of(context))
+    """The store, for reading; machines are not reached. Raises SalvusError, also when there is no store."""
+    return open_session(settings_of(context), access=Access.READ)
 
 
-def reaching(context: Context) -> AbstractContextManager[Session]:
+def reaching(context: Context, access: Access) -> AbstractContextManager[Session]:
     """The store, and the machines from the context's network namespace; to be called before any thread is started."""
     # What drivers and libraries log is for a controller; here every error comes back as a value, and is shown once.
     logging.getLogger().addHandler(logging.NullHandler())
@@ -37,7 +39,21 @@ def reaching(context: Context) -> AbstractContextManager[Session]:
         from salvusctl.netns import enter
 
         enter(context.namespace)
-    return open_session(settings_of(context))
+    return open_session(settings_of(context), access=access)
+
+
+@contextmanager
+def comparing(context: Context) -> Iterator[Session]:
+    """As ``reaching``, for reading; a store that is not there yet counts as empty."""
+    with ExitStack() as opened:
+        try:
+            session = opened.enter_context(reaching(context, Access.READ))
+        except StoreMissing:
+            from controller.store.memory import MemoryStore
+
+            out.note(f"the store {context.store} does not exist yet: compared with an empty one")
+            session = Session(MemoryStore(), settings_of(context))
+        yield session
 
 
 def kind_of(word: str) -> AnyKind:

@@ -30,6 +30,18 @@ class StoreUnusable(StoreError):
     """The store will not work without a human: damaged, or written by a newer version. Nothing was changed."""
 
 
+class StoreMissing(StoreError):
+    """There is no such store, and who opened it was not to make one."""
+
+
+class Access(enum.Enum):
+    """What an opening is for."""
+
+    READ = "read"  # nothing is written, no store is made
+    WRITE = "write"  # no store is made
+    MAKE = "make"  # one that is not there is made
+
+
 class Table(enum.StrEnum):
     """The tables, with what their partitions and keys are."""
 

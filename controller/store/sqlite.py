@@ -11,7 +11,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from controller.store.base import Partition, Row, StoreError, StoreUnavailable, StoreUnusable, Table
+from controller.store.base import (
+    Access,
+    Partition,
+    Row,
+    StoreError,
+    StoreMissing,
+    StoreUnavailable,
+    StoreUnusable,
+    Table,
+)
 
 # Each entry brings the schema from its index to the next version; ``PRAGMA user_version`` holds the number.
 MIGRATIONS = (
@@ -39,6 +48,19 @@ def _unusable(path: Path, error: str, hint: str) -> StoreUnusable:
     return StoreUnusable(f"the store {path} cannot be used: {error}; nothing was changed", hint=hint)
 
 
+def _hint(error: str) -> str:
+    if "readonly" in error or "unable to open" in error:
+        return "its folder must be writable: SQLite keeps a log beside the file"
+    return "make room on its disk" if "full" in error or "I/O" in error else "it is tried again"
+
+
+def _steps(version: int) -> Iterator[str]:
+    """What brings a schema of this version to ours."""
+    for migration in MIGRATIONS[version:]:
+        yield from migration.split(";")
+    yield f"PRAGMA user_version = {len(MIGRATIONS)}"
+
+
 def _make(path: Path) -> None:
     """An empty store that is nowhere half-made: built beside, in WAL mode, then given its name unless it is taken.
 
@@ -51,37 +73,69 @@ def _make(path: Path) -> None:
         with closing(sqlite3.connect(draft, isolation_level=None)) as db:
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute("PRAGMA journal_mode = WAL")
+            for step in _steps(0):
+                db.execute(step)
         with suppress(FileExistsError):
             path.hardlink_to(draft)
 
 
-class SqliteStore:
-    """See Store. Raises StoreUnusable for a file that is damaged, not ours, or of a newer version."""
+def _sealed(path: Path) -> bool:
+    """Whether a file is whole by itself and stays so: nobody has it open, and nothing can be written beside it.
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+    SQLite cannot read it in WAL mode then, as it keeps its log and its locks there.
+    """
+    return not os.access(path.parent, os.W_OK, effective_ids=True) and not Path(f"{path}-wal").exists()
+
+
+def _connect(path: Path, access: Access) -> sqlite3.Connection:
+    if not path.exists():
+        if access is not Access.MAKE:
+            hint = "salvusctl apply or controller run makes one; is this the one meant by --store, or by the context?"
+            raise StoreMissing(f"the store {path} does not exist", hint=hint)
+        _make(path)
+    how = "immutable=1" if access is Access.READ and _sealed(path) else "mode=rw"
+    uri = f"{path.absolute().as_uri()}?{how}"
+    return sqlite3.connect(uri, uri=True, timeout=10.0, isolation_level=None, check_same_thread=False)
+
+
+class SqliteStore:
+    """See Store. Raises StoreUnusable for a file that is damaged, not ours, or of a newer version.
+
+    Raises StoreMissing for one that is not there, unless it is to be made.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time, access: Access = Access.MAKE) -> None:
         self._path = path
         self._clock = clock
         self._lock = threading.RLock()
         self._swept = 0.0
         try:
-            if not path.exists():
-                _make(path)
-            self._db = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
+            self._db = _connect(path, access)
         except (OSError, sqlite3.OperationalError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
             raise StoreUnavailable(
-                f"the store {path} cannot be opened: {error}", hint="check the path and its permissions"
+                f"the store {path} cannot be opened: {why}", hint="check the path and its permissions"
             ) from error
         try:
             with self._errors():
-                self._prepare()
+                self._prepare(access)
         except BaseException:
             self._db.close()
             raise
 
-    def _prepare(self) -> None:
+    def _prepare(self, access: Access) -> None:
         """Writes only where the schema is older than ours: reading works on a full disk, too."""
         if self._db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise _unusable(self._path, "it is empty, or of another program", "give another path, or remove it")
+        if access is Access.READ:
+            self._db.execute("PRAGMA query_only = ON")
+            if (version := self._schema()) < len(MIGRATIONS):
+                raise _unusable(
+                    self._path,
+                    f"its schema is version {version}, this salvus wants {len(MIGRATIONS)}",
+                    "salvusctl apply or controller run brings it up to date",
+                )
+            return
         if self._schema() < len(MIGRATIONS):
             self._migrate()
         self._db.execute("PRAGMA synchronous = FULL")
@@ -99,10 +153,8 @@ class SqliteStore:
     def _migrate(self) -> None:
         with self._transaction():
             # Another process may have been faster: the version is read again under the lock.
-            for number in range(self._schema(), len(MIGRATIONS)):
-                for statement in MIGRATIONS[number].split(";"):
-                    self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+            for step in _steps(self._schema()):
+                self._db.execute(step)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -111,10 +163,8 @@ class SqliteStore:
             try:
                 yield
             except (sqlite3.OperationalError, sqlite3.ProgrammingError) as error:
-                full = "full" in str(error) or "I/O" in str(error)
                 raise StoreUnavailable(
-                    f"the store {self._path} cannot be used now: {error}",
-                    hint="make room on its disk" if full else "it is tried again",
+                    f"the store {self._path} cannot be used now: {error}", hint=_hint(str(error))
                 ) from error
             except sqlite3.DatabaseError as error:
                 hint = "put it aside and restore a copy, or begin with an empty one"

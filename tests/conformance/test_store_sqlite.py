@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from controller.store.base import StoreUnavailable, StoreUnusable, Table
+from controller.store.base import Access, StoreMissing, StoreUnavailable, StoreUnusable, Table
 from controller.store.sqlite import MIGRATIONS, SqliteStore
 from tests.conformance import stores
 
@@ -105,6 +106,74 @@ def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
         files = {one.name: stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()}
     assert files == {"salvus.db": 0o600, "salvus.db-wal": 0o600, "salvus.db-shm": 0o600}
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("access", [Access.READ, Access.WRITE])
+def test_only_who_may_make_a_store_makes_one(tmp_path: Path, access: Access) -> None:
+    path = tmp_path / "new" / "salvus.db"
+    with pytest.raises(StoreMissing, match="does not exist") as raised:
+        SqliteStore(path, access=access)
+    assert str(path) in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_is_opened_for_reading_reads_and_refuses_to_write(path: Path) -> None:
+    before = path.read_bytes()
+    with closing(SqliteStore(path, access=Access.READ)) as store:
+        assert len(store.read_all(Table.FACT)) == 200
+        with pytest.raises(StoreUnavailable, match="readonly"):
+            store.write(Table.FACT, "p7", {"k": "w"})
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path], "nothing is left beside it"
+
+
+def test_a_reader_sees_what_a_writer_writes_meanwhile(path: Path) -> None:
+    with closing(SqliteStore(path, access=Access.READ)) as reader, closing(SqliteStore(path)) as writer:
+        writer.write(Table.FACT, "p7", {"k": "new"})
+        assert reader.read(Table.FACT, "p7")["k"].value == "new"
+
+
+def test_a_reader_does_not_bring_an_older_schema_up_to_date(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 0")
+    before = path.read_bytes()
+    with pytest.raises(StoreUnusable, match=f"version 0, this salvus wants {len(MIGRATIONS)}"):
+        SqliteStore(path, access=Access.READ)
+    assert path.read_bytes() == before
+
+
+@pytest.fixture
+def sealed(path: Path) -> Iterator[Path]:
+    """The store in a folder where ``stores.NOBODY`` may read and not write."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "salvus.db")
+        copy.write_bytes(path.read_bytes())
+        copy.chmod(0o644)
+        Path(folder).chmod(0o555)
+        yield copy
+        Path(folder).chmod(0o755)
+
+
+def test_a_store_in_a_folder_that_cannot_be_written_is_read(sealed: Path) -> None:
+    with stores.process(stores.read_as_nobody, sealed) as (_, connection):
+        assert connection.recv() == 200
+    assert list(sealed.parent.iterdir()) == [sealed]
+
+
+def test_a_log_that_cannot_be_used_is_told_of(sealed: Path) -> None:
+    sealed.parent.chmod(0o755)
+    Path(f"{sealed}-wal").write_bytes(b"")
+    sealed.parent.chmod(0o555)
+    with stores.process(stores.read_as_nobody, sealed) as (_, connection):
+        said, hint = connection.recv()
+    assert f"the store {sealed} cannot be used now" in said
+    assert hint == "its folder must be writable: SQLite keeps a log beside the file"
+
+
+def test_an_error_in_making_names_the_store_and_nothing_else() -> None:
+    with pytest.raises(StoreUnavailable) as raised:
+        SqliteStore(Path("/proc/salvus.db"))
+    assert str(raised.value) == "the store /proc/salvus.db cannot be opened: No such file or directory"
 
 
 @pytest.mark.parametrize("name", ["folder", "file/salvus.db"])

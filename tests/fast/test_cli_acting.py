@@ -149,7 +149,26 @@ def test_apply_follows_a_controller_that_is_there(cli: Cli, monkeypatch: pytest.
     assert cli.machines.machine("alpha").round_trips - trips <= 2
 
 
+def test_diff_before_the_first_apply_makes_no_store(cli: Cli) -> None:
+    path = cli.write(HOST, SERVICE)
+    for words in (["diff"], ["apply", "--dry-run"]):
+        answer = cli(*words, "-f", path, code=Code.DIFFERENT)
+        assert answer.err == f"the store {cli.store} does not exist yet: compared with an empty one\n"
+        assert "+ Service/hello would be created" in answer.lines
+        assert f"+ {CONF} create live Service/hello" in answer.lines
+    assert not list(cli.folder.glob("store.db*"))
+
+
+def test_diff_leaves_the_store_as_it_is(cli: Cli) -> None:
+    cli("apply", "--no-wait", "-f", cli.write(HOST))
+    before = cli.store.read_bytes()
+    cli("diff", "-f", cli.write(HOST, SERVICE), code=Code.DIFFERENT)
+    assert cli.store.read_bytes() == before
+
+
 def test_diff_of_nothing(cli: Cli) -> None:
+    with open_session(Settings(cli.store)):
+        pass
     assert cli("diff").out == "Plan: 0 to create, 0 to update, 0 to delete.\n"
 
 
@@ -158,7 +177,7 @@ def test_diff_is_what_apply_does_and_does_nothing(cli: Cli) -> None:
     found = Diff.model_validate_json(cli("diff", "-f", path, "-o", "json", code=Code.DIFFERENT).out)
     alpha = cli.machines.machine("alpha")
     assert alpha.writes == 0
-    assert not cli("get", "all", "-o", "name").out
+    assert not cli.store.exists()
     assert [(r.resource, r.verb) for r in found.resources] == [("Host/alpha", "created"), ("Service/hello", "created")]
     cli("apply", "-f", path)
     assert [made.key for made in alpha.log] == [change.item for change in found.machines[0].changes]
@@ -168,7 +187,7 @@ def test_diff_is_what_apply_does_and_does_nothing(cli: Cli) -> None:
 def test_dry_run_is_diff(cli: Cli) -> None:
     path = cli.write(HOST, SERVICE)
     assert cli("apply", "--dry-run", "-f", path, code=Code.DIFFERENT) == cli("diff", "-f", path, code=Code.DIFFERENT)
-    assert not cli("get", "all", "-o", "name").out
+    assert not cli.store.exists()
     assert "--dry-run only" in cli("apply", "-f", path, "-o", "json", code=Code.INPUT).err
 
 

@@ -12,6 +12,7 @@ import pytest
 import typer
 
 import salvusctl.exits
+from controller.session import Settings, open_session
 from controller.store.base import Conflict, StoreUnavailable
 from drivers.base import SalvusError, Unreachable
 from resources.errors import ManifestError
@@ -72,6 +73,8 @@ def test_python_m_salvusctl_and_what_quick_verbs_do_not_import(tmp_path: Path) -
         "except SystemExit as end: assert not end.code, end.code\n"
         "print(sorted({'libvirt', 'paramiko', 'prometheus_client', 'salvusctl.apply', 'lab'} & set(sys.modules)))"
     )
+    with open_session(Settings(tmp_path / "store.db")):
+        pass
     done = python("-c", code, str(tmp_path / "store.db"))
     assert done.stdout.strip() == "[]", done
 

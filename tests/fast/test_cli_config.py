@@ -10,7 +10,7 @@ from resources.errors import ManifestError
 from salvusctl.config import HTTP, Context, resolve
 from salvusctl.exits import Code, UseError
 from salvusctl.flags import Flags
-from tests.fast.cli import HOST, Cli, cli
+from tests.fast.cli import HOST, OTHER, Cli, cli
 
 __all__ = ["cli"]
 
@@ -117,9 +117,10 @@ def test_two_contexts_of_one_name(tmp_path: Path) -> None:
 
 def test_flags_work_before_and_after_the_verb(cli: Cli) -> None:
     store = str(cli.folder / "other.db")
+    cli("apply", "--no-wait", "-f", cli.write(OTHER, name="other.yaml"))
     cli("apply", "--no-wait", "-f", cli.write(HOST), "--store", store)
     assert cli("--store", store, "get", "hosts", "-o", "name").out == "Host/alpha\n"
-    assert cli("get", "hosts", "-o", "name").out == ""
+    assert cli("get", "hosts", "-o", "name").out == "Host/beta\n"
 
 
 def test_a_wrong_configuration_ends_the_verb_with_2(cli: Cli) -> None:
@@ -129,6 +130,7 @@ def test_a_wrong_configuration_ends_the_verb_with_2(cli: Cli) -> None:
 
 def test_a_namespace_that_is_not_there(cli: Cli) -> None:
     path = cli.write(HOST)
+    cli("apply", "--no-wait", "-f", path)
     err = cli("diff", "-f", path, "--namespace", "salvus-none", code=Code.TROUBLE).err
     assert "the network namespace 'salvus-none' cannot be opened" in err
     cli("get", "all", "--namespace", "salvus-none")

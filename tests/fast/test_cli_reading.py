@@ -82,7 +82,19 @@ def test_get_says_what_it_does_not_find(fleet: Cli, words: Sequence[str], code: 
     assert answer.out == ""
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["get", "all"], ["describe", "alpha"], ["why", "alpha"], ["events"], ["diff"], ["delete", "host/alpha", "--yes"]],
+)
+def test_a_store_that_is_not_there_is_an_error_and_is_not_made(cli: Cli, words: Sequence[str]) -> None:
+    answer = cli(*words, "--store", "typo.db", code=Code.TROUBLE)
+    assert answer.err.startswith(f"error: the store {cli.folder}/typo.db does not exist\n  hint: salvusctl apply")
+    assert not list(cli.folder.glob("typo.db*"))
+
+
 def test_get_of_an_empty_store(cli: Cli) -> None:
+    with open_session(Settings(cli.store)):
+        pass
     answer = cli("get", "all")
     assert (answer.out, answer.err) == ("", "there are none\n")
     assert cli("get", "all", "-o", "json").data["items"] == []
