@@ -122,11 +122,16 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Resource(Generic[S]):
-    """One manifest, validated."""
+    """One manifest, validated.
+
+    ``whole`` is False for what is wrong in itself: it has its right fields only, and checks between resources alone
+    see it (see ``resources/parts.py``).
+    """
 
     kind: str
     metadata: Metadata
     spec: S
+    whole: bool = True
 
     @property
     def name(self) -> str:
@@ -244,11 +249,14 @@ class Kind(Generic[S]):
         return ()
 
     def check(self, resource: Resource[S], fleet: Fleet) -> Iterable[Problem]:
-        """Cross-checks of one resource. Dangling references are found without this."""
+        """Cross-checks of one resource that is whole. Dangling references are found without this."""
         return ()
 
     def check_together(self, fleet: Fleet) -> Iterable[Problem]:
-        """Checks of all resources of the kind at once, in one walk: two that claim the same thing."""
+        """Checks of all resources of the kind at once, in one walk: two that claim the same thing, circles.
+
+        Some may not be ``whole``: what they lack must lead to no error.
+        """
         return ()
 
     def choices(self, resource: Resource[S], world: World) -> Iterable[Choice]:

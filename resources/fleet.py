@@ -96,28 +96,40 @@ def machine_kind(resource: AnyResource) -> MachineKind[Any]:
     return kind
 
 
-def check(fleet: Fleet, broken: Collection[str] | None = ()) -> list[Problem]:
+# Names that may be written where nothing could be read; None: any name may.
+Elsewhere = Collection[str] | None
+
+
+def check(fleet: Fleet, elsewhere: Elsewhere = ()) -> list[Problem]:
     """Everything that is wrong between resources: dangling references, double machine names, what kinds check.
 
-    ``broken`` are resources (``Kind/name``) that are written, but wrong in themselves: to name them is no error. None
-    when not all of these can be told; then no name is known to be dangling.
+    The names ``elsewhere`` are not said to dangle.
     """
     problems = list(_double_machines(fleet))
     for kind in kinds().values():
         problems.extend(kind.check_together(fleet))
     for resource in fleet:
-        kind = kinds()[resource.kind]
-        if broken is not None:
-            problems.extend(_dangling(resource, kind, fleet, broken))
-        problems.extend(_moved(resource, fleet))
-        problems.extend(kind.check(resource, fleet))
+        problems.extend(check_one(resource, fleet, elsewhere))
     problems.extend(_moved_twice(fleet))
     return problems
 
 
-def _dangling(resource: AnyResource, kind: AnyKind, fleet: Fleet, broken: Collection[str]) -> Iterator[Problem]:
+def check_one(resource: AnyResource, fleet: Fleet, elsewhere: Elsewhere = ()) -> Iterator[Problem]:
+    """What is wrong with one resource among the others."""
+    kind = kinds()[resource.kind]
+    if elsewhere is not None:
+        yield from _dangling(resource, kind, fleet, elsewhere)
+    yield from _moved(resource, fleet)
+    if resource.whole:
+        yield from kind.check(resource, fleet)
+
+
+def _dangling(resource: AnyResource, kind: AnyKind, fleet: Fleet, elsewhere: Collection[str]) -> Iterator[Problem]:
     for reference in kind.references(resource):
-        if any(fleet.get(k, reference.name) or f"{k}/{reference.name}" in broken for k in reference.kinds):
+        # Without a name: of a resource that is not whole.
+        if not reference.name or reference.name in elsewhere:
+            continue
+        if any(fleet.get(k, reference.name) for k in reference.kinds):
             continue
         known = [r.name for k in reference.kinds for r in fleet.of(k)]
         yield Problem(
@@ -136,7 +148,7 @@ def _moved(resource: AnyResource, fleet: Fleet) -> Iterator[Problem]:
     before = resource.moved_from
     if before is None:
         return
-    if not _is_name(before):
+    if not is_name(before):
         yield Problem(
             resource.ref, _MOVED, f"{before!r} is no name; write the name alone that this {resource.kind} had"
         )
@@ -157,9 +169,10 @@ def _moved_twice(fleet: Fleet) -> Iterator[Problem]:
                 yield Problem(resource.ref, _MOVED, message)
 
 
-def _is_name(text: str) -> bool:
+def is_name(value: object) -> bool:
+    """Whether a resource can have this name."""
     try:
-        return bool(_NAME.validate_python(text))
+        return bool(_NAME.validate_python(value))
     except ValidationError:
         return False
 

@@ -60,9 +60,10 @@ class HostKind(MachineKind[HostSpec]):
         """The machine to jump over."""
         yield from via_references(resource.spec.ssh, ("Host", "VirtualMachine"))
 
-    def check(self, resource: Resource[HostSpec], fleet: Fleet) -> Iterator[Problem]:
+    def check_together(self, fleet: Fleet) -> Iterator[Problem]:
         """Jumps that go in a circle."""
-        yield from via_circle(resource, fleet)
+        for host in fleet.of("Host"):
+            yield from via_circle(host, fleet)
 
     def machines(self, resource: Resource[HostSpec], world: World) -> Iterator[str]:
         """Itself."""

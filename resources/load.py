@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from typing import Final
 
 from resources import fleet as fleets
-from resources.base import AnyResource, Place, Problem, Resource
-from resources.base import Path as FieldPath
-from resources.envelope import Document, document_of, nearest, resource_or_wrongs, written_name
+from resources.base import Place, Problem
+from resources.contents import Content, Read, content_of
+from resources.envelope import Document, nearest
 from resources.errors import ManifestError, field_name
-from resources.fleet import Fleet
+from resources.fleet import Elsewhere, Fleet
 from resources.manifest_files import manifest_files
-from resources.yaml12 import Document as YamlDocument
-from resources.yaml12 import Fault, parse
+from resources.yaml12 import Fault
 
 
 @dataclass(frozen=True)
@@ -46,44 +46,24 @@ class Loaded:
         return not self.errors
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """One document of a file: a resource, or faults, or both. ``written`` is its kind and name, if they can be read."""
-
-    resource: AnyResource | None
-    document: Document
-    written: tuple[str, str] | None
-    positions: Mapping[FieldPath, tuple[int, int]]
-    faults: tuple[Fault, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """What one file's bytes say, whatever the file is called."""
-
-    documents: tuple[_Read, ...]
-    broken: tuple[Fault, ...]
-    size: int
-
-
 @dataclass
 class LoadCache:
     """Contents already read, by their SHA-256, least recently used first out. One for a process; safe for threads."""
 
     max_bytes: int = 128 * 2**20
-    _contents: OrderedDict[bytes, _Content] = field(default_factory=OrderedDict)
+    _contents: OrderedDict[bytes, Content] = field(default_factory=OrderedDict)
     _bytes: int = 0
     _last: tuple[object, Loaded] | None = None
     _lock: Lock = field(default_factory=Lock)
 
-    def content(self, data: bytes) -> tuple[bytes, _Content]:
+    def content(self, data: bytes) -> tuple[bytes, Content]:
         """The file's digest, and what it says."""
         digest = hashlib.sha256(data).digest()
         with self._lock:
             if (found := self._contents.get(digest)) is not None:
                 self._contents.move_to_end(digest)
                 return digest, found
-        content = _content(data)
+        content = content_of(data)
         with self._lock:
             self._bytes += content.size if digest not in self._contents else 0
             self._contents[digest] = content
@@ -109,7 +89,7 @@ def load(paths: Iterable[Path], cache: LoadCache | None = None, base: Fleet | No
     """
     cache = cache or LoadCache()
     errors: list[ManifestError] = []
-    contents: dict[str, _Content] = {}
+    contents: dict[str, Content] = {}
     names: list[tuple[str, str, bytes]] = []
     for file in manifest_files(paths):
         if isinstance(file, ManifestError):
@@ -127,26 +107,6 @@ def load(paths: Iterable[Path], cache: LoadCache | None = None, base: Fleet | No
     return loaded
 
 
-def _content(data: bytes) -> _Content:
-    parsed = parse(data)
-    documents = tuple(_read(document) for document in parsed.documents if document.value is not None or document.faults)
-    return _Content(documents, parsed.broken, len(data) + 1)
-
-
-def _read(document: YamlDocument) -> _Read:
-    value, positions = document.value, document.positions
-    found = resource_or_wrongs(value)
-    faults = list(document.faults)
-    if not isinstance(found, Resource):
-        # What YAML made of a field that it found fault with is not worth a second sentence.
-        faulty = {fault.path for fault in faults}
-        new = (wrong for wrong in found if wrong.path not in faulty)
-        faults += [Fault(*nearest(positions, wrong.path), wrong.path, wrong.what) for wrong in new]
-    if faults or not isinstance(found, Resource):
-        return _Read(None, {}, written_name(value), positions, tuple(faults))
-    return _Read(found, document_of(found), (found.kind, found.name), positions, ())
-
-
 def _revision(names: Iterable[tuple[str, str, bytes]], errors: Iterable[ManifestError]) -> str:
     digest = hashlib.sha256()
     for name, _, content in sorted(names):
@@ -156,30 +116,26 @@ def _revision(names: Iterable[tuple[str, str, bytes]], errors: Iterable[Manifest
     return digest.hexdigest()
 
 
-def _combine(contents: Mapping[str, _Content], unread: Iterable[ManifestError], revision: str, base: Fleet) -> Loaded:
-    errors = list(unread)
-    known: dict[str, _Read] = {}
+def _combine(contents: Mapping[str, Content], unread: Sequence[ManifestError], revision: str, base: Fleet) -> Loaded:
+    known: dict[str, Read] = {}
     places: dict[str, Place] = {}
-    all_named = not errors
+    again: list[tuple[Read, Place]] = []
     for file, content in contents.items():
         for read in content.documents:
-            errors += (_error(file, fault) for fault in read.faults)
-            if read.written is None:
-                all_named = False
-                continue
-            ref = "/".join(read.written)
-            if ref in known:
-                errors.append(_twice(file, read, places[ref]))
-                continue
-            known[ref], places[ref] = read, Place(file, read.positions)
-        errors += (_error(file, fault) for fault in content.broken)
-        all_named = all_named and not content.broken
+            ref, place = "/".join(read.written or ()), Place(file, read.positions)
+            if ref and ref in known:
+                again.append((read, place))
+            elif ref:
+                known[ref], places[ref] = read, place
+    # Also what is wrong in itself: it can be named, and what is right of it is compared.
     fleet = Fleet.of_resources(read.resource for read in known.values() if read.resource is not None)
-    broken = {ref for ref, read in known.items() if read.resource is None} if all_named else None
-    errors += _between(fleet, broken, base, places)
+    elsewhere = None if unread else _elsewhere(contents.values())
+    errors = [*unread, *_in_themselves(contents), *_between(fleet, elsewhere, base, places)]
+    for read, place in again:
+        errors += _again(read, place, places, fleet, elsewhere)
     return Loaded(
-        fleet=fleet,
-        documents={ref: read.document for ref, read in known.items() if read.resource is not None},
+        fleet=Fleet.of_resources(resource for resource in fleet if resource.whole) if errors else fleet,
+        documents={ref: read.document for ref, read in known.items() if read.document},
         places=places,
         errors=tuple(sorted(errors, key=lambda error: error.order)),
         revision=revision,
@@ -187,14 +143,25 @@ def _combine(contents: Mapping[str, _Content], unread: Iterable[ManifestError], 
     )
 
 
-def _between(
-    fleet: Fleet, broken: set[str] | None, base: Fleet, places: Mapping[str, Place]
-) -> Iterator[ManifestError]:
+def _elsewhere(contents: Iterable[Content]) -> frozenset[str]:
+    """All names that may be those of resources which could not be read."""
+    unnamed = (read.words for content in contents for read in content.documents if read.words)
+    return frozenset().union(*unnamed, *(content.words for content in contents if content.words))
+
+
+def _in_themselves(contents: Mapping[str, Content]) -> Iterator[ManifestError]:
+    for file, content in contents.items():
+        for read in content.documents:
+            yield from (_error(file, fault) for fault in read.faults)
+        yield from (_error(file, fault, _UNREAD) for fault in content.broken)
+
+
+def _between(fleet: Fleet, elsewhere: Elsewhere, base: Fleet, places: Mapping[str, Place]) -> Iterator[ManifestError]:
     """What is wrong between resources; of those that are there already, only what the files make wrong."""
-    moved = {f"{resource.kind}/{resource.moved_from}" for resource in fleet}
-    kept = [resource for resource in base if resource.ref not in places and resource.ref not in moved]
+    gone = {*places, *(f"{resource.kind}/{resource.moved_from}" for resource in fleet)}
+    kept = [old for old in base if old.ref not in gone and not (elsewhere and old.name in elsewhere)]
     before = set(fleets.check(Fleet.of_resources(base))) if kept else set()
-    for problem in fleets.check(Fleet.of_resources([*kept, *fleet]) if kept else fleet, broken):
+    for problem in fleets.check(Fleet.of_resources([*kept, *fleet]) if kept else fleet, elsewhere):
         if problem.ref in places:
             yield _problem(places[problem.ref], problem)
         elif problem not in before:
@@ -202,15 +169,23 @@ def _between(
             yield ManifestError(what, field=field_name(problem.path))
 
 
-def _error(file: str, fault: Fault) -> ManifestError:
-    return ManifestError(fault.what, file=file, line=fault.line, column=fault.column, field=field_name(fault.path))
+def _again(
+    read: Read, place: Place, places: Mapping[str, Place], fleet: Fleet, elsewhere: Elsewhere
+) -> Iterator[ManifestError]:
+    """What is wrong with a resource whose name is taken: that, and all that is wrong with it alone."""
+    ref, path = "/".join(read.written or ()), ("metadata", "name")
+    yield _problem(place, Problem(ref, path, f"{ref} is written twice; first at {places[ref].at(path)}"))
+    if read.resource is not None:
+        yield from (_problem(place, problem) for problem in fleets.check_one(read.resource, fleet, elsewhere))
 
 
-def _twice(file: str, read: _Read, first: Place) -> ManifestError:
-    path: FieldPath = ("metadata", "name")
-    line, column = nearest(read.positions, path)
-    what = f"{'/'.join(read.written or ())} is written twice; first at {first.at(path)}"
-    return ManifestError(what, file=file, line=line, column=column, field=field_name(path))
+# Names in what was not read are unknown: this is told where reading ended.
+_UNREAD: Final = "mend this first: from here on the file was not read, and may have more errors"
+
+
+def _error(file: str, fault: Fault, hint: str = "") -> ManifestError:
+    line, column, path, what = fault.line, fault.column, fault.path, fault.what
+    return ManifestError(what, file=file, line=line, column=column, field=field_name(path), hint=hint)
 
 
 def _problem(place: Place, problem: Problem) -> ManifestError:

@@ -35,7 +35,7 @@ class ServiceKind(Kind[ServiceSpec]):
                 yield Reference(("spec", "needs", position, field), (kind,), name)
 
     def check(self, resource: Resource[ServiceSpec], fleet: Fleet) -> Iterator[Problem]:
-        """Contradictions, and templates that can never be rendered."""
+        """Contradictions."""
         yield from alone(resource)
 
     def check_together(self, fleet: Fleet) -> Iterator[Problem]:

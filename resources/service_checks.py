@@ -10,15 +10,13 @@ from graphlib import CycleError, TopologicalSorter
 from resources.base import AnyResource, Path, Problem, Resource
 from resources.fleet import Fleet
 from resources.service_spec import PathSpec, ServiceSpec
-from resources.template_names import NAMES
-from resources.templates import problems
 
 # A field that is wrong, and why.
 Finding = tuple[Path, str]
 
 
 def alone(service: Resource[ServiceSpec]) -> Iterator[Problem]:
-    """Contradictions in one manifest, and templates that can never be rendered."""
+    """Contradictions in one manifest."""
     spec = service.spec
     yield from spec.machines.problems(service.ref, ("spec", "machines"))
     for path, message in (*_unit(spec), *_files(spec), *_needs(spec)):
@@ -47,12 +45,8 @@ def _ways(spec: ServiceSpec) -> tuple[str, ...]:
 
 def _files(spec: ServiceSpec) -> Iterator[Finding]:
     for position, file in enumerate(spec.files):
-        path: Path = ("files", position)
         if (file.content is None) == (file.template is None):
-            yield path, "write either content or template"
-        elif file.template is not None:
-            for message in problems(file.template, NAMES):
-                yield (*path, "template"), message
+            yield ("files", position), "write either content or template"
 
 
 def _needs(spec: ServiceSpec) -> Iterator[Finding]:
@@ -100,7 +94,8 @@ class _Claim:
 
 def _claims(fleet: Fleet) -> Iterator[Problem]:
     claims: defaultdict[str, list[_Claim]] = defaultdict(list)
-    for service in fleet.of("Service"):
+    # Without its wrong fields a service could claim what is not meant: a selector without labels selects all machines.
+    for service in (one for one in fleet.of("Service") if one.whole):
         for what, claim in _claimed(service):
             claims[what].append(claim)
     # Most paths are described once: only for the others it matters on which machines that is.

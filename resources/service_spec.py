@@ -22,6 +22,8 @@ from resources.fields import (
     absolute_path,
 )
 from resources.targets import Targets
+from resources.template_names import NAMES
+from resources.templates import problems
 
 _UNITS = "/etc/systemd/system"
 
@@ -48,6 +50,14 @@ def absolute_program(words: tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
+def renderable(source: str) -> str:
+    """A template that some fleet can fill. Raises ValueError for one that none can, with all that is wrong."""
+    if found := "; ".join(problems(source, NAMES)):
+        raise ValueError(found)
+    return source
+
+
+Template = Annotated[Text, AfterValidator(renderable)]
 Words = Annotated[
     tuple[Text, ...],
     Field(min_length=1),
@@ -81,7 +91,7 @@ class FileSpec(PathSpec):
     """Its permissions: four octal digits, in quotes."""
     content: Text | None = None
     """What is in it, as it stands."""
-    template: Text | None = None
+    template: Template | None = None
     """What is in it, as a Jinja2 template over the fleet: ``machine``, ``members(…)``, ``service(…)``, ``fact(…)``."""
     on_change: Literal["restart", "reload", "none"] = "restart"
     """What the service's unit does when the file has changed."""

@@ -57,13 +57,14 @@ class VirtualMachineKind(MachineKind[VirtualMachineSpec]):
         yield from via_references(spec.ssh, ("Host", "VirtualMachine"))
 
     def check(self, resource: Vm, fleet: Fleet) -> Iterator[Problem]:
-        """Contradictions, a host that runs no machines, jumps in a circle."""
+        """Contradictions, a host that runs no machines."""
         yield from alone(resource, fleet)
-        yield from via_circle(resource, fleet)
 
     def check_together(self, fleet: Fleet) -> Iterator[Problem]:
-        """Two machines with one address or MAC."""
+        """Two machines with one address or MAC, jumps in a circle."""
         yield from together(fleet)
+        for vm in fleet.of("VirtualMachine"):
+            yield from via_circle(vm, fleet)
 
     def choices(self, resource: Vm, world: World) -> Iterator[Choice]:
         """Its host, and its name there, which stays when the resource is renamed."""

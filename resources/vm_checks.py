@@ -44,7 +44,7 @@ def _placement(spec: VirtualMachineSpec, fleet: Fleet) -> Iterator[Finding]:
     if spec.placement.selector is not None:
         yield ("placement", "selector"), "spec.placement.host is written too; write one of them"
     host = fleet.get("Host", name)
-    if host is not None and host.spec.hypervisor is None:
+    if host is not None and host.whole and host.spec.hypervisor is None:
         yield ("placement", "host"), f"{host.ref} is no hypervisor; add spec.hypervisor to it, or choose another"
 
 

@@ -19,7 +19,7 @@ import yaml
 
 from resources.base import Path
 from resources.yaml_scalars import Odd, plain_scalar
-from resources.yaml_syntax import first_bad_character, position_of, syntax_problem
+from resources.yaml_syntax import first_bad_character, from_line, position_of, syntax_problem
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 
@@ -55,25 +55,27 @@ class Parsed:
     """The documents of a file that could be read.
 
     ``broken`` is empty when these are all; else it is what was wrong in the document where reading ended, and last why
-    it did.
+    it did. ``unread`` is the text from there on.
     """
 
     documents: tuple[Document, ...]
     broken: tuple[Fault, ...] = ()
+    unread: str = ""
 
 
 def parse(data: bytes) -> Parsed:
     """Reads a file of any number of documents. Never raises: what is wrong is in the answer."""
     if len(data) > MAX_BYTES:
         what = f"has more than {MAX_BYTES // 2**20} MiB, the most a file may have; split it into several files"
-        return Parsed((), (Fault(0, 0, (), what),))
+        return Parsed((), (Fault(0, 0, (), what),), data.decode(errors="replace"))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line, column = position_of(data[: error.start].decode("utf-8-sig"), -1)
-        return Parsed((), (Fault(line, column, (), "is not UTF-8 text; save the file as UTF-8"),))
+        fault = Fault(line, column, (), "is not UTF-8 text; save the file as UTF-8")
+        return Parsed((), (fault,), data.decode(errors="replace"))
     if (bad := first_bad_character(text)) is not None:
-        return Parsed((), (Fault(*position_of(text, bad[0]), (), bad[1]),))
+        return Parsed((), (Fault(*position_of(text, bad[0]), (), bad[1]),), text)
     return _parse_text(text)
 
 
@@ -83,10 +85,12 @@ def _parse_text(text: str) -> Parsed:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             builder.take(event)
     except _Fatal as error:
-        return Parsed(tuple(builder.documents), (*builder.faults, error.fault))
+        fault = error.fault
     except yaml.MarkedYAMLError as error:
-        return Parsed(tuple(builder.documents), (*builder.faults, Fault(*syntax_problem(error, text))))
-    return Parsed(tuple(builder.documents))
+        fault = Fault(*syntax_problem(error, text))
+    else:
+        return Parsed(tuple(builder.documents))
+    return Parsed(tuple(builder.documents), (*builder.faults, fault), from_line(text, builder.line))
 
 
 class _Fatal(Exception):
@@ -132,6 +136,8 @@ class _Builder:
     faults: list[Fault] = field(default_factory=list)
     weight: int = 0
     aliases: int = 0
+    line: int = 0
+    """Where the last document began, counted from 0."""
 
     def take(self, event: yaml.Event) -> None:
         """The next event of the file. Raises _Fatal where reading cannot go on."""
@@ -147,6 +153,7 @@ class _Builder:
             case yaml.AliasEvent():
                 self._alias(event)
             case yaml.DocumentStartEvent():
+                self.line = _position(event)[0] - 1
                 self._directives(event)
             case yaml.DocumentEndEvent():
                 self.documents.append(Document(self.root, self.positions, tuple(self.faults)))

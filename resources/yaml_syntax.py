@@ -45,8 +45,13 @@ def first_bad_character(text: str) -> tuple[int, str] | None:
 def position_of(text: str, offset: int) -> tuple[int, int]:
     """Line and column, from 1, of an offset; -1 is the end."""
     before = text if offset < 0 else text[:offset]
-    lines = re.split(r"\r\n|\r|\n", before)
+    lines = _lines(before)
     return len(lines), len(lines[-1]) + 1
+
+
+def from_line(text: str, line: int) -> str:
+    """The text from a line, counted from 0, on."""
+    return "\n".join(_lines(text)[line:])
 
 
 def syntax_problem(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, Path, str]:
@@ -56,8 +61,12 @@ def syntax_problem(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, Pa
     return line, column, (), f"is not YAML: {_sentence(error, _line(text, line), column)}"
 
 
+def _lines(text: str) -> list[str]:
+    return re.split(r"\r\n|\r|\n", text)
+
+
 def _line(text: str, line: int) -> str:
-    lines = re.split(r"\r\n|\r|\n", text)
+    lines = _lines(text)
     return lines[line - 1] if 0 < line <= len(lines) else ""
 
 

@@ -7,66 +7,22 @@ import json
 import os
 import sys
 from pathlib import Path
-from textwrap import indent
 from typing import Any
 
 import pytest
-import yaml
 
 from resources.envelope import document_of, resource_of
 from resources.load import LoadCache, Loaded, load
-from tests.fast.manifests import DIGEST, KEY
+from tests.fast.documents import FLEET, HOST, IMAGE, SERVICE, VM, cases, changed, write
+from tests.fast.manifests import DIGEST
 
 EXAMPLES = Path(__file__).parents[2] / "manifests" / "examples"
-CASES = Path(__file__).parents[1] / "cases" / "load"
-
-HOST = f"""\
-apiVersion: salv.us/v1
-kind: Host
-metadata: {{name: alpha}}
-spec:
-  address: 192.0.2.1
-  ssh: {{hostKeys: [{KEY}]}}
-  hypervisor: {{}}
-"""
-IMAGE = f"""\
-apiVersion: salv.us/v1
-kind: Image
-metadata: {{name: debian12}}
-spec:
-  source: /srv/a.qcow2
-  sha256: {DIGEST}
-"""
-VM = """\
-apiVersion: salv.us/v1
-kind: VirtualMachine
-metadata: {name: web01}
-spec:
-  image: debian12
-  rootDisk: {size: 4Gi}
-"""
-SERVICE = """\
-apiVersion: salv.us/v1
-kind: Service
-metadata: {name: hub}
-spec:
-  machines: {names: [alpha]}
-"""
-FLEET = (HOST, IMAGE, VM, SERVICE)
 
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """File names in messages are short: everything is in the current directory."""
     monkeypatch.chdir(tmp_path)
-
-
-def write(*documents: str, name: str = "m.yaml") -> Path:
-    """A file of these documents."""
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("---\n".join(documents))
-    return path
 
 
 def errors(*documents: str) -> list[str]:
@@ -88,19 +44,9 @@ def test_a_whole_fleet_loads() -> None:
     assert sorted(r.ref for r in loaded.fleet) == refs(loaded)
 
 
-def cases(kind: str) -> list[Any]:
-    """What is changed in, or added to the spec of, the kind's manifest; and all errors, without the file's name."""
-    return list(yaml.safe_load((CASES / f"{kind}.yaml").read_text()))
-
-
 def case_errors(case: dict[str, Any], manifest: str, *others: str) -> list[str]:
     """What the changed manifest is told, beside other manifests that are right."""
-    if "add" in case:
-        changed = manifest + indent(case["add"], "  ") + "\n"
-    else:
-        assert case["old"] in manifest
-        changed = manifest.replace(case["old"], case["new"], 1)
-    return [error.removeprefix("m.yaml:") for error in errors(changed, *others)]
+    return [error.removeprefix("m.yaml:") for error in errors(changed(case, manifest), *others)]
 
 
 @pytest.mark.parametrize("case", cases("virtual_machine"))
@@ -189,11 +135,43 @@ def test_what_is_wrong_in_itself_may_be_named() -> None:
     ]
 
 
-def test_with_a_file_that_cannot_be_read_no_name_is_called_wrong() -> None:
+def dangling(loaded: Loaded) -> list[str]:
+    """The fields that name what there is not."""
+    return [error.field for error in loaded.errors if "there is no" in error.what]
+
+
+@pytest.mark.parametrize(
+    "unread",
+    [
+        IMAGE.replace("spec:", "spec: ["),  # not read to its end
+        IMAGE.replace("spec:", "spec:\0"),
+        IMAGE.replace("kind: Image", "kind: Imag"),  # which of them it is cannot be told
+        IMAGE.replace("kind: Image\n", ""),
+        IMAGE.replace("name: debian12", "nam: debian12"),
+        IMAGE.replace("name: debian12", "name: Debian12"),
+        IMAGE.replace("{name: debian12}", "debian12"),
+    ],
+)
+def test_a_name_that_may_be_in_what_was_not_read_is_not_called_wrong_but_others_are(unread: str) -> None:
+    write(VM + "  placement: {host: nowhere}\n", name="d/a.yaml")
+    write("# web02\n", HOST, unread, name="d/b.yaml")
+    assert dangling(load([Path("d")])) == ["spec.placement.host"]
+
+
+def test_names_in_what_was_read_are_no_excuse() -> None:
+    other = VM.replace("web01", "web02")
+    assert dangling(load([write(VM, other, HOST, "a: [\n")])) == ["spec.image", "spec.image"]
+
+
+def test_where_reading_ended_it_is_said_that_there_may_be_more_errors() -> None:
+    (error,) = load([write(HOST, "a: [\n")]).errors
+    assert error.hint == "mend this first: from here on the file was not read, and may have more errors"
+
+
+def test_with_a_file_that_cannot_be_opened_no_name_is_called_wrong() -> None:
     write(VM, name="d/a.yaml")
-    write("kind: [\n", name="d/b.yaml")
-    (error,) = load([Path("d")]).errors
-    assert str(error).startswith("d/b.yaml:2:1: is not YAML")
+    (error,) = load([Path("d"), Path("missing.yaml")]).errors
+    assert str(error) == "missing.yaml: cannot be read: No such file or directory"
 
 
 @pytest.mark.parametrize("text", ["a", "[]", "1", "{}", "- kind: Host"])

@@ -22,9 +22,9 @@ SCALARS = (
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(TEXT)
 )
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(TEXT), inner, max_size=4)
-)
+# YAML 1.2 §7.4.2: a key has at most 1024 characters, and an escape takes up to 12.
+KEYS = st.text(TEXT, max_size=80)
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4))
 
 
 def one(text: str) -> Document:
