@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers import Observer
-
-from controller.log import log
+from controller.sources.watch import Watch
 from drivers.base import SalvusError
 from resources.fleet import Fleet
 from resources.load import LoadCache, Loaded, load
-
-READ_EVENTS = frozenset({"opened", "closed_no_write"})
 
 
 class Directory:
@@ -26,7 +20,7 @@ class Directory:
         self._settle = settle
         self._tries = tries
         self._cache = LoadCache()
-        self._observer = Observer()
+        self._watch: Watch | None = None
         self._stopped = threading.Event()
 
     @property
@@ -35,32 +29,25 @@ class Directory:
         return f"directory:{self.path}"
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Calls ``changed`` (from another thread) soon after anything under the path was written.
+        """Calls ``changed`` (from another thread) soon after anything under the path was written, or took its place.
 
-        Where the kernel gives no watch, it is logged. Raises SalvusError for what is no directory.
+        Each reading looks whether the watch is still on what is there. Raises SalvusError for what is no directory.
         """
-
-        class Handler(FileSystemEventHandler):
-            def on_any_event(self, event: FileSystemEvent) -> None:
-                if event.event_type not in READ_EVENTS:
-                    changed()
-
         if not self.path.is_dir():
             raise SalvusError(
                 f"{self.path} is not a directory of manifests",
-                hint="give an existing directory as --manifests, or as source.directory in the configuration",
+                hint="give an existing one as --manifests, or as manifests in the configuration",
             )
-        try:
-            self._observer.schedule(Handler(), str(self.path), recursive=True)
-            self._observer.start()
-        except OSError as error:  # inotify(7): limits of watches and instances
-            log(logging.WARNING, "the manifests cannot be watched; they are read now and then", error=str(error))
+        self._watch = Watch(self.path, changed)
+        self._watch.renew()
 
     def read(self, others: Fleet) -> Loaded:
         """The manifests, once two successive readings gave the same; ``others`` come from elsewhere and may be named.
 
         Raises SalvusError while they keep changing.
         """
+        if self._watch is not None:
+            self._watch.renew()
         before = load([self.path], self._cache, others)
         for _ in range(self._tries):
             if self._stopped.wait(self._settle):
@@ -74,6 +61,5 @@ class Directory:
     def close(self) -> None:
         """Ends the watching and any reading that waits."""
         self._stopped.set()
-        if self._observer.is_alive():
-            self._observer.stop()
-            self._observer.join()
+        if self._watch is not None:
+            self._watch.close()

@@ -258,15 +258,3 @@ def test_what_is_no_directory_is_an_error(session: Session, tmp_path: Path) -> N
     with pytest.raises(SalvusError, match="not a directory"):
         follower.start()
     follower.close()
-
-
-def test_without_a_watch_it_is_read_now_and_then(manifests: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory = Directory(manifests, settle=0.0)
-
-    def no_watch() -> None:
-        raise OSError(28, "inotify watch limit reached")
-
-    monkeypatch.setattr(directory._observer, "start", no_watch)
-    directory.watch(lambda: None)
-    assert directory.read(NOBODY).ok
-    directory.close()
