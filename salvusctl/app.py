@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from salvusctl.exits import expected_errors
-from salvusctl.flags import SETTINGS, ConfigOption, ContextOption, NamespaceOption, StoreOption, add_flags
+from salvusctl.flags import SETTINGS, ConfigOption, ContextOption, Group, NamespaceOption, StoreOption, add_flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ VERBS = {
 }
 
 
-class Verbs(TyperGroup):
+class Verbs(Group):
     """The verbs; a verb's module is imported when it is called, so that ``--help`` and the others answer at once."""
 
     def __init__(self, **attributes: Any) -> None:
@@ -49,9 +49,14 @@ class Verbs(TyperGroup):
             self.add_command(TyperCommand(name, help=verb.help, rich_help_panel=verb.panel))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """See TyperGroup; the stand-in is replaced by the verb."""
+        """See Group; the stand-in is replaced by the verb."""
         name, stand_in, rest = super().resolve_command(ctx, args)
         return name, load(name) if name is not None and stand_in is not None else None, rest
+
+    def make_context(self, *arguments: Any, **more: Any) -> Any:
+        """Reads what is before the verb's name; ``--help`` and ``--version`` answer here."""
+        with expected_errors():
+            return super().make_context(*arguments, **more)
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the verb; what it returns is the exit code."""

@@ -24,7 +24,7 @@ app = verb_app()
 
 
 @app.command()
-def completion(shell: Annotated[Shell, typer.Argument(help="Which shell.")]) -> None:
+def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="Which shell.")]) -> None:
     """Print a completion script for a shell.
 
     For bash: source <(salvusctl completion bash)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+import errno
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import typer
 
@@ -46,16 +47,40 @@ def code_of(error: SalvusError) -> Code:
 @contextmanager
 def expected_errors() -> Iterator[None]:
     """Shows an expected error as one block on stderr and ends with its code; a closed pipe ends quietly."""
-    from salvusctl.out import complain
-
     try:
         yield
     except SalvusError as error:
-        complain(error)
-        raise typer.Exit(code_of(error)) from error
+        raise _ended(error) from error
+    except typer.TyperException as error:
+        from salvusctl.misuse import misuse
+
+        # Without words it has shown the help already, for who gave no verb.
+        raise _ended(misuse(error)) if str(error) else typer.Exit(Code.INPUT) from error
     except typer.Abort as error:
         raise typer.Exit(Code.INTERRUPTED) from error
     except BrokenPipeError as error:
-        # What is still buffered must not raise again when Python closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        _forget_output()
         raise typer.Exit(Code.PIPE) from error
+    except OSError as error:
+        if error.errno not in _NOT_WRITTEN:
+            raise
+        _forget_output()
+        what = error.filename or "the output"
+        raise _ended(SalvusError(f"{what} cannot be written: {error.strerror}")) from error
+
+
+# write(2): full, over a quota or a limit, damaged.
+_NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
+def _ended(error: SalvusError) -> typer.Exit:
+    from salvusctl.out import complain
+
+    with suppress(OSError):  # stderr may go where stdout goes
+        complain(error)
+    return typer.Exit(code_of(error))
+
+
+def _forget_output() -> None:
+    """What is still buffered must not raise again when Python closes stdout."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)

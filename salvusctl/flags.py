@@ -28,6 +28,20 @@ class Flags:
     namespace: str | None = None
 
 
+class Group(TyperGroup):
+    """A group whose unknown words are errors as all others are."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """See TyperGroup. Raises UseError."""
+        if args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
+            from resources.fleet import did_you_mean
+            from salvusctl.exits import UseError
+
+            near = did_you_mean(args[0], self.commands)
+            raise UseError(f"{ctx.command_path} has no verb {args[0]!r}{near}", hint=f"{ctx.command_path} --help")
+        return super().resolve_command(ctx, args)
+
+
 def context_of(ctx: typer.Context) -> Context:
     """What a verb works with. Raises SalvusError."""
     from salvusctl.config import current
@@ -37,7 +51,8 @@ def context_of(ctx: typer.Context) -> Context:
 
 def verb_app(**settings: Any) -> typer.Typer:
     """A Typer for one verb."""
-    return typer.Typer(add_completion=False, context_settings=SETTINGS, pretty_exceptions_enable=False, **settings)
+    settings = {"cls": Group, "context_settings": SETTINGS, **settings}
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, **settings)
 
 
 def add_flags(command: Any) -> None:

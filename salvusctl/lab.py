@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal, NoReturn, Self
 
 import typer
-from typer.core import TyperGroup
 
 import lab
 from lab import Lab, LabError, LabHost, breakage, machine
@@ -17,11 +16,11 @@ from lab.run import ENVIRONMENT
 from resources.base import API_VERSION
 from salvusctl import out
 from salvusctl.exits import UseError
-from salvusctl.flags import context_of, verb_app
+from salvusctl.flags import Group, context_of, verb_app
 from salvusctl.outputs import Output, TextOrJson
 
 
-class _LabGroup(TyperGroup):
+class _LabGroup(Group):
     """What the lab refuses is an error as all others are."""
 
     def invoke(self, ctx: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -18,10 +19,12 @@ from drivers.base import SalvusError, Unreachable
 from resources.errors import ManifestError
 from salvusctl.app import VERBS, load
 from salvusctl.exits import Code, Missing, UseError, code_of
+from salvusctl.get import Output
 from tests.fast.cli import HOST, Cli, cli
 
 __all__ = ["cli"]
 ROOT = Path(__file__).parents[2]
+KNOWN = {*VERBS, "up", "break"}
 DOCS = (ROOT / "docs" / "salvusctl.md").read_text()
 
 
@@ -61,8 +64,34 @@ def test_version(cli: Cli) -> None:
     assert re.fullmatch(r"salvusctl \d+\.\d+\.\d+\n", cli("--version").out)
 
 
-def test_unknown_verb_is_an_error_of_use_with_a_suggestion(cli: Cli) -> None:
-    assert "Did you mean 'validate'" in cli("valdate", code=Code.INPUT).err
+@pytest.mark.parametrize(
+    ("words", "said", "hint"),
+    [
+        (["valdate"], "salvusctl has no verb 'valdate'; did you mean 'validate'?", "salvusctl"),
+        (["lab", "break", "frieze"], "salvusctl lab break has no verb 'frieze'; did you mean 'freeze'?", None),
+        (["get", "vms", "-o", "bogus"], f"'bogus' is no value of --output; allowed: {', '.join(Output)}", None),
+        (["events", "-o", "jsn"], "'jsn' is no value of --output; allowed: text, json; did you mean 'json'?", None),
+        (["completion", "tcsh"], "'tcsh' is no value of SHELL; allowed: bash, zsh, fish", None),
+        (["completion"], "SHELL is missing; allowed: bash, zsh, fish", None),
+        (["get"], "WHAT is missing", None),
+        (["get", "--otput", "json"], "there is no option --otput; did you mean '--output'?", None),
+        (["apply", "--timeout", "soon"], "'soon' is no value of --timeout; allowed: a number, at least 0", None),
+        (["apply", "--timeout", "-1"], "'-1' is no value of --timeout; allowed: a number, at least 0", None),
+        (["lab", "up", "--hosts", "x"], "'x' is no value of --hosts; allowed: a whole number", "salvusctl lab up"),
+        (["get", "vms", "-o"], "option '-o' requires an argument", "salvusctl"),
+        (["--store", "x"], "missing command", "salvusctl"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_as_all_errors_are(
+    cli: Cli, words: list[str], said: str, hint: str | None
+) -> None:
+    path = hint or " ".join(["salvusctl", *itertools.takewhile(lambda word: word in KNOWN, words)])
+    assert cli(*words, code=Code.INPUT).err == f"error: {said}\n  hint: {path} --help\n"
+
+
+def test_without_a_verb_the_help_is_shown(cli: Cli) -> None:
+    answer = cli(code=Code.INPUT)
+    assert (answer.out.rstrip(), answer.err) == (cli("--help").out.rstrip(), "")
 
 
 def test_python_m_salvusctl_and_what_quick_verbs_do_not_import(tmp_path: Path) -> None:
@@ -140,6 +169,22 @@ def test_a_closed_pipe_ends_quietly(words: list[str]) -> None:
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (Code.PIPE, b"")
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "schema", "explain", "completion bash", "get -h"])
+def test_output_that_cannot_be_written_is_one_line_and_no_success(words: str) -> None:
+    command = [sys.executable, "-m", "salvusctl", *words.split()]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False, cwd=ROOT)
+    said = b"error: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (Code.TROUBLE, said)
+
+
+def test_an_error_that_cannot_be_told_is_still_an_error() -> None:
+    command = [sys.executable, "-m", "salvusctl", "schema"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=full, timeout=60, check=False, cwd=ROOT)
+    assert done.returncode == Code.TROUBLE
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
