@@ -166,13 +166,15 @@ class Runner:
         self._won, self._affected = False, frozenset()
 
     def _work(self) -> None:
+        # Not the machine: it may be worked on again, by another worker, while this one still notes what came of it.
+        worker = threading.current_thread().name
         while (machine := self.queue.take()) is not None:
-            self._busy[machine] = self._clock()
+            self._busy[worker] = self._clock()
             try:
                 self.work(machine)
             except Exception:  # the next machine needs this worker
                 LOGGER.exception("a defect after a pass; please report it", extra={"salvus": {"machine": machine}})
-            del self._busy[machine]
+            del self._busy[worker]
 
     def work(self, machine: str) -> None:
         """One pass over a machine that was taken off the queue, and what follows from it."""

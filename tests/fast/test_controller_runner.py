@@ -200,6 +200,32 @@ def test_a_defect_in_a_pass_or_after_it_ends_nothing(desk: Desk, monkeypatch: py
     assert done.wait(PATIENCE), "each worker met a defect, and they still work"
 
 
+def test_a_pass_that_begins_while_the_one_before_is_still_noted_costs_no_worker(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = threading.Event(), threading.Event()
+    note = desk.runner.engine.recorder.run
+    died: list[object] = []
+
+    def slow(outcome: Outcome, again: float | None) -> None:
+        note(outcome, again)
+        if first.is_set():
+            second.set()
+        else:
+            first.set()
+            assert second.wait(PATIENCE)
+
+    monkeypatch.setattr(desk.runner.engine.recorder, "run", slow)
+    monkeypatch.setattr(threading, "excepthook", died.append)
+    desk.runner.start()
+    assert first.wait(PATIENCE)
+    desk.runner.queue.hurry("alpha")
+    assert second.wait(PATIENCE)
+    desk.runner.stop()
+    assert died == []
+    assert len(desk.ended) == 2
+
+
 def test_a_defect_in_a_step_is_no_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(desk.runner.engine, "fleet_pass", lambda: 1 // 0)
