@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
 # Seconds: how soon stop() is noticed.
 POLL = 0.1
+
+MAX_PORT = 65535
+FORMS = "write 127.0.0.1:9465, [::1]:9465, or :0 for any free port of loopback"
+_ENDPOINT = re.compile(r"(\[(?P<v6>[^\[\]]+)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,9})")
 
 # What /healthz and /readyz say: an empty string is well; else a sentence.
 Check = Callable[[], str]
@@ -36,22 +42,42 @@ class _Quiet(WSGIRequestHandler):
         """Scrapes are not worth a line each."""
 
 
+class BadAddress(SalvusError):
+    """What is to be listened on is no address, or none of this machine's."""
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(f"cannot listen on {address!r}: {why}", hint=FORMS)
+
+
 def open_socket(address: str) -> socket.socket:
-    """A listening socket on ``host:port`` (``[::1]:port`` for IPv6). Raises SalvusError when that cannot be had."""
-    host, _, port = address.rpartition(":")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    """A listening socket on an ``endpoint``. Raises BadAddress, and SalvusError when it is not to be had (taken)."""
+    family, host, port = endpoint(address)
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((host.strip("[]") or "127.0.0.1", int(port)))
+        listening.bind((host, port))
         listening.listen(16)
-    except (OSError, ValueError, OverflowError) as error:
+    except OSError as error:
         listening.close()
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise BadAddress(address, f"{host} is no address of this machine") from error
         raise SalvusError(
-            f"cannot listen on {address!r}: {error}",
-            hint="give another address as --http HOST:PORT, or stop what listens there",
+            f"cannot listen on {address!r}: {error.strerror}",
+            hint="give another --http HOST:PORT, or end what listens there: ss -ltnp shows it",
         ) from error
     return listening
+
+
+def endpoint(address: str) -> tuple[socket.AddressFamily, str, int]:
+    """Family, host and port of ``HOST:PORT``, ``[IPV6]:PORT`` or ``:PORT``, which is loopback. Raises BadAddress."""
+    found = _ENDPOINT.fullmatch(address)
+    if found is None:
+        raise BadAddress(address, "it is not HOST:PORT")
+    if (port := int(found["port"])) > MAX_PORT:
+        raise BadAddress(address, f"{port} is no port: 0 to {MAX_PORT} are")
+    if found["v6"]:
+        return socket.AF_INET6, found["v6"], port
+    return socket.AF_INET, found["host"] or "127.0.0.1", port
 
 
 class Http:
@@ -80,7 +106,8 @@ class Http:
         self._server.server_bind()
         self._server.set_app(app)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL,), name="http", daemon=True)
-        self.address = f"{address[0]}:{address[1]}"
+        host = f"[{address[0]}]" if listening.family == socket.AF_INET6 else address[0]
+        self.address = f"{host}:{address[1]}"
 
     def start(self) -> None:
         """Begins to answer."""

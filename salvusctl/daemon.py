@@ -52,6 +52,7 @@ def run(
 ) -> int:
     """Run until SIGTERM or Ctrl-C: follow the manifests, and keep every machine as it is written."""
     from controller import daemon
+    from controller.http import BadAddress
     from controller.log import configure
     from controller.session import Settings
     from salvusctl.version import VERSION
@@ -75,4 +76,9 @@ def run(
             enter_namespace(context.namespace)
 
     settings = Settings(context.store, context.identity_files, resync, workers)
-    return daemon.run(settings, manifests=directory, http=http or context.http, enter=enter, version=VERSION)
+    address = context.http if http is None else http
+    try:
+        return daemon.run(settings, manifests=directory, http=address, enter=enter, version=VERSION)
+    except BadAddress as error:
+        where = "--http" if http is not None else f"http of context {context.name!r}"
+        raise UseError(f"{where}: {error}", hint=error.hint) from error

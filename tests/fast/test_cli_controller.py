@@ -69,3 +69,12 @@ def test_a_port_that_is_taken(cli: Cli) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         assert f"cannot listen on '{address}'" in cli("controller", "run", "--http", address, code=Code.TROUBLE).err
+
+
+def test_a_page_that_can_be_nowhere(cli: Cli) -> None:
+    err = cli("controller", "run", "--http", "bogus", code=Code.INPUT).err
+    assert "--http: cannot listen on 'bogus': it is not HOST:PORT" in err
+    assert "write 127.0.0.1:9465, [::1]:9465" in err
+    (cli.folder / "salvus.yaml").write_text("contexts: [{name: mine, http: '127.0.0.1:77777'}]")
+    err = cli("--config", str(cli.folder / "salvus.yaml"), "controller", "run", code=Code.INPUT).err
+    assert "http of context 'mine': cannot listen on '127.0.0.1:77777': 77777 is no port" in err

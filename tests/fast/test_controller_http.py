@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from controller import notify as notifying
-from controller.http import Http, open_socket
+from controller.http import BadAddress, Http, open_socket
 from controller.log import LOGGER, Json, Lines, configure, log
 from controller.metrics import Metrics, Snapshot, names
 from controller.notify import inherited_socket, notify, watchdog_seconds
@@ -97,6 +97,7 @@ def test_names_are_as_prometheus_wants_them() -> None:
 def test_a_socket_that_is_taken(page: Page) -> None:
     with pytest.raises(SalvusError, match="cannot listen on") as raised:
         open_socket(page.http.address)
+    assert not isinstance(raised.value, BadAddress), "it may be free later"
     assert "--http" in raised.value.hint
 
 
@@ -105,10 +106,24 @@ def test_an_ipv6_address_is_understood_also_where_there_is_none() -> None:
         assert listening.getsockname()[0] == "::1"
 
 
-@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:http", "127.0.0.1:99999", "192.0.2.1:80"])
-def test_an_address_that_is_none(address: str) -> None:
-    with pytest.raises(SalvusError, match="cannot listen on"):
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("nonsense", "it is not HOST:PORT"),
+        ("", "it is not HOST:PORT"),
+        ("127.0.0.1:http", "it is not HOST:PORT"),
+        ("127.0.0.1:-1", "it is not HOST:PORT"),
+        ("::1:80", "it is not HOST:PORT"),
+        ("127.0.0.1:65536", "65536 is no port: 0 to 65535 are"),
+        ("192.0.2.1:80", "192.0.2.1 is no address of this machine"),
+        ("[2001:db8::1]:80", "2001:db8::1 is no address of this machine"),
+    ],
+)
+def test_an_address_that_is_none(address: str, why: str) -> None:
+    with pytest.raises(BadAddress) as raised:
         open_socket(address)
+    assert str(raised.value) == f"cannot listen on {address!r}: {why}"
+    assert "[::1]:9465" in raised.value.hint
 
 
 def test_only_loopback_unless_told_otherwise() -> None:
