@@ -9,12 +9,11 @@ import typer
 
 from controller.store.base import Access
 from salvusctl import out
-from salvusctl.diff import OutputOption, show_difference
+from salvusctl.diff import show_difference
 from salvusctl.exits import Code, UseError
-from salvusctl.flags import context_of, verb_app
+from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
 from salvusctl.fleet import comparing, reaching
 from salvusctl.manifests import FilesOption, PathsArgument, manifest_paths, read_manifests
-from salvusctl.outputs import TextOrJson
 
 if TYPE_CHECKING:
     from controller.knowledge import Knowledge

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from controller.store.base import Access
 from salvusctl import out
 from salvusctl.exits import Code
-from salvusctl.flags import context_of, verb_app
+from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
 from salvusctl.fleet import comparing, reaching
 from salvusctl.manifests import FilesOption, PathsArgument, manifest_paths, read_manifests
-from salvusctl.outputs import TextOrJson
 
 if TYPE_CHECKING:
     from controller.session import Session
     from resources.load import Loaded
 
-OutputOption = Annotated[TextOrJson, typer.Option("--output", "-o", help="How to print.")]
 app = verb_app()
 
 

@@ -11,13 +11,13 @@ from rich.text import Text
 
 from salvusctl import out
 from salvusctl.completing import WhatArgument
-from salvusctl.flags import context_of, verb_app
+from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
 from salvusctl.fleet import by_name, reading
-from salvusctl.outputs import EventOutput, Events, TextOrJson
 
 if TYPE_CHECKING:
     from controller.session import Session
     from controller.store.records import Event
+    from salvusctl.outputs import EventOutput
 
 POLL = 1.0
 HEADINGS = ("LAST", "TYPE", "REASON", "RESOURCE", "MACHINE", "COUNT", "MESSAGE")
@@ -30,12 +30,14 @@ def events(
     words: WhatArgument = None,
     warnings: Annotated[bool, typer.Option("--warnings", help="Only what is worth a look.")] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on with what happens next.")] = False,
-    output: Annotated[TextOrJson, typer.Option("--output", "-o", help="How to print.")] = TextOrJson.TEXT,
+    output: OutputOption = TextOrJson.TEXT,
 ) -> None:
     """Show what happened in the last week, newest last; repeats are counted."""
     with reading(context_of(ctx)) as session:
         found = _find(session, words, warnings)
         if output is TextOrJson.JSON:
+            from salvusctl.outputs import Events
+
             out.emit(Events(items=tuple(map(_output, found))))
         elif found:
             out.table(HEADINGS, [_row(event) for event in found])
@@ -73,6 +75,7 @@ def _row(event: Event) -> tuple[Text, ...]:
 
 def _output(event: Event) -> EventOutput:
     from controller.present import rfc3339
+    from salvusctl.outputs import EventOutput
 
     kind: Literal["Normal", "Warning"] = "Warning" if event.type == "Warning" else "Normal"
     return EventOutput(

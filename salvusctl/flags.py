@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 import re
 from dataclasses import dataclass, replace
@@ -84,6 +85,16 @@ ConfigOption = Annotated[Path | None, _option("--config", "Configuration file.")
 ContextOption = Annotated[str | None, _option("--context", "Context of the configuration.")]
 StoreOption = Annotated[Path | None, _option("--store", "SQLite file of the store.")]
 NamespaceOption = Annotated[str | None, _option("--namespace", "Network namespace in which machines are reached.")]
+
+
+class TextOrJson(enum.StrEnum):
+    """The ways a verb without tables prints."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+OutputOption = Annotated[TextOrJson, typer.Option("--output", "-o", help="How to print.")]
 
 _carrier = typer.Typer(add_completion=False)
 

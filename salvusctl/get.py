@@ -108,7 +108,7 @@ def _signature(knowledge: Knowledge, ref: str) -> object:
 def _print(knowledge: Knowledge, refs: Sequence[str], output: Output) -> None:
     match output:
         case Output.JSON:
-            from salvusctl.outputs import ResourceList
+            from salvusctl.resource_outputs import ResourceList
 
             documents = [document(knowledge, ref) for ref in refs]
             out.emit(ResourceList.model_validate({"apiVersion": "salv.us/v1", "kind": "List", "items": documents}))

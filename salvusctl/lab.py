@@ -16,8 +16,8 @@ from lab.run import ENVIRONMENT
 from resources.base import API_VERSION
 from salvusctl import out
 from salvusctl.exits import UseError
-from salvusctl.flags import Group, context_of, verb_app
-from salvusctl.outputs import Output, TextOrJson
+from salvusctl.flags import Group, OutputOption, TextOrJson, context_of, verb_app
+from salvusctl.outputs import Output
 
 
 class _LabGroup(Group):
@@ -105,7 +105,7 @@ def down(name: LabName = "demo") -> None:
 @app.command()
 def status(
     name: LabName = "demo",
-    output: Annotated[TextOrJson, typer.Option("--output", "-o", help="How to print it.")] = TextOrJson.TEXT,
+    output: OutputOption = TextOrJson.TEXT,
 ) -> None:
     """Look what is there, and change nothing: the lab is up, partial, broken (left by a crash) or down."""
     found = lab.status(name)

@@ -14,7 +14,7 @@ from controller.plan import Plan
 from drivers.base import Change, Drift
 from resources.load import Loaded
 from salvusctl import out
-from salvusctl.outputs import (
+from salvusctl.plan_outputs import (
     ChangeOutput,
     Diff,
     DriftOutput,

@@ -15,8 +15,18 @@ from salvusctl.completing import complete_kinds
 from salvusctl.exits import UseError
 from salvusctl.flags import verb_app
 from salvusctl.fleet import kind_of
-from salvusctl.outputs import SCHEMAS, Output
+from salvusctl.outputs import Events, Output, Validation
+from salvusctl.plan_outputs import Diff
+from salvusctl.resource_outputs import Reasons, ResourceList
 
+SCHEMAS: Mapping[str, type[Output]] = {
+    "diff": Diff,
+    "events": Events,
+    "get": ResourceList,
+    "validate": Validation,
+    "why": Reasons,
+}
+"""What verbs print with ``-o json``."""
 app = verb_app()
 
 

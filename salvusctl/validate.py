@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from salvusctl import out
 from salvusctl.exits import Code
-from salvusctl.flags import context_of, verb_app
+from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
 from salvusctl.manifests import FilesOption, PathsArgument, manifest_paths
-from salvusctl.outputs import ManifestFault, TextOrJson, Validation
 
 app = verb_app()
 
@@ -20,7 +17,7 @@ def validate(
     ctx: typer.Context,
     paths: PathsArgument = None,
     files: FilesOption = None,
-    output: Annotated[TextOrJson, typer.Option("--output", "-o", help="How to print.")] = TextOrJson.TEXT,
+    output: OutputOption = TextOrJson.TEXT,
 ) -> int:
     """Check manifests; touch nothing.
 
@@ -32,6 +29,8 @@ def validate(
     loaded = load(manifest_paths(context_of(ctx), paths, files))
     refs = tuple(sorted(loaded.documents))
     if output is TextOrJson.JSON:
+        from salvusctl.outputs import ManifestFault, Validation
+
         faults = tuple(ManifestFault.of(error) for error in loaded.errors)
         out.emit(Validation(valid=loaded.ok, resources=refs, errors=faults))
     else:

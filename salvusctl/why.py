@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from rich.text import Text
@@ -14,14 +14,14 @@ from controller.present import condition_document, conditions, machines, rfc3339
 from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import Code, UseError
-from salvusctl.flags import context_of, verb_app
+from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
 from salvusctl.fleet import by_name, jobs_of, on_machines, reading
-from salvusctl.outputs import ConditionOutput, MachineCondition, Pass, Reason, Reasons, TextOrJson
 
 if TYPE_CHECKING:
     from controller.knowledge import Knowledge
     from controller.session import Session
     from controller.store.records import Condition, Run
+    from salvusctl.resource_outputs import Pass, Reason
 
 app = verb_app()
 
@@ -30,7 +30,7 @@ app = verb_app()
 def why(
     ctx: typer.Context,
     words: WhatArgument = None,
-    output: Annotated[TextOrJson, typer.Option("--output", "-o", help="How to print.")] = TextOrJson.TEXT,
+    output: OutputOption = TextOrJson.TEXT,
 ) -> int:
     """Say what a resource waits for, since when, when it is tried next, and the command that helps."""
     if not words:
@@ -39,6 +39,8 @@ def why(
         knowledge = session.knowledge()
         refs = by_name(knowledge, words)
         if output is TextOrJson.JSON:
+            from salvusctl.resource_outputs import Reasons
+
             out.emit(Reasons(items=tuple(_reason(session, knowledge, ref) for ref in refs)))
         else:
             for ref in refs:
@@ -113,6 +115,8 @@ def _next(runs: Sequence[Run], controller: str, now: float) -> str:
 
 
 def _reason(session: Session, knowledge: Knowledge, ref: str) -> Reason:
+    from salvusctl.resource_outputs import ConditionOutput, MachineCondition, Reason
+
     ready = conditions(knowledge, ref)[0]
     controller = session.controller()
     return Reason(
@@ -129,5 +133,7 @@ def _reason(session: Session, knowledge: Knowledge, ref: str) -> Reason:
 
 
 def _pass(run: Run, controller: str) -> Pass:
+    from salvusctl.resource_outputs import Pass
+
     next_at = rfc3339(run.next_at) if controller and run.next_at else None
     return Pass(machine=run.machine, result=run.result, at=rfc3339(run.at), next_at=next_at, made=run.made)

@@ -21,7 +21,7 @@ from drivers.base import Change, Drift, Failed, Grade, Rejected, Verb
 from resources.load import load
 from salvusctl import follow, plans
 from salvusctl.exits import Code
-from salvusctl.outputs import Diff
+from salvusctl.plan_outputs import Diff
 from tests.fast.cli import HOST, IMAGE, OTHER, SERVICE, SIMULATED, Cli, cli
 from tests.fast.things import Thing
 

@@ -9,8 +9,8 @@ import pytest
 
 from resources.fleet import kinds
 from salvusctl.exits import Code
-from salvusctl.outputs import SCHEMAS, Validation
-from salvusctl.schema import output_schema
+from salvusctl.outputs import Validation
+from salvusctl.schema import SCHEMAS, output_schema
 from tests.fast.cli import HOST, IMAGE, SERVICE, Cli, cli
 
 __all__ = ["cli"]

@@ -11,7 +11,8 @@ from controller.leases import Holder, Leases, shard_of
 from controller.session import Settings, open_session
 from controller.store.records import Condition, Event, InventoryRow, Job, Run, Seen, SourceState, Status
 from salvusctl.exits import Code
-from salvusctl.outputs import Events, Reasons, ResourceList
+from salvusctl.outputs import Events
+from salvusctl.resource_outputs import Reasons, ResourceList
 from tests.fast.cli import HOST, IMAGE, OTHER, SERVICE, Cli, cli
 
 __all__ = ["cli"]

@@ -1,0 +1,124 @@
+"""What ``diff`` and ``apply --dry-run`` print with ``-o json``: plans."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from salvusctl.outputs import Output
+
+
+class DriftOutput(Output):
+    """A field that differs."""
+
+    field: str
+    """Its name."""
+    desired: Any
+    """As it is to be; ``***`` for secrets."""
+    observed: Any
+    """As it is; null where the item is absent, ``***`` for secrets."""
+
+
+class ChangeOutput(Output):
+    """One step of a plan."""
+
+    item: str
+    """``Type:name`` of the item on the machine."""
+    verb: Literal["create", "update", "delete"]
+    """What is done to it."""
+    owner: str
+    """``Kind/name`` of the resource that wants it; empty when that is not known."""
+    grade: Literal["live", "reload", "restart", "reboot", "replace", "data-loss"]
+    """How much it disturbs."""
+    after: tuple[str, ...]
+    """Items whose changes must have succeeded before."""
+    drift: tuple[DriftOutput, ...]
+    """The fields that differ; empty for deletions."""
+
+
+class HeldOutput(Output):
+    """A change that is not made now."""
+
+    change: ChangeOutput
+    """The change."""
+    reason: str
+    """In CamelCase."""
+    message: str
+    """A sentence."""
+
+
+class UnknownOutput(Output):
+    """An item of which nothing is known, so that nothing is planned on it."""
+
+    item: str
+    """``Type:name``."""
+    reason: str
+    """Why."""
+
+
+class WaitingOutput(Output):
+    """A resource whose items on a machine are not known yet."""
+
+    resource: str
+    """``Kind/name``."""
+    reason: str
+    """In CamelCase."""
+    message: str
+    """A sentence."""
+    final: bool
+    """Whether it waits until the manifests change."""
+
+
+class MachineDiffOutput(Output):
+    """What would be done on one machine."""
+
+    machine: str
+    """Its name."""
+    unreachable: str
+    """Why it could not be asked; empty when it could."""
+    changes: tuple[ChangeOutput, ...]
+    """In the order in which they are made."""
+    held: tuple[HeldOutput, ...]
+    """Changes that are not made now."""
+    unknown: tuple[UnknownOutput, ...]
+    """Items of which nothing is known."""
+    waiting: tuple[WaitingOutput, ...]
+    """Resources whose items are not known yet."""
+
+
+class ResourceDiff(Output):
+    """What would happen to a resource in the store."""
+
+    resource: str
+    """``Kind/name``."""
+    verb: Literal["created", "configured", "moved"]
+    """In one word."""
+
+
+class Totals(Output):
+    """All machines together."""
+
+    create: int
+    """Items to create."""
+    update: int
+    """Items to update."""
+    delete: int
+    """Items to delete."""
+    held: int
+    """Changes that are not made now."""
+    unknown: int
+    """Items of which nothing is known."""
+    unreachable: int
+    """Machines that could not be asked."""
+    waiting: int
+    """Resources that wait."""
+
+
+class Diff(Output):
+    """``diff`` and ``apply --dry-run``."""
+
+    resources: tuple[ResourceDiff, ...]
+    """Resources that the manifests would make or change; unchanged ones are left out."""
+    machines: tuple[MachineDiffOutput, ...]
+    """All machines of the fleet, by name."""
+    totals: Totals
+    """All machines together."""
