@@ -93,6 +93,7 @@ class Machine:
         assert needed(item, self.see(item)) is None, again.stderr.decode()
 
     def every_damage_is_seen_and_mended(self, example: Example) -> None:
+        assert example.damages, "nothing would be tried"
         for damage in example.damages:
             self.sh(damage)
             change = needed(example.item, self.see(example.item))

@@ -16,7 +16,8 @@ from controller.store.base import Partition, Row, Store, Table
 from tests.conformance.stores import BACKENDS
 
 TABLES = st.sampled_from([Table.FACT, Table.EVENT])
-NAMES = st.sampled_from(["", "p", "q\0", "Kind/ñ"])
+PARTITIONS = ("", "p", "q\0", "Kind/ñ")
+NAMES = st.sampled_from(PARTITIONS)
 KEYS = st.sampled_from(["", "a", "b", "'", "🂡"])
 VALUES = st.sampled_from(["", "1", "2", "x" * 5000])
 TTLS = st.sampled_from([None, None, 2.0, 4.0])
@@ -87,9 +88,19 @@ class Agreement(RuleBasedStateMachine):
                 (name, plain(rows)) for name, rows in second.items()
             ]
             for number, everything in enumerate((first, second)):
+                self.check_reads(self.stores[number], table, everything)
                 self.check_versions(
                     number, {((table, n), k): row for n, rows in everything.items() for k, row in rows.items()}
                 )
+
+    @staticmethod
+    def check_reads(store: Store, table: Table, everything: Mapping[str, Mapping[str, Row]]) -> None:
+        """A partition or a row, asked for alone, is the same; what is not there is not."""
+        for name in PARTITIONS:
+            rows = everything.get(name, {})
+            assert store.read(table, name) == rows
+            key = next(iter(rows), "a")
+            assert store.get(table, name, key) == rows.get(key)
 
     def check_versions(self, number: int, rows: dict[tuple[Partition, str], Row]) -> None:
         """A version stands for one value only, and a new one is higher than any before."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -419,20 +418,33 @@ def test_holders_are_those_that_live() -> None:
     assert holders(store) == ""
 
 
-def test_readers_beside_a_tick_are_not_disturbed() -> None:
-    world = World()
-    process = world.process()
-    stop = threading.Event()
+def test_who_asks_what_is_held_is_not_disturbed_by_another_thread() -> None:
+    """Its work is done in the middle of the look, at the one place where a look calls something."""
+    meanwhile: list[Callable[[], None]] = []
 
-    def read() -> None:
-        while not stop.is_set():
-            process.leases.held()
-            process.leases.other_holder()
+    def clock() -> float:
+        while meanwhile:
+            meanwhile.pop()()
+        return 0.0
 
-    thread = threading.Thread(target=read)
-    thread.start()
-    for _ in range(300):
-        process.leases.tick()
-        process.leases.release_all()
-    stop.set()
-    thread.join()
+    leases = Leases(MemoryStore(), Holder.this_process(), clock=clock)
+    leases.tick()
+    meanwhile.append(leases.release_all)
+    assert set(leases.held()) == {FLEET}, "looked at before they were given back"
+    assert leases.held() == {}
+
+
+def test_who_asks_for_the_others_is_not_disturbed_by_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, me = MemoryStore(), Holder.this_process()
+    mine, theirs = Leases(store, me, dead=lambda _: False), Leases(store, replace(me, pid=1))
+    theirs.tick()
+    mine.tick()
+    theirs.release_all()
+
+    def text(holder: Holder) -> str:
+        mine.tick()
+        return f"pid {holder.pid}"
+
+    monkeypatch.setattr(Holder, "__str__", text)
+    assert mine.other_holder() == "pid 1"
+    assert mine.other_holder() == ""
