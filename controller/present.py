@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from controller.knowledge import Knowledge
 from controller.status import FLEET_PASS, MACHINES, merged
-from controller.store.records import Condition
+from controller.store.records import Condition, Seen
 
 # Waiting longer does not help: somebody has to do something.
 SETTLED = frozenset(
@@ -37,8 +37,18 @@ def settled(condition: Condition) -> bool:
     return condition.reason in SETTLED
 
 
-def document(knowledge: Knowledge, ref: str) -> dict[str, object]:
-    """One resource. Times are RFC 3339 in UTC. Raises KeyError for one that is not there."""
+def state_word(seen: Seen | None) -> str:
+    """How something that can run was seen: ``running``, ``stopped``, ``absent`` or ``unknown``."""
+    if seen is None or seen.state != "present":
+        return "unknown" if seen is None else seen.state
+    return "running" if seen.fields.get("running") else "stopped"
+
+
+def document(knowledge: Knowledge, ref: str, states: Mapping[str, str]) -> dict[str, object]:
+    """One resource; ``states`` as ``Session.states`` gives them.
+
+    Times are RFC 3339 in UTC. Raises KeyError for one that is not there.
+    """
     row = knowledge.rows[ref]
     written = row.document.get("metadata")
     metadata: dict[str, object] = dict(written) if isinstance(written, Mapping) else {}
@@ -55,6 +65,7 @@ def document(knowledge: Knowledge, ref: str) -> dict[str, object]:
     allocations = {what: value for (owner, what), value in knowledge.known.allocations.items() if owner == ref}
     status: dict[str, object] = {
         "machines": list(machines(knowledge, ref)),
+        "states": dict(states),
         "conditions": [condition_document(one) for one in conditions(knowledge, ref)],
         "facts": dict(sorted(facts.items())),
         "allocations": dict(sorted(allocations.items())),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from controller.knowledge import Knowledge
 from controller.leases import Holder, Leases, epochs, holders, shard_of
 from controller.machines import Connect
+from controller.present import machines, state_word
 from controller.store.base import Access, Store
 from controller.store.ledger import Ledger, taken
 from controller.store.mirror import Mirror
@@ -165,6 +166,14 @@ class Session:
         """The long changes under way on a machine; one whose controller is gone is not under way any more."""
         epoch = epochs(self.ledger.store).get(shard_of(machine))
         return [job for job in self.ledger.jobs(machine) if job.ended is None and job.epoch == epoch]
+
+    def states(self, knowledge: Knowledge, ref: str) -> dict[str, str]:
+        """How what runs of a resource was last seen, by machine; empty for what does not run, or is being deleted."""
+        kind, _, name = ref.partition("/")
+        resource = knowledge.fleet.get(kind, name)
+        key = kinds()[kind].runs_as(resource) if resource is not None else ""
+        on = machines(knowledge, ref) if key else ()
+        return {machine: state_word(self.ledger.seen_item(machine, key)) for machine in on}
 
     def controller(self) -> str:
         """Who holds leases now and is alive, as ``pid 7 on host``; empty for nobody."""

@@ -12,6 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from drivers.base import Grade, Item, SshTarget
+from resources.words import WORDS
 
 if TYPE_CHECKING:
     from resources.fleet import Fleet
@@ -20,13 +21,35 @@ if TYPE_CHECKING:
 API_VERSION = "salv.us/v1"
 MOVED_FROM = "salv.us/moved-from"
 
+_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+_KEY = r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+
+# What the patterns let through.
+IN_WORDS = {
+    _NAME: "lower-case letters, digits and '-', beginning and ending with no '-'",
+    _VALUE: "letters, digits and . _ -, beginning and ending with a letter or digit",
+    _KEY: "letters, digits and . _ -, beginning and ending with a letter or digit; a DNS name and '/' may come before",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """How a value is called and what is allowed, as in "a name: small letters", for ``explain`` and messages."""
+
+    words: str
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Adds the words to the schema."""
+        return {**handler(schema), WORDS: self.words}
+
+
 # RFC 1123 label: a name can be a host name, a libvirt domain and a file name without being changed.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
-LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)]
-LabelKey = Annotated[
-    str,
-    StringConstraints(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=317),
+Name = Annotated[str, StringConstraints(pattern=_NAME, max_length=63), Called(f"a name: {IN_WORDS[_NAME]}")]
+LabelValue = Annotated[
+    str, StringConstraints(pattern=_VALUE, max_length=63), Called(f"a label's value: {IN_WORDS[_VALUE]}")
 ]
+LabelKey = Annotated[str, StringConstraints(pattern=_KEY, max_length=317), Called(f"a label's key: {IN_WORDS[_KEY]}")]
 
 
 class Model(BaseModel):
@@ -266,6 +289,10 @@ class Kind(Generic[S]):
     def machines(self, resource: Resource[S], world: World) -> Iterable[str]:
         """Names of the machines on which the resource has items."""
         return ()
+
+    def runs_as(self, resource: Resource[S]) -> str:
+        """Key of the item that runs on each of its machines while the resource does; empty for what does not run."""
+        return ""
 
     def items(self, resource: Resource[S], machine: str, world: World) -> Iterable[Placed]:
         """The resource in machine words, for one machine. Raises NotYet while something it needs is not known."""

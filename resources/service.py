@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from drivers.base import Grade
+from drivers.items.systemd_unit import SystemdUnit
 from resources.base import Column, Kind, Placed, Problem, Reference, Resource
 from resources.fleet import Fleet
 from resources.service_checks import alone, together
@@ -22,7 +23,7 @@ class ServiceKind(Kind[ServiceSpec]):
     spec = ServiceSpec
     columns = (
         Column("MACHINES", ("status", "machines")),
-        Column("STATE", ("spec", "state")),
+        Column("STATE", ("status", "states")),
         Column("UNIT", ("spec", "unitName"), wide=True),
         Column("PACKAGES", ("spec", "packages"), wide=True),
     )
@@ -45,6 +46,11 @@ class ServiceKind(Kind[ServiceSpec]):
     def machines(self, resource: Resource[ServiceSpec], world: World) -> Iterator[str]:
         """The machines that it names or selects."""
         yield from (machine.name for machine in resource.spec.machines.select(world))
+
+    def runs_as(self, resource: Resource[ServiceSpec]) -> str:
+        """Its unit, if it has one."""
+        unit = resource.spec.unit_of(resource.name)
+        return f"{SystemdUnit.type()}:{unit}" if unit else ""
 
     def items(self, resource: Resource[ServiceSpec], machine: str, world: World) -> Iterator[Placed]:
         """Packages, directories, files and the unit, once everything that it needs is there."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,8 @@ from salvusctl.flags import context_of, verb_app
 from salvusctl.fleet import reading, select
 
 POLL = 0.5
+# By ``Kind/name``.
+Documents = Mapping[str, dict[str, object]]
 app = verb_app()
 
 
@@ -58,14 +61,18 @@ def get(
         _warn_of_sources(session)
         knowledge = session.knowledge()
         refs = _labelled(knowledge, select(knowledge, words), labels)
-        _print(knowledge, refs, output)
+        _print(knowledge, _documents(session, knowledge, refs), output)
         shown = {ref: _signature(knowledge, ref) for ref in refs}
         while watch:
             time.sleep(POLL)
             knowledge = session.knowledge()
             refs = _labelled(knowledge, select(knowledge, words, forgiving=True), labels)
             now = {ref: _signature(knowledge, ref) for ref in refs}
-            _print_changes(knowledge, shown, now, output)
+            changed = [ref for ref, signature in now.items() if shown.get(ref) != signature]
+            if changed:
+                _print(knowledge, _documents(session, knowledge, changed), output)
+            for ref in shown.keys() - now.keys():
+                out.note(f"{ref} is gone")
             shown = now
 
 
@@ -105,46 +112,42 @@ def _signature(knowledge: Knowledge, ref: str) -> object:
     return knowledge.rows[ref], conditions(knowledge, ref)
 
 
-def _print(knowledge: Knowledge, refs: Sequence[str], output: Output) -> None:
+def _documents(session: Session, knowledge: Knowledge, refs: Sequence[str]) -> Documents:
+    return {ref: document(knowledge, ref, session.states(knowledge, ref)) for ref in refs}
+
+
+def _print(knowledge: Knowledge, documents: Documents, output: Output) -> None:
     match output:
         case Output.JSON:
             from salvusctl.resource_outputs import ResourceList
 
-            documents = [document(knowledge, ref) for ref in refs]
-            out.emit(ResourceList.model_validate({"apiVersion": "salv.us/v1", "kind": "List", "items": documents}))
+            items = list(documents.values())
+            out.emit(ResourceList.model_validate({"apiVersion": "salv.us/v1", "kind": "List", "items": items}))
         case Output.YAML:
-            out.write_yaml([document(knowledge, ref) for ref in refs])
+            out.write_yaml(list(documents.values()))
         case Output.MANIFEST:
-            out.write_yaml([knowledge.rows[ref].document for ref in refs])
+            out.write_yaml([knowledge.rows[ref].document for ref in documents])
         case Output.NAME:
-            for ref in refs:
+            for ref in documents:
                 out.say(ref)
         case _:
-            _print_tables(knowledge, refs, wide=output is Output.WIDE)
+            _print_tables(knowledge, documents, wide=output is Output.WIDE)
 
 
-def _print_changes(knowledge: Knowledge, shown: dict[str, object], now: dict[str, object], output: Output) -> None:
-    changed = [ref for ref, signature in now.items() if shown.get(ref) != signature]
-    if changed:
-        _print(knowledge, changed, output)
-    for ref in shown.keys() - now.keys():
-        out.note(f"{ref} is gone")
-
-
-def _print_tables(knowledge: Knowledge, refs: Sequence[str], *, wide: bool) -> None:
-    if not refs:
+def _print_tables(knowledge: Knowledge, documents: Documents, *, wide: bool) -> None:
+    if not documents:
         out.note("there are none")
         return
-    by_kind: dict[str, list[str]] = {}
-    for ref in refs:
-        by_kind.setdefault(ref.partition("/")[0], []).append(ref)
+    by_kind: dict[str, dict[str, dict[str, object]]] = {}
+    for ref, shown in documents.items():
+        by_kind.setdefault(ref.partition("/")[0], {})[ref] = shown
     for position, (kind, members) in enumerate(by_kind.items()):
         if position:
             out.say()
         _print_table(knowledge, kinds()[kind], members, titled=len(by_kind) > 1, wide=wide)
 
 
-def _print_table(knowledge: Knowledge, kind: AnyKind, refs: Sequence[str], *, titled: bool, wide: bool) -> None:
+def _print_table(knowledge: Knowledge, kind: AnyKind, members: Documents, *, titled: bool, wide: bool) -> None:
     columns = [column for column in kind.columns if wide or not column.wide]
     headings = [
         "NAME",
@@ -154,20 +157,20 @@ def _print_table(knowledge: Knowledge, kind: AnyKind, refs: Sequence[str], *, ti
         "AGE",
         *(["MESSAGE"] if wide else []),
     ]
-    out.table(headings, [_row(knowledge, ref, columns, titled=titled, wide=wide) for ref in refs])
+    rows = [_row(knowledge, ref, shown, columns) for ref, shown in members.items()]
+    if not titled:
+        rows = [[str(row[0]).partition("/")[2], *row[1:]] for row in rows]
+    out.table(headings, rows if wide else [row[:-1] for row in rows])
 
 
-def _row(knowledge: Knowledge, ref: str, columns: Sequence[Column], *, titled: bool, wide: bool) -> list[str | Text]:
-    shown = {**document(knowledge, ref), "spec": _spec(knowledge, ref)}
+def _row(knowledge: Knowledge, ref: str, shown: Mapping[str, object], columns: Sequence[Column]) -> list[str | Text]:
+    shown = {**shown, "spec": _spec(knowledge, ref)}
     ready = conditions(knowledge, ref)[0]
     now = time.time()
     reason = ready.reason if ready.status == "True" else f"{ready.reason} ({out.age(now - ready.since)})"
-    name = ref if titled else ref.partition("/")[2]
     created = knowledge.rows[ref].created_at
-    values: list[str | Text] = [name, out.status_text(ready.status), reason]
-    values += [_cell(shown, column) for column in columns]
-    values.append(out.age(now - created))
-    return [*values, ready.message] if wide else values
+    cells = (_cell(shown, column) for column in columns)
+    return [ref, out.status_text(ready.status), reason, *cells, out.age(now - created), ready.message]
 
 
 def _spec(knowledge: Knowledge, ref: str) -> object:
@@ -179,6 +182,12 @@ def _spec(knowledge: Knowledge, ref: str) -> object:
     return spec
 
 
+def _states(by_machine: Mapping[str, str]) -> str:
+    """``running``, or ``2 running,1 stopped`` where machines differ."""
+    counts = Counter(by_machine.values())
+    return ",".join(word if len(counts) == 1 else f"{number} {word}" for word, number in sorted(counts.items()))
+
+
 def _cell(value: Any, column: Column) -> str:
     """The value at the column's path, in one word; ``-`` where there is none."""
     for part in column.path:
@@ -188,6 +197,8 @@ def _cell(value: Any, column: Column) -> str:
             return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return _states(value) or "-"
     if isinstance(value, list | tuple):
         return ",".join(map(str, value)) or "-"
     return "-" if value is None else str(value)

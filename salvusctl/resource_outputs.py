@@ -60,6 +60,8 @@ class ResourceStatus(Output):
 
     machines: tuple[str, ...]
     """Names of the machines it is on."""
+    states: Mapping[str, Literal["running", "stopped", "absent", "unknown"]]
+    """How its unit was last seen, by machine; empty for what has none."""
     conditions: tuple[ConditionOutput, ...]
     """The first is ``Ready``."""
     facts: Mapping[str, str]

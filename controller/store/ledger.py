@@ -207,6 +207,11 @@ class Ledger:
         """How the machine's items were last seen."""
         return {key: parse(Seen, row.value) for key, row in self.store.read(Table.OBSERVATION, machine).items()}
 
+    def seen_item(self, machine: str, key: str) -> Seen | None:
+        """How one item of a machine was last seen."""
+        row = self.store.get(Table.OBSERVATION, machine, key)
+        return parse(Seen, row.value) if row else None
+
     def drop_machine(self, machine: str) -> None:
         """The machine left the fleet: nothing of it is kept, and nothing on it is touched."""
         for table in (Table.INVENTORY, Table.OBSERVATION, Table.JOB, Table.RUN):

@@ -44,6 +44,47 @@ def test_get_is_a_table(fleet: Cli) -> None:
     assert "192.0.2.1 yes" in lines[1]
 
 
+UNIT = """
+apiVersion: salv.us/v1
+kind: Service
+metadata: {name: web}
+spec:
+  machines: {names: [alpha, beta]}
+  unitName: nginx.service
+"""
+
+
+def test_state_is_what_was_seen_and_not_what_is_wanted(fleet: Cli) -> None:
+    fleet("apply", "--no-wait", "-f", fleet.write(UNIT))
+
+    def state(name: str) -> str:
+        lines = fleet("get", "services").out.splitlines()
+        column = lines[0].index("STATE")
+        (line,) = (line for line in lines if line.startswith(name))
+        return line[column : lines[0].index("AGE")].strip()
+
+    def seen(machine: str, found: Seen) -> None:
+        with open_session(Settings(fleet.store)) as session:
+            session.ledger.put_seen(machine, {"SystemdUnit:nginx.service": found})
+
+    assert (state("hello"), state("web")) == ("-", "-"), "nobody has said where they are"
+    with open_session(Settings(fleet.store)) as session:
+        for name in ("hello", "web"):
+            on = Status((condition("True", "Placed", "on both", "Placed"),), {"machines": "alpha beta"})
+            session.ledger.put_status(f"Service/{name}", "", on)
+    assert (state("hello"), state("web")) == ("-", "unknown"), "hello has no unit"
+    seen("alpha", Seen("present", {"running": True}))
+    seen("beta", Seen("present", {"running": True}))
+    assert state("web") == "running"
+    seen("beta", Seen("present", {"running": False}))
+    assert state("web") == "1 running,1 stopped"
+    seen("alpha", Seen("absent"))
+    seen("beta", Seen("unknown", reason="garbled"))
+    assert state("web") == "1 absent,1 unknown"
+    (web,) = fleet("get", "service", "web", "-o", "json").data["items"]
+    assert web["status"]["states"] == {"alpha": "absent", "beta": "unknown"}
+
+
 def test_get_wide_has_more_columns(fleet: Cli) -> None:
     narrow, wide = fleet("get", "hosts").lines[0], fleet("get", "hosts", "-o", "wide").lines[0]
     assert set(narrow.split()) < set(wide.split())

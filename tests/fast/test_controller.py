@@ -216,7 +216,7 @@ def test_a_change_above_the_ceiling_waits_and_says_so(world: World) -> None:
 def test_a_document_has_identity_and_status(world: World) -> None:
     world.apply(HOSTS, VM)
     world.converge()
-    shown = document(world.session.knowledge(), "VirtualMachine/web01")
+    shown = document(world.session.knowledge(), "VirtualMachine/web01", {})
     assert shown["metadata"]["generation"] == 1  # type: ignore[index]
     status = shown["status"]
     assert status["machines"] == ["alpha", "web01"]  # type: ignore[index]
