@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from controller.notify import inherited_socket, notify, watchdog_seconds
 from controller.runner import Runner
 from controller.session import Session, Settings, open_session
 from controller.snapshot import snapshot
+from controller.store.base import StoreUnusable
 from drivers.base import SalvusError
 
 # Seconds: how often a service manager without a watchdog of its own would be told.
@@ -27,14 +29,29 @@ SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 Manifests = Callable[[], Path | None]
 
 
+class _Broken:
+    """What ends the run though nobody asked: the first report counts. May be told from any thread."""
+
+    def __init__(self) -> None:
+        self.error: StoreUnusable | None = None
+
+    def __call__(self, error: StoreUnusable) -> None:
+        if self.error is None:
+            self.error = error
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 class _Source:
     """The directory that is followed now, if any."""
 
-    def __init__(self, session: Session, manifests: Manifests, runner: Runner, metrics: Metrics) -> None:
+    def __init__(
+        self, session: Session, manifests: Manifests, runner: Runner, metrics: Metrics, broken: _Broken
+    ) -> None:
         self._session = session
         self._manifests = manifests
         self._runner = runner
         self._metrics = metrics
+        self._broken = broken
         self._intake: Intake | None = None
 
     def reload(self) -> None:
@@ -46,7 +63,7 @@ class _Source:
             return
         self.close()
         if path is not None:
-            self._intake = Intake(self._session, path, self._taken)
+            self._intake = Intake(self._session, path, self._taken, self._broken)
             self._intake.start()
         log(logging.INFO, "manifests are followed", directory=str(path or ""))
 
@@ -65,15 +82,17 @@ def run(settings: Settings, *, manifests: Manifests, http: str, enter: Callable[
     """Runs until SIGTERM or SIGINT; returns the exit code. SIGHUP has ``manifests`` asked again, and all looked at.
 
     The HTTP socket is opened first, then ``enter`` is called (into another network namespace), then threads start.
-    Raises SalvusError when it cannot begin.
+    Raises SalvusError when it cannot begin, and StoreUnusable when the store turns out to be damaged: trying again does
+    not help then, and somebody has to see it. A store that is away for a while is waited for.
     """
     listening = inherited_socket() or open_socket(http)
     enter()
-    metrics = Metrics(version)
+    metrics, broken = Metrics(version), _Broken()
     # Threads inherit this: signals wait until the main thread takes them, and interrupt nothing (signal(7)).
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     with ExitStack() as ending, open_session(settings) as session:
         runner = session.runner(metrics)
+        runner.broken = broken
         metrics.watch(lambda: snapshot(runner))
         page = Http(listening, metrics, healthy=runner.healthy, ready=runner.ready)
         page.start()
@@ -81,7 +100,7 @@ def run(settings: Settings, *, manifests: Manifests, http: str, enter: Callable[
         with ExitStack() as work:
             runner.start()
             work.callback(runner.stop)
-            source = _Source(session, manifests, runner, metrics)
+            source = _Source(session, manifests, runner, metrics, broken)
             work.callback(source.close)
             source.reload()
             log(logging.INFO, "controller runs", http=page.address)
@@ -90,6 +109,8 @@ def run(settings: Settings, *, manifests: Manifests, http: str, enter: Callable[
             notify("STOPPING=1")
             log(logging.INFO, "stopping at the next safe points")
     log(logging.INFO, "stopped")
+    if broken.error is not None:
+        raise broken.error
     return 0
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from controller.store.base import Row, Store, StoreUnavailable, Table
+from controller.store.base import Row, Store, StoreError, Table
 
 PARTITION = "leases"
 FLEET = "fleet"
@@ -259,5 +259,5 @@ class Leases:
                     if entry.holder == self._me and entry.epoch == term.epoch:
                         free = replace(entry, holder=None).text()
                         self._store.compare_and_set(Table.LEASE, PARTITION, name, row.version, free)
-            except StoreUnavailable:
+            except StoreError:
                 return  # they run out by themselves

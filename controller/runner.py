@@ -14,7 +14,7 @@ from controller.lower import machine_named
 from controller.metrics import Metrics
 from controller.queue import Pace, Queue
 from controller.reconcile import Outcome
-from controller.store.base import StoreError
+from controller.store.base import StoreError, StoreUnusable
 from drivers.base import Fenced, SalvusError, Unreachable
 
 POLL = 0.5
@@ -22,6 +22,7 @@ STORE_RETRY = 2.0
 # Seconds: a step ends much sooner, also when the store is slow; a pass may wait for a package manager.
 STEP_HANGS = 60.0
 PASS_HANGS = 900.0
+DOWN = "the store cannot be used: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,10 @@ class Rhythm:
 
 
 class Runner:
-    """Runs passes until stopped. ``ended`` is called after each machine pass, from a worker."""
+    """Runs passes until stopped. ``ended`` is called after each machine pass, from a worker.
+
+    A store that is away is waited for; ``broken`` is called, from any thread, when it is found to be damaged for good.
+    """
 
     def __init__(
         self,
@@ -58,6 +62,7 @@ class Runner:
         self._trouble = "nothing was read from the store yet"
         self._moved = clock()
         self._busy: dict[str, float] = {}
+        self.broken: Callable[[StoreUnusable], None] = lambda _: None
         self._keeper = threading.Thread(target=self._keep_up, name="fleet")
         self._workers = [threading.Thread(target=self._work, name=f"worker-{n}") for n in range(rhythm.workers)]
         engine.woken = self.queue.add
@@ -132,19 +137,27 @@ class Runner:
 
     def try_step(self) -> bool:
         """One step; what it raises is logged. Returns whether it went well."""
+        before, trouble = self._trouble, ""
         try:
             self.step()
-            self._trouble = ""
         except StoreError as error:
-            self._trouble = f"the store cannot be used: {error}"
-            log(logging.ERROR, "the store cannot be used; nothing is written to machines", error=str(error))
+            trouble = f"{DOWN}{error}"
+            if not before.startswith(DOWN):
+                log(logging.ERROR, "the store cannot be used; nothing is written to machines", error=str(error))
+            self._look_whether_broken(error)
         except Exception:  # a defect in one kind must not end the controller
-            self._trouble = "a defect in the fleet pass; see the log"
+            trouble = "a defect in the fleet pass; see the log"
             LOGGER.exception("a defect in the fleet pass; please report it")
-        self._moved = self._clock()
-        if self._trouble:
+        if before.startswith(DOWN) and not trouble:
+            log(logging.INFO, "the store can be used again")
+        self._trouble, self._moved = trouble, self._clock()
+        if trouble:
             self._metrics.fleet_passes.labels("failed").inc()
-        return not self._trouble
+        return not trouble
+
+    def _look_whether_broken(self, error: SalvusError) -> None:
+        if isinstance(error, StoreUnusable):
+            self.broken(error)
 
     def step(self) -> None:
         """Leases, the store's news, the fleet pass; queues what is concerned."""
@@ -196,6 +209,7 @@ class Runner:
             log(logging.WARNING, "fenced: another controller has this machine", machine=machine, error=str(error))
         except SalvusError as error:
             log(logging.ERROR, "a pass was dropped", machine=machine, error=str(error))
+            self._look_whether_broken(error)
         except Exception:  # a defect in one kind or item must not end the controller
             LOGGER.exception("a defect; please report it", extra={"salvus": {"machine": machine}})
         return None
@@ -207,6 +221,7 @@ class Runner:
             self.engine.recorder.run(outcome, again)
         except StoreError as error:
             log(logging.ERROR, "a pass was not noted", machine=outcome.machine, error=str(error))
+            self._look_whether_broken(error)
         for name in guests_changed(outcome):
             self.queue.hurry(name)
         self._ended(outcome)

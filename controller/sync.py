@@ -73,7 +73,6 @@ class Sync:
         errors = [str(error) for error in loaded.errors]
         before = self._target.held(self._source)
         if errors:
-            log(logging.WARNING, "the manifests have errors; the last good state is kept", errors=errors[:20])
             self._target.report(self._source, loaded.revision, errors, before)
             self._missing = frozenset()
             return False

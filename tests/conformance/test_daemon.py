@@ -285,6 +285,43 @@ def test_a_store_of_a_newer_version_is_left_alone(place: Place) -> None:
     assert place.store.read_bytes() == before
 
 
+def test_a_store_that_is_damaged_while_it_runs_ends_it_with_what_to_do(place: Place) -> None:
+    place.host("one")
+    daemon = place.running()
+    until(lambda: place.seen("one") == "Unreachable")
+    with contextlib.closing(sqlite3.connect(place.store)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        page = db.execute("PRAGMA page_size").fetchone()[0]
+    # The first page, with the header, stays: what is behind it is found out about by who reads it.
+    with place.store.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(page)
+        file.write(os.urandom(size - page))
+    place.host("two")
+    assert daemon.process.wait(PATIENCE) == 3
+    said = daemon.log.read_text()
+    assert "cannot be used: database disk image is malformed" in said
+    assert "hint: put it aside and restore a copy" in said
+    assert "Traceback" not in said
+
+
+def test_of_two_controllers_one_takes_the_manifests_over_and_the_other_after_it(place: Place) -> None:
+    place.host("one")
+    first = place.running()
+    until(lambda: place.seen("one") == "Unreachable")
+    second = place.start()
+    second.hears("READY=1")
+    until(lambda: f'by="pid {first.process.pid} on' in second.log.read_text())
+    for number in range(5):
+        place.host(f"more{number}")
+    until(lambda: place.seen("more4"))
+    assert first.end() == 0
+    place.host("late")
+    until(lambda: place.seen("late") == "Unreachable")
+    assert second.end() == 0
+    assert "WARNING" not in first.log.read_text() + second.log.read_text()
+
+
 def test_a_copy_taken_while_it_runs_can_be_put_back(place: Place) -> None:
     place.host("one")
     first = place.running()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from controller.reconcile import Outcome
 from controller.runner import PASS_HANGS, STEP_HANGS, Rhythm, Runner
 from controller.session import Session, Settings
 from controller.snapshot import snapshot
-from controller.store.base import StoreUnavailable
+from controller.store.base import StoreError, StoreUnavailable, StoreUnusable
 from controller.store.memory import MemoryStore
 from drivers.simulated import SimulatedFleet
 from resources.load import load
@@ -45,10 +46,11 @@ class Weak(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.down = False
+        self.error: StoreError = StoreUnavailable("the store is down")
 
     def __getattribute__(self, name: str) -> object:
         if name in {"get", "read", "read_all", "write", "compare_and_set", "changed_since"} and self.down:
-            raise StoreUnavailable("the store is down")
+            raise self.error
         return super().__getattribute__(name)
 
 
@@ -153,6 +155,45 @@ def test_while_the_store_is_down_nothing_is_written_to_machines_and_then_it_goes
     assert desk.runner.try_step()
     desk.visit()
     assert "File:/etc/hello.conf" in desk.fleet.machine("alpha").items
+
+
+def test_a_store_that_is_away_and_comes_back_is_said_once_each(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="salvus")
+    told: list[StoreUnusable] = []
+    desk.runner.broken = told.append
+    desk.runner.step()
+    desk.store.down = True
+    for number in range(3):
+        desk.store.error = StoreUnavailable(f"no answer from node {number}")
+        assert not desk.runner.try_step()
+    desk.store.down = False
+    assert desk.runner.try_step()
+    assert desk.runner.try_step()
+    assert [record.message for record in caplog.records] == [
+        "the store cannot be used; nothing is written to machines",
+        "the store can be used again",
+    ]
+    assert told == [], "it is waited for, however long it takes"
+
+
+def test_a_damaged_store_is_reported_whoever_meets_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[StoreUnusable] = []
+    desk.runner.broken = told.append
+    desk.runner.step()
+    damaged = desk.store.error = StoreUnusable("malformed")
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.store, "down", True)
+        desk.runner.try_step()
+        assert told == [damaged], "the thread that keeps up"
+        desk.visit()
+        assert told == [damaged] * 2, "a pass"
+
+    def run(*_: object) -> None:
+        raise damaged
+
+    monkeypatch.setattr(desk.runner.engine.recorder, "run", run)
+    desk.visit()
+    assert told == [damaged] * 3, "what notes a pass"
 
 
 def test_a_lease_that_ran_out_ends_the_writing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

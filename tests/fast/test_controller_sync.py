@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +13,10 @@ import pytest
 
 from controller import intake
 from controller.intake import Intake
+from controller.leases import Holder, Leases
 from controller.session import Session, Settings
 from controller.sources.directory import Directory
-from controller.store.base import StoreUnavailable
+from controller.store.base import Conflict, StoreUnavailable, StoreUnusable
 from controller.store.memory import MemoryStore
 from controller.sync import Budget, Sync
 from drivers.base import SalvusError
@@ -145,6 +148,7 @@ spec:
   address: 192.0.2.1
   ssh: {{hostKeys: ["{KEY}"]}}
 """
+BETA = HOST.replace("alpha", "beta").replace("192.0.2.1", "192.0.2.2")
 
 
 class Paced(Directory):
@@ -195,10 +199,15 @@ def manifests(tmp_path: Path) -> Path:
     return tmp_path / "manifests"
 
 
+def intake_of(session: Session, path: Path, taken: Callable[[int], None] = lambda _: None) -> Intake:
+    made = Intake(session, path, taken, broken=lambda _: None)
+    made._directory._settle = 0.001
+    return made
+
+
 @pytest.fixture
 def follower(session: Session, manifests: Path) -> Iterator[Intake]:
-    made = Intake(session, manifests, lambda errors: None)
-    made._directory._settle = 0.0
+    made = intake_of(session, manifests)
     yield made
     made.close()
 
@@ -233,9 +242,9 @@ def test_what_is_written_is_taken_over_at_once_and_what_is_deleted_soon(
     session: Session, manifests: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "CONFIRM", 0.01)
+    monkeypatch.setattr(intake, "TURN", 0.01)
     taken = threading.Semaphore(0)
-    follower = Intake(session, manifests, lambda errors: taken.release())
-    follower._directory._settle = 0.001
+    follower = intake_of(session, manifests, lambda errors: taken.release())
     follower.start()
 
     def until(wanted: set[str]) -> bool:
@@ -245,16 +254,125 @@ def test_what_is_written_is_taken_over_at_once_and_what_is_deleted_soon(
 
     try:
         assert until({"Host/alpha"})
-        (manifests / "beta.yaml").write_text(HOST.replace("alpha", "beta").replace("192.0.2.1", "192.0.2.2"))
+        (manifests / "beta.yaml").write_text(BETA)
         assert until({"Host/alpha", "Host/beta"})
         (manifests / "beta.yaml").unlink()
         assert until({"Host/alpha"})
+        manifests.rename(manifests.with_name("off"))
+        shutil.copytree(manifests.with_name("off"), manifests)
+        (manifests / "beta.yaml").write_text(BETA)
+        assert until({"Host/alpha", "Host/beta"}), "the directory is another one now, and watched"
     finally:
         follower.close()
 
 
 def test_what_is_no_directory_is_an_error(session: Session, tmp_path: Path) -> None:
-    follower = Intake(session, tmp_path / "nothing", lambda errors: None)
+    follower = intake_of(session, tmp_path / "nothing")
     with pytest.raises(SalvusError, match="not a directory"):
         follower.start()
     follower.close()
+
+
+def raising(*errors: Exception) -> Callable[..., object]:
+    """What raises these, one a call, and then is well."""
+    left = iter(errors)
+
+    def raises(*_: object, **__: object) -> None:
+        if (error := next(left, None)) is not None:
+            raise error
+
+    return raises
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    found = [(record.levelname, record.message) for record in caplog.records]
+    caplog.clear()
+    return found
+
+
+BAD = ("WARNING", "the manifests have errors; the last good state is kept")
+NOT_TAKEN = ("WARNING", "the manifests were not taken over")
+GOOD = ("INFO", "the manifests are good again, and taken over")
+
+
+def test_that_they_are_bad_and_good_again_is_said_once(
+    follower: Intake, manifests: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="salvus")
+    follower.once()
+    assert said(caplog) == []
+    (manifests / "bad.yaml").write_text("{{{")
+    for _ in range(3):
+        follower.once()
+    assert said(caplog) == [BAD]
+    (manifests / "bad.yaml").write_text("kind: Hots")
+    follower.once()
+    assert said(caplog) == [BAD], "now something else is wrong"
+    (manifests / "bad.yaml").unlink()
+    for _ in range(3):
+        follower.once()
+    assert said(caplog) == [GOOD]
+
+
+def test_a_conflict_is_quiet_and_tried_again_soon_but_one_that_lasts_is_said(
+    follower: Intake, session: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="salvus")
+    met = Conflict("somebody else changed Host/alpha at the same time")
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "put", raising(met, Conflict("and again, another one")))
+        assert follower.once()
+        assert follower.once()
+        follower.once()
+    assert said(caplog) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "put", raising(met, met, met))
+        assert [follower.once() for _ in range(3)] == [True, False, False]
+    assert said(caplog) == [NOT_TAKEN]
+    follower.once()
+    assert said(caplog) == [GOOD]
+
+
+def test_of_several_controllers_one_takes_over_and_the_next_when_it_ends(
+    session: Session, manifests: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="salvus")
+    monkeypatch.setattr(intake, "TURN", 0.01)
+    taken = threading.Event()
+    first, second = intake_of(session, manifests), intake_of(session, manifests, lambda _: taken.set())
+    other = Holder("elsewhere", "boot", "pid:[1]", 7, "1")
+    first._leases = Leases(session.ledger.store, other, names=[first._lease], ttl=30.0)
+    assert first.holds()
+    second.start()
+    try:
+        second.poke()
+        assert not taken.wait(0.2)
+        assert ("INFO", "manifests are taken over") in said(caplog), "it says by whom"
+        first.close()
+        assert taken.wait(PATIENCE), "it need not be told of a change"
+        assert session.refs_from(second._directory.name) == {"Host/alpha"}
+    finally:
+        second.close()
+
+
+def test_who_follows_another_directory_is_not_held_up(session: Session, manifests: Path, tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    one, two = intake_of(session, manifests), intake_of(session, tmp_path / "more")
+    assert one.holds()
+    assert two.holds()
+
+
+def test_while_the_store_is_away_nothing_is_read_and_a_damaged_one_is_reported(
+    follower: Intake, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = StoreUnusable("damaged")
+    told: list[StoreUnusable] = []
+    follower._broken = told.append
+    monkeypatch.setattr(follower._leases, "tick", raising(StoreUnavailable("down"), damaged))
+    assert not follower.holds()
+    assert told == []
+    assert not follower.holds()
+    assert told == [damaged]
+    monkeypatch.setattr(session, "put", raising(damaged))
+    assert not follower.once()
+    assert told == [damaged, damaged]
