@@ -45,11 +45,11 @@ class Called:
 
 
 # RFC 1123 label: a name can be a host name, a libvirt domain and a file name without being changed.
-Name = Annotated[str, StringConstraints(pattern=_NAME, max_length=63), Called(f"a name: {IN_WORDS[_NAME]}")]
+Name = Annotated[str, StringConstraints(pattern=_NAME, max_length=63), Called(f"a name: at most 63 {IN_WORDS[_NAME]}")]
 LabelValue = Annotated[
-    str, StringConstraints(pattern=_VALUE, max_length=63), Called(f"a label's value: {IN_WORDS[_VALUE]}")
+    str, StringConstraints(pattern=_VALUE, max_length=63), Called(f"a label value: at most 63 {IN_WORDS[_VALUE]}")
 ]
-LabelKey = Annotated[str, StringConstraints(pattern=_KEY, max_length=317), Called(f"a label's key: {IN_WORDS[_KEY]}")]
+LabelKey = Annotated[str, StringConstraints(pattern=_KEY, max_length=317), Called(f"a label key: {IN_WORDS[_KEY]}")]
 
 
 class Model(BaseModel):

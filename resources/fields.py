@@ -9,7 +9,7 @@ import base64
 import binascii
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,23 +17,36 @@ from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler, GetJ
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from resources.words import WORDS, got, meant, mended, quoted, spellings
+
 # Control characters (C0, DEL, C1), line and paragraph separators, and halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+PATH = "an absolute path: it begins with /, without //, . or .. parts"
+MODE = '"0644"'
+PATH_SCHEMA = {"type": "string", "pattern": "^/[^/]", WORDS: PATH}
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A pattern that the whole text must match; ``allowed`` completes the sentence "not …"."""
+    """A pattern that the whole text must match; ``allowed`` completes the sentence "not …".
+
+    ``spellings`` are texts that somebody may have meant by a wrong one.
+    """
 
     pattern: str
     allowed: str
+    spellings: Callable[[str], Iterable[str]] = spellings
 
     def __call__(self, text: str) -> str:
-        """The text unchanged. Raises ValueError with what is allowed."""
-        if re.fullmatch(self.pattern, text) is None:
-            raise ValueError(f"{text!r} is not {self.allowed}")
+        """The text unchanged. Raises ValueError with what is allowed, and what was probably meant."""
+        if not self.fits(text):
+            raise ValueError(f"{quoted(text)} is not {self.allowed}{mended(self.spellings(text), self.fits)}")
         return text
+
+    def fits(self, text: str) -> bool:
+        """Whether the text may be written."""
+        return re.fullmatch(self.pattern, text) is not None
 
     def __get_pydantic_core_schema__(self, source: type[str], handler: GetCoreSchemaHandler) -> CoreSchema:
         """Validates after the text was seen to be one."""
@@ -41,7 +54,7 @@ class Shape:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Adds the pattern for ``salvusctl schema``."""
-        return {**handler(schema), "pattern": f"^(?:{self.pattern})$"}
+        return {**handler(schema), "pattern": f"^(?:{self.pattern})$", WORDS: self.allowed}
 
 
 def line(text: str) -> str:
@@ -63,10 +76,14 @@ def absolute_path(text: str) -> str:
     line(text)
     normal = posixpath.normpath(text) == text == text.strip() and not text.startswith("//")
     if not text.startswith("/") or not normal or text == "/":
-        raise ValueError(
-            f"{text!r} is not an absolute path in normal form: it begins with /, without //, . or .. parts"
-        )
+        raise ValueError(f"{quoted(text)} is not {PATH}{meant(*_near_paths(text))}")
     return text
+
+
+def _near_paths(text: str) -> Iterator[str]:
+    near = posixpath.normpath("/" + text.strip().lstrip("/"))
+    if text.strip().startswith("/") and near != "/" and ".." not in text.split("/"):
+        yield near
 
 
 def controller_path(text: str) -> str:
@@ -79,9 +96,29 @@ def controller_path(text: str) -> str:
 
 def octal_mode(value: object) -> object:
     """Refuses a mode written as a number: YAML 1.2 reads 0644 as six hundred forty-four."""
-    if isinstance(value, int):
-        raise ValueError(f'write the mode as text, in quotes, as in "{value:04d}"')
+    if isinstance(value, int) and not isinstance(value, bool):
+        # 0o644 is 420 here; 644 is what was written.
+        modes = [f'"{value:04o}"'] if 0 <= value < 0o1000 else []
+        if re.fullmatch("[0-7]{1,4}", str(value)):
+            modes.insert(0, f'"{value:04d}"')
+        raise ValueError(f"must be a mode in quotes, but {got(value)}; write {' or '.join(modes) or MODE}")
     return value
+
+
+def _modes(text: str) -> Iterator[str]:
+    """``644`` and ``0o644`` in four digits."""
+    digits = text.strip().removeprefix("0o")
+    if len(digits) == 3:
+        yield f"0{digits}"
+
+
+def _digests(text: str) -> Iterator[str]:
+    """The digest alone, of a line that ``sha256sum`` printed or behind the name of the algorithm."""
+    yield text.strip().lower().removeprefix("sha256:").split(" ")[0]
+
+
+def _units(text: str) -> Iterator[str]:
+    yield text.strip() if "." in text else f"{text.strip()}.service"
 
 
 _KEY_TYPES: Mapping[str, int | None] = {
@@ -103,7 +140,9 @@ def public_key(text: str) -> str:
     type_, _, rest = line(text).strip().partition(" ")
     blob, _, _comment = rest.partition(" ")
     if type_ not in _KEY_TYPES:
-        raise ValueError(f"not a public key line such as 'ssh-ed25519 AAAA… name'; key types: {', '.join(_KEY_TYPES)}")
+        hint = "; write the line that is in the file" if type_.startswith(("/", "~")) else ""
+        types = f"key types: {', '.join(_KEY_TYPES)}"
+        raise ValueError(f"{quoted(text)} is not a public key line such as 'ssh-ed25519 AAAA… name'{hint}; {types}")
     try:
         data = base64.b64decode(blob, validate=True)
     except (binascii.Error, ValueError):
@@ -123,29 +162,36 @@ def bare_key(text: str) -> str:
 
 Line = Annotated[str, AfterValidator(line)]
 Text = Annotated[str, AfterValidator(text_content)]
-AbsolutePath = Annotated[str, AfterValidator(absolute_path), WithJsonSchema({"type": "string", "pattern": "^/[^/]"})]
+AbsolutePath = Annotated[str, AfterValidator(absolute_path), WithJsonSchema(PATH_SCHEMA)]
 ControllerPath = Annotated[
-    str, AfterValidator(controller_path), WithJsonSchema({"type": "string", "pattern": "^~?/[^/]"})
+    str,
+    AfterValidator(controller_path),
+    WithJsonSchema({"type": "string", "pattern": "^~?/[^/]", WORDS: "a path on the controller: absolute, or ~/…"}),
 ]
 # Where systemd does not unquote: a blank would end it, a backslash at the end would swallow the next line.
 PlainPath = Annotated[
     AbsolutePath,
-    Shape("/[A-Za-z0-9._+@:,=%/-]+", "an absolute path of letters, digits and . _ + @ : , = % -"),
+    Shape("/[A-Za-z0-9._+@:,=%/-]+", "an absolute path: only letters, digits and . _ + @ : , = % -"),
 ]
 PublicKey = Annotated[
-    str, AfterValidator(public_key), WithJsonSchema({"type": "string", "examples": ["ssh-ed25519 A…"]})
+    str,
+    AfterValidator(public_key),
+    WithJsonSchema({"type": "string", WORDS: "a public key: a line of a .pub file", "examples": ["ssh-ed25519 A…"]}),
 ]
 Mode = Annotated[
     str,
-    Shape("[0-7]{4}", 'a mode of four octal digits, as in "0644"'),
+    Shape("[0-7]{4}", 'a mode of four octal digits, as in "0644"', _modes),
     BeforeValidator(octal_mode),
 ]
-Sha256 = Annotated[str, Shape("[0-9a-f]{64}", "a SHA-256 digest: 64 hexadecimal digits in lower case")]
+Sha256 = Annotated[str, Shape("[0-9a-f]{64}", "a SHA-256 digest: 64 hexadecimal digits in lower case", _digests)]
 
 # useradd(8) on Debian: NAME_REGEX without the trailing dollar sign.
 User = Annotated[
     str,
-    Shape("[a-z_][a-z0-9_-]{0,31}", "a user or group name: lower-case letters, digits, _ and -"),
+    Shape(
+        "[a-z_][a-z0-9_-]{0,31}",
+        "a user or group name: at most 32 small letters, digits, _ and -, the first a letter or _",
+    ),
 ]
 # Debian Policy 5.6.1, with an optional architecture.
 DebianPackage = Annotated[
@@ -158,14 +204,18 @@ UnitName = Annotated[
     Shape(
         r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\-]{0,200}(@[A-Za-z0-9:_.\\-]*)?\.(service|socket|timer|target|path|mount)",
         "a systemd unit name with its ending, as in nginx.service or backup.timer",
+        _units,
     ),
 ]
 # A network device name as the kernel has them (IFNAMSIZ is 16 with the final NUL), kept to what every tool takes.
 DeviceName = Annotated[
     str,
-    Shape("[A-Za-z][A-Za-z0-9_.-]{0,14}", "a network device name: at most 15 letters, digits, _ . and -"),
+    Shape(
+        "[A-Za-z][A-Za-z0-9_.-]{0,14}",
+        "a network device name: at most 15 letters, digits, _ . and -, the first a letter",
+    ),
 ]
 VariableName = Annotated[
     str,
-    Shape("[A-Za-z_][A-Za-z0-9_]*", "a name of an environment variable: letters, digits and _"),
+    Shape("[A-Za-z_][A-Za-z0-9_]*", "a name of an environment variable: letters, digits and _, the first no digit"),
 ]

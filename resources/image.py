@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, WithJsonSchema
 
 from resources.base import Column, Kind, Model, Problem, Resource
-from resources.fields import Line, Sha256, absolute_path
+from resources.fields import PATH_SCHEMA, Line, Sha256, absolute_path
 from resources.fleet import Fleet
 
 
@@ -20,10 +20,10 @@ def source_path(text: str) -> str:
     try:
         return absolute_path(text)
     except ValueError as error:
-        raise ValueError(f"{error}; it is looked for on the controller") from None
+        raise ValueError(f"{error} (it is looked for on the controller)") from None
 
 
-Source = Annotated[str, AfterValidator(source_path), WithJsonSchema({"type": "string", "pattern": "^/[^/]"})]
+Source = Annotated[str, AfterValidator(source_path), WithJsonSchema(PATH_SCHEMA)]
 
 
 class BootFile(Model):

@@ -3,38 +3,74 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import Annotated
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+
+from resources.words import WORDS, got, meant
 
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_BINARY, _DECIMAL = ("Ti", "Gi", "Mi", "Ki"), ("T", "G", "M", "k")
 _QUANTITY = r"^(0|[1-9][0-9]*)(k|M|G|T|Ki|Mi|Gi|Ti)?$"
 _DURATION = r"^(?=[0-9])(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?$"
+_SIZE = "a whole number with a unit: k, M, G, T, Ki, Mi, Gi or Ti"
+_TIME = "hours, minutes and seconds"
 
 
 def parse_bytes(text: object) -> int:
     """``2Gi`` → 2147483648. Raises ValueError with the allowed units for anything else."""
     match = re.fullmatch(_QUANTITY, text) if isinstance(text, str) else None
     if match is None:
-        raise ValueError("not a size; write a whole number with a unit: k, M, G, T, Ki, Mi, Gi or Ti, as in 2Gi")
+        near = meant(*_near_sizes(text)) if isinstance(text, str) else ""
+        raise ValueError(f"must be a size, but {got(text)}; write {_SIZE}, as in 2Gi{near}")
     return int(match[1]) * _UNITS[match[2] or ""]
+
+
+def _near_sizes(text: str) -> Iterator[str]:
+    """``2GB`` → ``2G`` and ``2Gi``, as people mean the one or the other; ``1.5 GiB`` → ``1536Mi``."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:[.,][0-9]{1,9})?)\s*([kmgt])(i?)(?:b|bytes?)?", text.strip().lower())
+    if match is None:
+        return
+    number, letter = Fraction(match[1].replace(",", ".")), match[2]
+    units = {"k": ("k", "Ki")}.get(letter, (letter.upper(), f"{letter.upper()}i"))
+    for unit in units[1:] if match[3] else units:
+        size = number * _UNITS[unit]
+        if size.denominator == 1:
+            yield _in_units(int(size), _BINARY if unit.endswith("i") else _DECIMAL)
+
+
+def _in_units(size: int, units: Sequence[str]) -> str:
+    return next((f"{size // _UNITS[u]}{u}" for u in units if size and size % _UNITS[u] == 0), str(size))
 
 
 def format_bytes(size: int) -> str:
     """2147483648 → ``2Gi``: the largest binary unit that loses nothing."""
-    for unit in ("Ti", "Gi", "Mi", "Ki"):
-        if size and size % _UNITS[unit] == 0:
-            return f"{size // _UNITS[unit]}{unit}"
-    return str(size)
+    return _in_units(size, _BINARY)
 
 
 def parse_duration(text: object) -> int:
     """``1h30m`` → 5400 seconds. Raises ValueError with the allowed form for anything else."""
     match = re.fullmatch(_DURATION, text) if isinstance(text, str) else None
     if match is None:
-        raise ValueError("not a duration; write hours, minutes and seconds, as in 30s, 5m or 1h30m")
+        near = meant(*_near_durations(text))
+        raise ValueError(f"must be a duration, but {got(text)}; write {_TIME}, as in 30s, 5m or 1h30m{near}")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + seconds
+
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SPELT = r"([0-9]{1,9}(?:[.,][0-9]{1,9})?)\s*(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|)(?![a-z])[\s,]*"
+
+
+def _near_durations(value: object) -> Iterator[str]:
+    """``5 min`` → ``5m``, ``1.5h`` → ``1h30m``; a number without a unit is taken for seconds."""
+    text = str(value).strip().lower() if isinstance(value, str | int | float) else ""
+    parts = re.findall(_SPELT, text)
+    total = sum(Fraction(number.replace(",", ".")) * _SECONDS[unit[:1] or "s"] for number, unit in parts)
+    if parts and not re.sub(_SPELT, "", text) and Fraction(total).denominator == 1:
+        yield format_duration(int(total))
 
 
 def format_duration(seconds: int) -> str:
@@ -42,6 +78,13 @@ def format_duration(seconds: int) -> str:
     hours, minutes, rest = seconds // 3600, seconds // 60 % 60, seconds % 60
     parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
     return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
+
+def some_time(seconds: int) -> int:
+    """A duration that is not nothing. Raises ValueError."""
+    if seconds < 1:
+        raise ValueError("must be at least 1s")
+    return seconds
 
 
 def whole_mebibytes(size: int) -> int:
@@ -54,11 +97,12 @@ Bytes = Annotated[
     int,
     BeforeValidator(parse_bytes),
     PlainSerializer(format_bytes, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": _QUANTITY, "examples": ["2Gi"]}),
+    WithJsonSchema({"type": "string", "pattern": _QUANTITY, WORDS: f"a size: {_SIZE}", "examples": ["2Gi"]}),
 ]
 Seconds = Annotated[
     int,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": _DURATION, "examples": ["30s"]}),
+    WithJsonSchema({"type": "string", "pattern": _DURATION, WORDS: f"a duration: {_TIME}", "examples": ["1h30m"]}),
 ]
+Timeout = Annotated[Seconds, AfterValidator(some_time)]

@@ -31,10 +31,10 @@ class Explanation:
 
     Attributes:
         path: as in ``VirtualMachine.spec.interfaces.mac``.
-        type: ``text``, ``list of Interface``, ``mapping of text`` …
+        type: ``size``, ``one of Always, Halted``, ``list of Interface``, ``mapping of text`` …
         default: as JSON; empty when there is none, or when the fields inside have their own.
         allowed: all values there are; empty when they are not a few.
-        pattern: that a text must match; or empty.
+        words: what is allowed of a text; or empty.
         fields: what is inside, in the order of the documentation.
     """
 
@@ -43,7 +43,7 @@ class Explanation:
     required: bool
     default: str
     allowed: tuple[str, ...]
-    pattern: str
+    words: str
     examples: tuple[str, ...]
     description: str
     fields: tuple[FieldSummary, ...]
@@ -97,7 +97,8 @@ def _explanation(path: str, node: Node, *, required: bool) -> Explanation:
         required=required,
         default="" if node.fields() else node.default,
         allowed=content.allowed,
-        pattern=content.pattern,
+        # "a size: a whole number …": how it is called is its type already.
+        words=content.words.partition(": ")[2] or content.words,
         examples=content.examples,
         description=node.description,
         fields=fields,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +11,7 @@ from functools import cache
 from pydantic import BaseModel
 
 from resources.base import Path
+from resources.words import WORDS
 
 Schema = Mapping[str, object]
 
@@ -89,9 +91,15 @@ class Node:
         return tuple(str(example) for example in _sequence(self._first("examples", [])))
 
     @property
-    def pattern(self) -> str:
-        """The pattern that a text must match, or empty."""
-        return str(self._first("pattern", ""))
+    def words(self) -> str:
+        """What is allowed of a text, as in "a size: a whole number with a unit"; or empty."""
+        return str(self._first(WORDS, ""))
+
+    @property
+    def range(self) -> str:
+        """``from 1 to 512``, of a number with both ends; or empty."""
+        least, most = self._first("minimum", None), self._first("maximum", None)
+        return "" if least is None or most is None else f"from {least} to {most}"
 
     @property
     def description(self) -> str:
@@ -105,7 +113,10 @@ class Node:
         return "" if default is None else json.dumps(default, ensure_ascii=False)
 
     def type_name(self) -> str:
-        """``text``, ``whole number``, ``list of Interface``, ``mapping of text`` …; alternatives joined by "or"."""
+        """``size``, ``one of bios, efi``, ``whole number from 1 to 512``, ``list of Interface``, ``mapping of text``.
+
+        Alternatives are joined by "or".
+        """
         return " or ".join(dict.fromkeys(option.own_type() for option in self.options()))
 
     def own_type(self) -> str:
@@ -116,7 +127,11 @@ class Node:
             return str(self.schema.get("title", "mapping"))
         if (values := self.values()) is not None:
             return f"mapping of {values.type_name()}"
-        return _TYPES.get(str(self.schema.get("type", "")), "text" if self.allowed else "anything")
+        if self.allowed:
+            return "one of " + ", ".join(value or '""' for value in self.allowed)
+        # Up to what is said of it further, without the article.
+        called = re.sub("^an? |^the |[:,].*$", "", self.words)
+        return called or f"{_TYPES.get(str(self.schema.get('type', '')), 'anything')} {self.range}".strip()
 
     def _first(self, keyword: str, default: object) -> object:
         """The keyword here, or else in the first alternative that has it."""
@@ -153,5 +168,6 @@ def _sequence(value: object) -> Sequence[object]:
 @cache
 def root_node(model: type[BaseModel]) -> Node:
     """The schema of a model, made once."""
-    schema = model.model_json_schema()
+    # Docstrings have the double backticks of reStructuredText; users read Markdown.
+    schema = json.loads(json.dumps(model.model_json_schema()).replace("``", "`"))
     return Node(schema, schema)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic_core import ErrorDetails
 
-from resources.base import Path
+from resources.base import IN_WORDS, Path
+from resources.fields import Shape
 from resources.fleet import did_you_mean
 from resources.schema_tree import Node
+from resources.words import got, meant, mended, quoted, spellings
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ def sentence(details: ErrorDetails, path: Path, root: Node) -> str:
     """What is wrong and what is allowed. Types without a sentence of their own keep pydantic's words."""
     case = Case(details, path, root.at(path), root)
     if details["loc"][-1:] == ("[key]",):
-        return f"{_quoted(case.value)} cannot be a key here; {_form(case) or 'see salvusctl explain'}"
+        return f"{quoted(case.value)} cannot be a key here; {_form(case) or 'see salvusctl explain'}{_near_texts(case)}"
     make = _SENTENCES.get(details["type"])
     if make is None:
         message = details["msg"]
@@ -63,42 +66,54 @@ def _letters(word: str) -> str:
     return word.lower().replace("_", "").replace("-", "")
 
 
-def _got(value: object) -> str:
-    """What is there instead, without quoting much of it."""
-    match value:
-        case None:
-            return "nothing is written"
-        case bool():
-            return f"it is {str(value).lower()}"
-        case int() | float():
-            return f"it is the number {value}"
-        case str():
-            return f"it is the text {_quoted(value)}"
-        case Mapping():
-            return "it is a mapping"
-        case _:
-            return "it is a list"
-
-
-def _quoted(value: object) -> str:
-    text = str(value)
-    return repr(text if len(text) <= 40 else f"{text[:39]}…")
-
-
 Maker = Callable[[Case], str]
 
 
 def _must_be(what: str, hint: str = "") -> Maker:
     def make(case: Case) -> str:
-        got = "" if case.secret else f", but {_got(case.value)}"
-        return f"must be {what}{got}{hint}"
+        instead = "" if case.secret else f", but {got(case.value)}"
+        return f"must be {what}{instead}{hint}"
 
     return make
 
 
 def _text(case: Case) -> str:
-    hint = "; write it in quotes" if isinstance(case.value, bool | int | float) else ""
-    return _must_be("text", hint)(case)
+    # "a name: lower-case letters …": what follows helps with a text only.
+    what = re.split("[:,]", case.node.words)[0] if case.node else ""
+    hint = "; write it in quotes" if isinstance(case.value, int | float) else ""
+    if isinstance(case.value, list):
+        hint = "; write it without '- ' and brackets"
+    return _must_be(what or "text", hint)(case)
+
+
+def _whole(case: Case) -> str:
+    # Not of 1.5: which of its neighbours was meant cannot be told.
+    number = re.match(r"\s*(-?[0-9]{1,18})(?![0-9]|\.[0-9]*[1-9])", str(case.value))
+    return _must_be("a whole number", f"; write {number[1]}, without quotes or unit" if number else "")(case)
+
+
+def _mapping(case: Case) -> str:
+    fields = case.node.fields() if case.node else ()
+    inside = f" ({', '.join(fields[:10])}{' …' if fields[10:] else ''})" if fields else ""
+    return _must_be(f"a mapping of fields{inside}", _near_labels(case.value, fields))(case)
+
+
+def _near_labels(value: object, fields: tuple[str, ...]) -> str:
+    """How ``role=web``, as it is written on the command line, is written in a manifest."""
+    label = re.fullmatch("([^=, ]{1,63})==?([^=, ]{0,63})", value) if isinstance(value, str) else None
+    if label is None or (fields and "matchLabels" not in fields):
+        return ""
+    labels = f"{{{label[1]}: {label[2]}}}"
+    return f"; write {f'{{matchLabels: {labels}}}' if fields else labels}"
+
+
+_BOOLS: Final = {"yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}
+
+
+def _bool(case: Case) -> str:
+    word = _BOOLS.get(str(case.value).lower())
+    hint = f"; write {word}, without quotes" if word else ""
+    return _must_be("true or false", hint)(case)
 
 
 def _unknown_field(case: Case) -> str:
@@ -118,40 +133,33 @@ def _allowed(case: Case) -> str:
     if not allowed:
         return f"must be {case.context('expected')}"
     near = difflib.get_close_matches(word.lower(), {a.lower() for a in allowed}, n=1) if isinstance(word, str) else []
-    meant = "".join(f"; did you mean {a!r}?" for a in allowed if near and a.lower() == near[0])
+    hint = meant(*(a for a in allowed if near and a.lower() == near[0]))
     if not isinstance(word, str):
-        return f"must be one of {', '.join(allowed)}, but {_got(word)}"
-    return f"{_quoted(word)} is not allowed; allowed: {', '.join(allowed)}{meant}"
+        return f"must be one of {', '.join(allowed)}, but {got(word)}"
+    return f"{quoted(word)} is not allowed; allowed: {', '.join(allowed)}{hint}"
 
 
 def _as_in(node: Node | None) -> str:
     return f", as in {node.examples[0]}" if node and node.examples else ""
 
 
-# The patterns of resources/base.py, in words.
-_FORMS: Final = {
-    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "lower-case letters, digits and '-', beginning and ending with no '-'",
-    r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$": (
-        "letters, digits and . _ -, beginning and ending with a letter or digit"
-    ),
-    r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$": (
-        "letters, digits and . _ -, beginning and ending with a letter or digit; a DNS name and '/' may come before"
-    ),
-}
-
-
 def _form(case: Case) -> str:
     pattern = str(case.context("pattern"))
     if case.details["type"] == "string_pattern_mismatch":
-        return f"allowed: {_FORMS.get(pattern, f'text that matches {pattern}')}"
+        return f"allowed: {IN_WORDS.get(pattern, f'text that matches {pattern}')}"
     if case.details["type"] == "string_too_long":
         return f"at most {case.context('max_length')} characters are allowed"
     return ""
 
 
 def _pattern(case: Case) -> str:
-    shown = "the value" if case.secret else _quoted(case.value)
-    return f"{shown} has the wrong form; {_form(case)}{_as_in(case.node)}"
+    if case.secret:
+        return f"the value has the wrong form; {_form(case)}{_as_in(case.node)}"
+    return f"{quoted(case.value)} has the wrong form; {_form(case)}{_as_in(case.node)}{_near_texts(case)}"
+
+
+def _near_texts(case: Case) -> str:
+    return mended(spellings(str(case.value)), Shape(str(case.context("pattern")), "").fits)
 
 
 def _value_error(case: Case) -> str:
@@ -160,7 +168,8 @@ def _value_error(case: Case) -> str:
 
 def _limit(words: str, name: str) -> Maker:
     def make(case: Case) -> str:
-        return f"must be {words} {case.context(name)}, but {_got(case.value)}"
+        allowed = (case.node.range if case.node else "") or f"{words} {case.context(name)}"
+        return f"must be {allowed}, but {got(case.value)}"
 
     return make
 
@@ -175,8 +184,6 @@ def _length(words: str, name: str, one: str, many: str) -> Maker:
 
 
 _LIST: Final = _must_be("a list", "; write each entry on a line that begins with '- '")
-_MAPPING: Final = _must_be("a mapping of fields")
-_WHOLE: Final = _must_be("a whole number", "; write it without quotes and unit")
 
 _SENTENCES: Final[Mapping[str, Maker]] = {
     "extra_forbidden": _unknown_field,
@@ -184,19 +191,19 @@ _SENTENCES: Final[Mapping[str, Maker]] = {
     "literal_error": _allowed,
     "enum": _allowed,
     "string_type": _text,
-    "int_type": _WHOLE,
-    "int_parsing": _WHOLE,
-    "int_from_float": _WHOLE,
+    "int_type": _whole,
+    "int_parsing": _whole,
+    "int_from_float": _whole,
     "float_type": _must_be("a number", "; write it without quotes and unit"),
-    "bool_type": _must_be("true or false", "; in YAML 1.2 yes, no, on and off are texts"),
+    "bool_type": _bool,
     "tuple_type": _LIST,
     "list_type": _LIST,
     "set_type": _LIST,
     "frozen_set_type": _LIST,
-    "dict_type": _MAPPING,
-    "mapping_type": _MAPPING,
-    "model_type": _MAPPING,
-    "model_attributes_type": _MAPPING,
+    "dict_type": _mapping,
+    "mapping_type": _mapping,
+    "model_type": _mapping,
+    "model_attributes_type": _mapping,
     "string_pattern_mismatch": _pattern,
     "string_too_long": _length("at most", "max_length", "character", "characters"),
     "string_too_short": _length("at least", "min_length", "character", "characters"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -97,6 +97,13 @@ class FileSpec(PathSpec):
     """What the service's unit does when the file has changed."""
 
 
+_CONDITION = "the name of a condition, as in Ready or Synced"
+
+
+def _capital(text: str) -> Iterator[str]:
+    yield text.strip().capitalize()
+
+
 class Need(Model):
     """What must hold before this service is put on its machines."""
 
@@ -106,7 +113,7 @@ class Need(Model):
     """A VirtualMachine."""
     host: Name | None = None
     """A Host."""
-    condition: Annotated[str, Shape("[A-Z][A-Za-z]*", "the name of a condition, as in Ready or Synced")] = "Ready"
+    condition: Annotated[str, Shape("[A-Z][A-Za-z]*", _CONDITION, _capital)] = "Ready"
     """The condition that must be True."""
 
     def named(self) -> tuple[tuple[str, str, str], ...]:

@@ -11,7 +11,7 @@ from drivers.base import SshTarget
 from resources.base import AnyResource, Model, Name, Problem, Reference
 from resources.fields import ControllerPath
 from resources.fleet import Fleet
-from resources.quantity import Seconds
+from resources.quantity import Timeout
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -27,9 +27,9 @@ class SshAccess(Model):
     """Whether keys of a running ssh-agent are tried too."""
     via: Name | None = None
     """The machine to jump over, when this one cannot be reached directly."""
-    connect_timeout: Annotated[Seconds, Field(ge=1)] = 10
+    connect_timeout: Timeout = 10
     """How long making a connection may take."""
-    command_timeout: Annotated[Seconds, Field(ge=1)] = 60
+    command_timeout: Timeout = 60
     """How long the machine may be silent during a command before it counts as frozen."""
 
     def target(self, address: str, user: str, host_keys: tuple[str, ...]) -> SshTarget:

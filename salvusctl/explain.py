@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Annotated
 
 import typer
@@ -26,7 +25,7 @@ def explain(
 ) -> None:
     """Explain a kind or one of its fields: its type, what is allowed, what is inside. Without one, list the kinds."""
     if field is None:
-        rows = [[k.name, k.plural, ",".join(k.short), inspect.getdoc(k.spec) or ""] for k in kinds().values()]
+        rows = [[k.name, k.plural, ",".join(k.short), explained(k.name).description] for k in kinds().values()]
         out.table(["KIND", "PLURAL", "SHORT", "WHAT IT IS"], rows)
     else:
         _print(explained(field))
@@ -39,8 +38,7 @@ def _print(found: Explanation) -> None:
         out.say(f"  {line}")
     facts = (
         ("default", found.default),
-        ("allowed", ", ".join(found.allowed)),
-        ("pattern", found.pattern),
+        ("allowed", found.words),
         ("as in", ", ".join(found.examples)),
     )
     for name, value in facts:

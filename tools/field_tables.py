@@ -35,7 +35,7 @@ def _fields(path: str) -> Iterator[Explanation]:
 def _row(found: Explanation) -> str:
     default = "required" if found.required else f"`{found.default}`" if found.default else ""
     type_ = ", ".join(f"`{value}`" for value in found.allowed if value) or found.type
-    text = found.description.replace("\n", " ").replace("``", "`")
+    text = found.description.replace("\n", " ")
     cells = (f"`{found.path.partition('.')[2]}`", type_, default, text)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

@@ -55,10 +55,11 @@ def test_the_manifests_of_the_context_are_the_default(cli: Cli) -> None:
 
 def test_explain(cli: Cli) -> None:
     out = cli("explain", "vm.spec.memory").out
-    assert out.startswith("VirtualMachine.spec.memory: text\n")
+    assert out.startswith("VirtualMachine.spec.memory: size\n")
     assert "Memory" in out
+    assert "allowed: a whole number with a unit" in out
     lines = cli("explain", "host.spec").lines
-    assert any(line.startswith("address text *") for line in lines)
+    assert any(line.startswith("address IP address or DNS name *") for line in lines)
     assert "did you mean" in cli("explain", "hots", code=Code.INPUT).err
     assert {line.split()[0] for line in cli("explain").lines[1:]} == set(kinds())
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from resources import fields, net, quantity
+from resources.words import WORDS
 from tests.fast.manifests import KEY
 
 NASTY = ["", " ", "a\nb", "a\0b", "a\tb", "../a", "a/../b", "/a/../b", "//a", "/a/", "/a//b", "/", "/./a", " /a", "/a "]
@@ -73,7 +74,9 @@ def test_a_mode_without_quotes_is_told_to_have_quotes() -> None:
 
 
 def test_the_schema_has_the_patterns() -> None:
-    assert TypeAdapter(fields.User).json_schema() == {"type": "string", "pattern": "^(?:[a-z_][a-z0-9_-]{0,31})$"}
+    found = TypeAdapter(fields.User).json_schema()
+    assert found["pattern"] == "^(?:[a-z_][a-z0-9_-]{0,31})$"
+    assert found[WORDS].startswith("a user or group name: ")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from resources.errors import ManifestError
 from resources.fleet import kinds
 from resources.schema import DIALECT, FieldSummary, explain, schema
 from resources.schema_tree import Node, root_node
+from resources.words import WORDS
 
 KINDS = list(kinds().values())
 
@@ -42,9 +43,48 @@ def test_every_field_of_every_kind_is_explained(path: str) -> None:
 
 def test_a_field_with_all_that_can_be_said() -> None:
     found = explain("VirtualMachine.spec.disruption.ceiling")
-    assert (found.type, found.required, found.default) == ("text", False, '"restart"')
+    assert found.type == "one of live, reload, restart, reboot, replace"
+    assert (found.required, found.default) == (False, '"restart"')
     assert found.allowed == ("live", "reload", "restart", "reboot", "replace")
     assert found.description == "The highest grade of change that is made by itself; changes above wait, and say so."
+
+
+@pytest.mark.parametrize(
+    ("field", "type_", "words"),
+    [
+        ("vm.interfaces.model", "one of virtio, e1000", ""),
+        ("vm.rootDisk.cache", 'one of "", none, writeback, writethrough, directsync, unsafe', ""),
+        ("vm.cpuMax", "whole number from 1 to 512", ""),
+        ("vm.memory", "size", "a whole number with a unit: k, M, G, T, Ki, Mi, Gi or Ti"),
+        ("vm.ssh.connectTimeout", "duration", "hours, minutes and seconds"),
+        ("vm.interfaces.mac", "MAC address", "six pairs of hexadecimal digits"),
+        ("vm.interfaces.nameservers", "list of IP address", "an IP address"),
+        ("service.files.mode", "mode of four octal digits", 'a mode of four octal digits, as in "0644"'),
+        ("service.packages", "list of Debian package name", "a Debian package name, as in nginx or libc6:amd64"),
+    ],
+)
+def test_what_is_allowed_is_said_in_words(field: str, type_: str, words: str) -> None:
+    found = explain(field)
+    assert (found.type, found.words) == (type_, words)
+
+
+def described(schema: object) -> Iterator[dict[str, object]]:
+    """All schemas of values within one."""
+    if isinstance(schema, dict):
+        yield schema
+        # What is said of keys belongs to the field that has them.
+        for name, inner in schema.items():
+            yield from described(inner) if name != "propertyNames" else ()
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from described(inner)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_no_pattern_is_without_words_and_no_backticks_are_double(kind: AnyKind) -> None:
+    found = schema(kind)
+    assert [one for one in described(found) if isinstance(one.get("pattern"), str) and WORDS not in one] == []
+    assert "``" not in json.dumps(found)
 
 
 def test_defaults_are_shown_as_they_are_written() -> None:
@@ -55,7 +95,7 @@ def test_defaults_are_shown_as_they_are_written() -> None:
 
 def test_fields_inside_are_listed_with_their_first_sentence() -> None:
     fields = explain("service.needs").fields
-    assert fields[0] == FieldSummary("service", "text", False, "A Service.")
+    assert fields[0] == FieldSummary("service", "name", False, "A Service.")
     assert [field.name for field in fields] == ["service", "virtualMachine", "host", "condition"]
 
 
@@ -84,7 +124,7 @@ def test_fields_may_be_named_in_several_ways(words: str) -> None:
 def test_keys_that_users_choose_are_what_they_hold() -> None:
     assert explain("service.environment").type == "mapping of text"
     assert explain("service.environment.PATH").type == "text"
-    assert explain("vm.metadata.labels").type == "mapping of text"
+    assert explain("vm.metadata.labels").type == "mapping of label value"
 
 
 @pytest.mark.parametrize(
