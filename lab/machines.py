@@ -72,7 +72,7 @@ def load(name: str = "demo") -> Lab:
     """The running lab, for any process. LabError where there is none."""
     lab = status(name).lab
     if lab is None:
-        raise LabError(f"there is no lab {name}: make it with `salvusctl lab up`")
+        raise LabError(f"there is no lab {name}: make it with `salvusctl lab up --name {name}`")
     return lab
 
 
@@ -115,11 +115,12 @@ def _prepare(name: str, progress: Progress) -> Lab:
     """
     root, image = build.products(progress)
     folder, key = model.state_dir(name), model.namespace(name)
-    folder.mkdir(mode=0o700)
-    if shutil.disk_usage(folder).free < _ROOM:
+    if shutil.disk_usage(folder.parent).free < _ROOM:
         raise LabError(
-            f"{folder} has less than {_ROOM >> 30} GiB free: make room, or set SALVUS_LAB_STATE to a folder elsewhere"
+            f"{folder.parent} has less than {_ROOM >> 30} GiB free: make room, "
+            "or set SALVUS_LAB_STATE to a folder elsewhere"
         )
+    folder.mkdir(mode=0o700)
     client_key = folder / "client_key"
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {name}", "-f", str(client_key)])
     network.create(key)

@@ -112,17 +112,22 @@ def status(
     if output is TextOrJson.JSON:
         out.emit(LabStatus.of(found))
         return
-    out.note(f"lab {name} is {found.state}{_ADVICE.get(found.state, '')}")
+    out.note(f"lab {name} is {found.state}{_ADVICE.get(found.state, '').format(named=_named(name))}")
     if found.lab is not None:
         rows = [(host.name, host.address, host.state, str(host.pid or "")) for host in found.lab.hosts]
         out.table(("NAME", "ADDRESS", "STATE", "PID"), rows)
 
 
 _ADVICE = {
-    "down": "; make it with: salvusctl lab up",
-    "partial": "; start what is stopped with: salvusctl lab up",
-    "broken": " (left by a crash); salvusctl lab up makes it anew, salvusctl lab down removes it",
+    "down": "; make it with: salvusctl lab up{named}",
+    "partial": "; start what is stopped with: salvusctl lab up{named}",
+    "broken": " (left by a crash); salvusctl lab up{named} makes it anew, salvusctl lab down{named} removes it",
 }
+
+
+def _named(name: str) -> str:
+    """What a command needs to mean this lab."""
+    return "" if name == "demo" else f" --name {name}"
 
 
 @app.command()
@@ -212,8 +217,7 @@ def _host_verb(act: Callable[[Lab, LabHost], None], said: str, undo: str = "") -
         found = _load(name)
         act(found, found.host(host))
         if undo:
-            other = "" if name == "demo" else f" --name {name}"
-            out.note(f"undo it with: salvusctl lab break {undo} {host}{other}")
+            out.note(f"undo it with: salvusctl lab break {undo} {host}{_named(name)}")
 
     break_app.command(act.__name__.replace("_", "-"), help=said)(command)
 

@@ -49,6 +49,7 @@ def test_status_as_json_tells_of_every_host(monkeypatch: pytest.MonkeyPatch) -> 
 def test_status_without_a_lab_says_how_to_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lab, "status", lambda name: lab.Status(name, "down", None))
     assert salvusctl("lab", "status") == (0, "", "lab demo is down; make it with: salvusctl lab up\n")
+    assert salvusctl("lab", "status", "--name", "x")[2] == "lab x is down; make it with: salvusctl lab up --name x\n"
     assert json.loads(salvusctl("lab", "status", "-o", "json")[1]) == {"name": "demo", "state": "down"}
 
 

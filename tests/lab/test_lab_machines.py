@@ -203,6 +203,14 @@ def test_a_stopped_sshd_is_refused_until_started(lab: Lab) -> None:
 # --- leftovers
 
 
+def test_where_there_is_no_room_nothing_is_begun(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SALVUS_LAB_STATE", str(tmp_path))
+    monkeypatch.setattr(lab_package.machines, "_ROOM", 1 << 60)
+    with pytest.raises(LabError, match="GiB free: make room"):
+        lab_package.up(lab.name)
+    assert lab_package.status(lab.name).state == "down"
+
+
 @pytest.fixture
 def doomed() -> Iterator[str]:
     """The name of a second lab beside the shared one, which a test may ruin."""
