@@ -90,7 +90,7 @@ def words(paths: Iterable[str]) -> str:
 
 def look(paths: Sequence[str]) -> str:
     """Shell text that tells of all paths; ``looked`` reads what it prints."""
-    return f"{_LOOK}salvus_look {words(paths)}\n"
+    return f"{_LOOK}salvus_look {words(paths)}\n" if paths else ""
 
 
 def sums(paths: Sequence[str]) -> str:
@@ -100,7 +100,8 @@ def sums(paths: Sequence[str]) -> str:
 
 def notes(paths: Sequence[str]) -> str:
     """Shell text that prints small files line by line, without a process; ``noted`` reads it."""
-    return _NOTES + "".join(f"salvus_note {number} {shlex.quote(path)}\n" for number, path in enumerate(paths))
+    calls = (f"salvus_note {number} {shlex.quote(path)}\n" for number, path in enumerate(paths))
+    return _NOTES + "".join(calls) if paths else ""
 
 
 def looked(paths: Sequence[str], output: str) -> Mapping[str, Stat | Absent | Unknown]:

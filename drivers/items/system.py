@@ -12,7 +12,8 @@ from drivers.items.shell import ShellItem
 FACTS = frozenset({"boot_id", "hostname", "kernel", "architecture", "os"})
 # Characters: a guest may say what it likes, and everybody who asks for it has to read it.
 LONGEST = 256
-# Asked at every pass: no process besides the shell (the file "arch" is there since Linux 6.1).
+# Asked at every pass: no process besides the shell (the file "arch" is there since Linux 6.1). The last line ends the
+# shell of a machine that has no such file.
 PROBE = """\
 read -r id </proc/sys/kernel/random/boot_id && echo "boot_id=$id"
 read -r host </proc/sys/kernel/hostname
@@ -21,7 +22,7 @@ read -r kernel </proc/sys/kernel/osrelease
 echo "hostname=$host"
 echo "kernel=$kernel"
 echo "architecture=$arch"
-(. /etc/os-release 2>/dev/null && echo "os=$ID $VERSION_ID")
+. /etc/os-release 2>/dev/null && echo "os=$ID $VERSION_ID"
 """
 
 

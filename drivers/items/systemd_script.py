@@ -10,28 +10,20 @@ from drivers.items import paths as fs
 
 MARKERS = "/var/lib/salvus/units"
 
-# A unit that systemd keeps restarting is up at most moments: it runs when it has been up for a while.
-# The times themselves are not printed: an answer stays the same while nothing changes.
+# A unit that systemd keeps restarting is up at most moments: it runs when it has been up for a while. Which starts are
+# that young is said here, and not what time it is: an answer stays the same while nothing changes.
 SHOW = """\
 salvus_units() {
     read -r now rest </proc/uptime
-    systemctl show -p Names -p LoadState -p ActiveState -p SubState -p UnitFileState \\
-        -p NRestarts -p ActiveEnterTimestampMonotonic -- "$@" 2>/dev/null | {
-        while IFS= read -r line; do
-            case $line in
-                NRestarts=*) restarts=${line#*=} ;;
-                ActiveEnterTimestampMonotonic=*) since=${line#*=} ;;
-                "") salvus_unit_end ;;
-                *) printf '%s\\n' "$line" ;;
-            esac
-        done
-        salvus_unit_end
-    }
-}
-salvus_unit_end() {
-    if [ "${restarts:-0}" -gt 1 ] && [ $((${now%%.*} - ${since:-0} / 1000000)) -lt 10 ]; then echo Flapping=yes; fi
-    restarts=0 since=0
-    echo
+    units=$(systemctl show -p Names -p LoadState -p ActiveState -p SubState -p UnitFileState \\
+        -p NRestarts -p ActiveEnterTimestampMonotonic -- "$@" 2>/dev/null)
+    printf '%s\\n\\n' "$units"
+    set -f
+    for word in $units; do
+        since=${word#ActiveEnterTimestampMonotonic=}
+        if [ "$since" != "$word" ] && [ $((${now%%.*} - since / 1000000)) -lt 10 ]; then echo "Young=$since"; fi
+    done
+    set +f
 }
 """
 

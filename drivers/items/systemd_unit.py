@@ -70,15 +70,16 @@ class SystemdUnit(ShellItem):
         askable = [item for item in items if _NAME.fullmatch(item.unit)]
         watched = _watched_paths(askable)
         show = f"{sh.SHOW}salvus_units {fs.words(item.unit for item in askable)}\n" if askable else ""
-        return show + fs.look(watched) + fs.notes([sh.marker(item.unit) for item in askable])
+        return show + fs.look(watched) + fs.notes(_markers(askable))
 
     @classmethod
     def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
         """See ShellItem."""
         askable = [item for item in items if _NAME.fullmatch(item.unit)]
         watched = _watched_paths(askable)
-        markers = fs.noted([sh.marker(item.unit) for item in askable], output)
-        now = _Now(_blocks(output), fs.looked(watched, output), markers)
+        markers = fs.noted(_markers(askable), output)
+        young = frozenset(re.findall("^Young=([0-9]+)$", output, re.MULTILINE))
+        now = _Now(_blocks(output), young, fs.looked(watched, output), markers)
         return {item.key: item.state(now) for item in items}
 
     def state(self, now: _Now) -> State:
@@ -89,13 +90,14 @@ class SystemdUnit(ShellItem):
             return Unknown(template if "@." in self.unit else f"systemctl did not tell of {self.unit}")
         if unit["LoadState"] == "not-found":
             return Absent()
-        fields: dict[str, Value] = {"running": self._running(unit), "enabled": self._enabled(unit)}
+        fields: dict[str, Value] = {"running": self._running(unit, now.young), "enabled": self._enabled(unit)}
         fields |= {"restart_on": self._started(self.restart_on, now), "reload_on": self._started(self.reload_on, now)}
         return Present(fields)
 
-    def _running(self, unit: Mapping[str, str]) -> Value:
+    def _running(self, unit: Mapping[str, str], young: frozenset[str]) -> Value:
+        flapping = int(unit.get("NRestarts", 0)) > 1 and unit.get("ActiveEnterTimestampMonotonic") in young
         match unit.get("ActiveState"), unit.get("SubState"):
-            case "active", _ if "Flapping" in unit:
+            case "active", _ if flapping:
                 return "flapping"
             case (("active" | "reloading" | "refreshing"), _):
                 return True
@@ -152,9 +154,10 @@ class SystemdUnit(ShellItem):
 
 @dataclass(frozen=True, slots=True)
 class _Now:
-    """The parts of the probe's answer: units by each of their names, watched files, markers by path."""
+    """The parts of the probe's answer: units by each of their names, young starts, watched files, markers by path."""
 
     units: Mapping[str, Mapping[str, str]]
+    young: frozenset[str]
     files: Mapping[str, fs.Stat | Absent | Unknown]
     markers: Mapping[str, tuple[str, ...]]
 
@@ -173,6 +176,10 @@ def _otherwise(digest: str) -> str:
 
 def _watched_paths(items: Iterable[SystemdUnit]) -> list[str]:
     return sorted({one.path for item in items for one in item.watched})
+
+
+def _markers(items: Iterable[SystemdUnit]) -> list[str]:
+    return [sh.marker(item.unit) for item in items if item.watched]
 
 
 def _blocks(output: str) -> Mapping[str, Mapping[str, str]]:

@@ -89,8 +89,10 @@ class ShellDriver:
         if last.items != items:
             groups = probe.grouped([item for item in items if isinstance(item, ShellItem)])
             last = _Asked(last.shell, items, groups, probe.script(groups, last.shell.inner), last.states)
-        output = last.shell.ask(last.script)
-        states = last.states if output is None else probe.read(last.groups, output, last.shell.inner)
+        answer = last.shell.ask(last.script)
+        states = last.states
+        if answer is not None:
+            states = probe.read(last.groups, answer.output, answer.status, last.shell.inner)
         self._asked = _Asked(last.shell, items, last.groups, last.script, states)
         return states
 

@@ -128,7 +128,8 @@ def open_link(machine: str, target: SshTarget, dial: Dial, opened: Callable[[soc
         raise Unreachable(f"{machine}: no address is known", machine=machine, hint="set spec.address")
     if len(errors) == 1:
         raise errors[0]
-    raise type(errors[0])("; ".join(str(error) for error in errors), machine=machine, hint=errors[0].hint)
+    said = "; ".join(str(error).removeprefix(f"{machine}: ") for error in errors)
+    raise type(errors[0])(f"{machine}: {said}", machine=machine, hint=errors[0].hint)
 
 
 def _open(

@@ -37,19 +37,18 @@ def script(groups: Groups, boundary: str) -> str:
     return SAY.format(boundary=boundary) + "".join(sections)
 
 
-def read(groups: Groups, output: bytes, boundary: str) -> dict[str, State]:
-    """The states of all items by key. Of those whose part is missing or makes no sense, Unknown with the reason."""
+def read(groups: Groups, output: bytes, status: str, boundary: str) -> dict[str, State]:
+    """The states of all items by key. Of those whose part is missing or makes no sense, Unknown with the reason.
+
+    ``output`` and ``status`` are those of the script.
+    """
     frames = Frames(boundary)
     frames.feed(output)
     answers: dict[str, Frame] = {}
-    reason = "the answer ended too early"
     while (frame := frames.next()) is not None:
-        match frame.words:
-            case ("section", name, _):
-                answers[name] = frame
-            case ("end", status):
-                said = clean(frame.before)
-                reason = "the machine took too long to answer" if status in _TIMED_OUT else said or reason
+        answers[frame.words[1]] = frame
+    said = clean(frames.rest) or "the answer ended too early"
+    reason = "the machine took too long to answer" if status in _TIMED_OUT else said
     states: dict[str, State] = {}
     for number, (kind, items) in enumerate(groups.items()):
         answer = answers.get(str(number))

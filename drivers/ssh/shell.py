@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from string import Template
 
 from paramiko import Channel
@@ -15,37 +16,46 @@ LARGEST_ANSWER = 64 * 1024 * 1024
 CHUNK = 64 * 1024
 SUDO = "let the user become root without a password: a line `{user} ALL=(ALL) NOPASSWD: ALL` in /etc/sudoers.d/salvus"
 
-# `ask N` runs `probe`. Its answer is kept, and told only when it is not equal to answer N, which the asker has.
+# `ask N` runs `probe`. Its answer, status first, is kept, and told only when it is not equal to answer N, which the
+# asker has.
 # A variable of sh holds every byte but NUL, which no probe prints.
 _PROGRAM = """\
 ask() {
 now=$(probe </dev/null)
+now="$?
+$now"
 if [ "$1" = "$n" ] && [ "$now" = "$last" ]; then say same; return; fi
 n=$((n + 1)); last=$now
-printf '\\n%s new %s\\n%s\\n%s .\\n' "$B" "$n" "$now" "$B"
+printf '\\n%s new %s %s\\n%s .\\n' "$B" "$n" "$now" "$B"
 }
 say ready
 """
 # The script comes through a file descriptor: neither in argv, which anybody may read, nor as a file, which may be left.
-# It has a limit of its own, for when nobody is there any more to end it.
+# It has a limit of its own, for when nobody is there any more to end it. `probe` is only ever run for its output, in a
+# copy of the shell, which becomes the process that holds the limit.
 _PROBE = Template("""\
 probe() {
-{
-timeout -k 5 $limit sh /dev/fd/9 9<<'$boundary.'
+exec timeout -k 5 $limit sh /dev/fd/9 2>&1 9<<'$boundary.'
 exec 9<&-
 $script
 $boundary.
-printf '\n%s end %s\n\n%s .\n' "$inner" "$$?" "$inner"
-} 2>&1
 }
 last=; n=0
 """)
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a script printed, and the status it ended with: 124 or 137 when it took too long (timeout(1))."""
+
+    output: bytes
+    status: str
+
+
 class Shell:
     """One kept shell. Not safe for threads. After an error it is of no more use, and its link is ended with it.
 
-    ``inner`` is the boundary of the frames inside an answer.
+    ``inner`` is the boundary for frames inside an answer.
     """
 
     def __init__(self, link: Link, user: str, become: str, seconds: float) -> None:
@@ -62,8 +72,8 @@ class Shell:
             if self._frame(guard) is None:
                 raise not_started(link.machine, self._channel, self._frames.rest, user)
 
-    def ask(self, script: str) -> bytes | None:
-        """What the script printed, and ``say end STATUS`` after it; None when that is the same as the last time."""
+    def ask(self, script: str) -> Answer | None:
+        """The script's answer; None when that is the same as the last time."""
         try:
             with self.link.call(self._seconds, "asking") as guard:
                 self._channel.sendall(self._request(script))
@@ -75,14 +85,15 @@ class Shell:
             raise
         if frame.words == ("same",):
             return None
-        self._number = int(frame.words[1])
-        return frame.text + b"\n"
+        _, number, status = frame.words
+        self._number = int(number)
+        return Answer(frame.text + b"\n", status)
 
     def _request(self, script: str) -> bytes:
         text = ""
         if script != self._script:
             limit = max(1, int(self._seconds * 0.8))
-            text = _PROBE.substitute(limit=limit, boundary=self.boundary, inner=self.inner, script=script)
+            text = _PROBE.substitute(limit=limit, boundary=self.boundary, script=script)
             self._script, self._number = script, 0
         return f"{text}ask {self._number}\n".encode()
 

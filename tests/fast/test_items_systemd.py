@@ -63,8 +63,13 @@ def test_whether_it_starts_at_boot(word: str, on: object, off: object) -> None:
     assert fields(OFF, said("active", "running", word))[1] == off
 
 
-def test_a_unit_that_is_started_again_and_again_does_not_run() -> None:
-    assert fields(ON, said("active", "running", "enabled", more="Flapping=yes\n"))[0] == "flapping"
+@pytest.mark.parametrize(
+    ("restarts", "young", "running"),
+    [("2", "Young=75", "flapping"), ("12", "Young=75", "flapping"), ("1", "Young=75", True), ("2", "Young=7", True)],
+)
+def test_a_unit_that_is_started_again_and_again_does_not_run(restarts: str, young: str, running: object) -> None:
+    more = f"NRestarts={restarts}\nActiveEnterTimestampMonotonic=75\n\n{young}\n"
+    assert fields(ON, said("active", "running", "enabled", more=more))[0] == running
 
 
 def test_only_not_found_is_absent() -> None:
