@@ -91,7 +91,8 @@ def look(lowered: Lowered, inventory: Sequence[Owned], driver: Driver, about: Ci
     seen = driver.observe(items)
     system = seen.get(SYSTEM.key)
     state = system.state if system else Unknown("it did not answer")
-    reason = state.reason if isinstance(state, Unknown) else ""
+    # Drivers name the machine, as their errors are read alone too; here everybody who reads this names it.
+    reason = state.reason.removeprefix(f"{lowered.machine}: ") if isinstance(state, Unknown) else ""
     return Look(seen, plan(lowered, seen, inventory, replace(about, now=time.time())), reason)
 
 

@@ -39,7 +39,7 @@ def _synced(ref: str, keys: Iterable[str], outcome: Outcome) -> Verdict:
     if (wait := outcome.lowered.waiting.get(ref)) is not None:
         return Verdict("Synced", "False", "Stalled" if wait.final else wait.reason, wait.message)
     if outcome.unreachable:
-        return Verdict("Synced", "Unknown", "Unreachable", f"{outcome.machine} cannot be asked: {outcome.unreachable}")
+        return _silent("Synced", outcome)
     resting = {held.change.item.key for held in outcome.left.held}
     for one in outcome.executed.failed:
         if one.change.item.key in mine - resting and one.error is not None:
@@ -61,8 +61,13 @@ def _synced(ref: str, keys: Iterable[str], outcome: Outcome) -> Verdict:
 def reachable(outcome: Outcome) -> Verdict:
     """Whether the machine answered."""
     if outcome.unreachable:
-        return Verdict("Reachable", "Unknown", "Unreachable", outcome.unreachable)
+        return _silent("Reachable", outcome)
     return Verdict("Reachable", "True", "Answered", "the machine answered")
+
+
+def _silent(type_: str, outcome: Outcome) -> Verdict:
+    """In the same words for every type, so that one outage is one event."""
+    return Verdict(type_, "Unknown", "Unreachable", f"{outcome.machine} cannot be asked: {outcome.unreachable}")
 
 
 def unreached(lowered: Lowered, wait: Wait) -> Mapping[str, tuple[Verdict, ...]]:

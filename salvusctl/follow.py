@@ -57,7 +57,7 @@ def follow(
     for ref, condition in left.items():
         out.failed(f"{ref} is not {done}: {condition.reason}: {condition.message}", f"salvusctl why {ref}")
     if not hopeless:
-        out.note(f"no longer waited for after {timeout:g} s; what was written stays in force")
+        out.note(f"the time to wait is over (--timeout {timeout:g}); what was written stays in force")
     return not left
 
 

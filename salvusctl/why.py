@@ -110,8 +110,9 @@ def _next(runs: Sequence[Run], controller: str, now: float) -> str:
     if not controller:
         return "none: no controller works on the fleet"
     times = [run.next_at for run in runs if run.next_at > now]
-    when = f"in {out.age(min(times) - now)} at the latest, or" if times else "with the next look, or"
-    return f"{when} as soon as something that it depends on changes (by the controller, {controller})"
+    where = ", ".join(run.machine for run in runs) or "its machine"
+    when = f"in {out.age(min(times) - now)} at the latest" if times else f"when {where} is looked at again"
+    return f"{when}, or as soon as something that it depends on changes (by the controller, {controller})"
 
 
 def _reason(session: Session, knowledge: Knowledge, ref: str) -> Reason:

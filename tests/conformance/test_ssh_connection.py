@@ -30,6 +30,7 @@ def test_when_no_address_answers_all_are_told(ssh: World) -> None:
     told = reason(ssh.driver(addresses=("127.0.0.7", "host.invalid")).observe([ITEM, System()]), ITEM)
     assert "root@127.0.0.7" in told
     assert "root@host.invalid" in told
+    assert told.count("web01") == 1, "the machine is named once"
     assert "is sshd running there?" in told
 
 

@@ -97,7 +97,7 @@ def test_what_cannot_work_ends_at_once_with_the_command_that_helps(cli: Cli) -> 
     err = cli("apply", "-f", cli.write(HOST, SERVICE), "--timeout", "300", code=Code.DIFFERENT).err
     assert "error: Service/hello is not Ready: Stalled: File:/etc/hello.conf: is a directory" in err
     assert "hint: salvusctl why Service/hello" in err
-    assert "no longer waited for" not in err
+    assert "the time to wait is over" not in err
 
 
 def test_what_waits_for_what_cannot_work_is_not_waited_for(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_what_waits_for_what_cannot_work_is_not_waited_for(cli: Cli, monkeypatch
     path = cli.write(HOST.replace("  ssh:", "  hypervisor: {}\n  ssh:"), IMAGE, VM, tunnelled, waiting)
     err = cli("apply", "-f", path, "--timeout", "60", code=Code.DIFFERENT).err
     assert "error: Service/later is not Ready: NoWay: " in err
-    assert "no longer waited for" not in err
+    assert "the time to wait is over" not in err
 
 
 def test_what_was_stalled_is_tried_again(cli: Cli) -> None:
@@ -122,7 +122,7 @@ def test_timeout_says_what_is_left(cli: Cli) -> None:
     cli.machines.machine("alpha").faults.refuses[CONF] = Failed("disk full")
     err = cli("apply", "-f", cli.write(HOST, SERVICE), "--timeout", "0.6", code=Code.DIFFERENT).err
     assert "error: Service/hello is not Ready: Failed: File:/etc/hello.conf: disk full" in err
-    assert "no longer waited for after 0.6 s; what was written stays in force" in err
+    assert "the time to wait is over (--timeout 0.6); what was written stays in force" in err
 
 
 def test_a_machine_that_is_not_reached_keeps_no_other_waiting(cli: Cli) -> None:

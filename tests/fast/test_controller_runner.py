@@ -196,6 +196,15 @@ def test_a_damaged_store_is_reported_whoever_meets_it(desk: Desk, monkeypatch: p
     assert told == [damaged] * 3, "what notes a pass"
 
 
+def test_an_outage_is_one_event_of_the_machine(desk: Desk) -> None:
+    desk.runner.step()
+    desk.visit()
+    desk.fleet.machine("alpha").faults.unreachable = True
+    desk.visit()
+    (event,) = [event for event in desk.session.ledger.events("Host/alpha") if event.type == "Warning"]
+    assert (event.reason, event.message) == ("Unreachable", "alpha cannot be asked: connection refused")
+
+
 def test_a_lease_that_ran_out_ends_the_writing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.runner.step()
     monkeypatch.setattr(desk.runner.engine.leases, "_clock", lambda: 1e12)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
 from controller.execute import Executed
 from controller.lower import Lowered, Wait
-from controller.plan import Held, Plan
-from controller.reconcile import Outcome
+from controller.plan import Circumstances, Held, Plan
+from controller.reconcile import Outcome, reconcile
 from controller.status import FLEET_PASS, MACHINES, Verdict, conditions, merged, reachable, unreached, verdicts
 from controller.store.records import Condition, Status, StoredResource
-from drivers.base import Applied, Change, Failed, Grade, Rejected, Verb
+from drivers.base import Applied, Change, Failed, Grade, Item, Observation, Rejected, Unknown, Verb
+from drivers.simulated import SimulatedDriver, SimulatedFleet
 from tests.fast.things import Thing, lowered, wanted
 
 ROW = StoredResource("Service/s", "u", 2, {}, "apply", "r", created_at=1.0, written_at=5.0)
@@ -143,7 +145,9 @@ def test_a_resource_whose_things_are_taken_away_is_told_of_too() -> None:
 
 def test_whether_a_machine_answered() -> None:
     assert reachable(outcome()).status == "True"
-    assert reachable(outcome(unreachable="refused")) == Verdict("Reachable", "Unknown", "Unreachable", "refused")
+    assert reachable(outcome(unreachable="refused")) == Verdict(
+        "Reachable", "Unknown", "Unreachable", "m cannot be asked: refused"
+    )
 
 
 def test_all_on_a_machine_that_nobody_knows_how_to_reach_wait_with_it() -> None:
@@ -151,3 +155,17 @@ def test_all_on_a_machine_that_nobody_knows_how_to_reach_wait_with_it() -> None:
     found = unreached(wants, Wait("NoWay", "over what?"))
     assert found.keys() == {"Service/s", "Service/t"}
     assert {one.reason for (one,) in found.values()} == {"NoWay"}
+
+
+class Mute(SimulatedDriver):
+    """As real drivers do it, the reason begins with the machine's name."""
+
+    def observe(self, items: Sequence[Item]) -> Mapping[str, Observation]:
+        return {item.key: Observation(Unknown("m: ssh to m: refused"), 5.0, "test") for item in items}
+
+
+def test_a_silent_machine_is_named_once() -> None:
+    found = reconcile(
+        Lowered("m"), (), Mute(SimulatedFleet().machine("m")), Circumstances(5.0), 1, remember=lambda _: None
+    )
+    assert reachable(found).message == "m cannot be asked: ssh to m: refused"
