@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import TypeVar
 
 from controller.log import log
-from controller.status import merged
 from controller.store.mirror import Mirror
 from controller.store.records import Status, StoredResource
+from controller.summary import merged
 from resources.base import AnyResource
 from resources.envelope import resource_of
 from resources.errors import ManifestError

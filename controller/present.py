@@ -6,13 +6,11 @@ import time
 from collections.abc import Collection, Mapping
 
 from controller.knowledge import Knowledge
-from controller.status import FLEET_PASS, MACHINES, merged
 from controller.store.records import Condition, Seen
+from controller.summary import FLEET_PASS, MACHINES, merged
 
 # Waiting longer does not help: somebody has to do something.
-SETTLED = frozenset(
-    {"Stalled", "Rejected", "HeldByCeiling", "CrashLooping", "Halted", "NoAddress", "NotPlaced", "MachineGone"}
-)
+SETTLED = frozenset({"Stalled", "HeldByCeiling", "CrashLooping", "Halted", "NoAddress", "NotPlaced", "MachineGone"})
 
 
 def conditions(knowledge: Knowledge, ref: str) -> tuple[Condition, ...]:

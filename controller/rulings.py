@@ -13,9 +13,10 @@ from controller.allocate import allocate
 from controller.knowledge import Knowledge
 from controller.log import log
 from controller.lower import Wait, machine_named
-from controller.status import FLEET_PASS, MACHINES, Verdict, conditions
+from controller.status import Verdict, conditions
 from controller.store.ledger import Ledger
 from controller.store.records import Event, InventoryRow, Status
+from controller.summary import FLEET_PASS, MACHINES
 from controller.view import View
 from resources.fleet import machine_kind
 

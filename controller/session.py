@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from controller.knowledge import Knowledge
-from controller.leases import Holder, Leases, epochs, holders, shard_of
-from controller.machines import Connect
 from controller.present import machines, state_word
 from controller.store.base import Access, Store
 from controller.store.ledger import Ledger, taken
@@ -21,12 +19,13 @@ from controller.store.records import Event, Job, SourceState, StoredResource
 from controller.store.sqlite import SqliteStore
 from resources.envelope import Document
 from resources.fleet import Fleet, kinds
-from resources.load import Loaded
 
 if TYPE_CHECKING:
+    from controller.machines import Connect
     from controller.metrics import Metrics
     from controller.reconcile import Outcome
     from controller.runner import Runner
+    from resources.load import Loaded
 
 # The source of what was applied by hand.
 BY_HAND = "apply"
@@ -156,6 +155,7 @@ class Session:
         """A runner that takes part in the leases: while another controller holds them, it only follows the store."""
         # Here for the same reason as in ``connect``: it comes with all machinery, metrics included.
         from controller.engine import Engine
+        from controller.leases import Holder, Leases
         from controller.runner import Rhythm, Runner
 
         leases = Leases(self.ledger.store, Holder.this_process())
@@ -164,6 +164,8 @@ class Session:
 
     def jobs(self, machine: str) -> list[Job]:
         """The long changes under way on a machine; one whose controller is gone is not under way any more."""
+        from controller.leases import epochs, shard_of
+
         epoch = epochs(self.ledger.store).get(shard_of(machine))
         return [job for job in self.ledger.jobs(machine) if job.ended is None and job.epoch == epoch]
 
@@ -177,6 +179,8 @@ class Session:
 
     def controller(self) -> str:
         """Who holds leases now and is alive, as ``pid 7 on host``; empty for nobody."""
+        from controller.leases import holders
+
         return holders(self.ledger.store)
 
 

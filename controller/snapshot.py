@@ -9,7 +9,7 @@ from controller.leases import shard_of
 from controller.metrics import Snapshot
 from controller.reconcile import Outcome
 from controller.runner import Runner
-from controller.status import merged
+from controller.summary import merged
 
 
 def snapshot(runner: Runner) -> Snapshot:
