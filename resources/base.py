@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from drivers.base import Grade, Item, SshTarget
-from resources.words import WORDS
+from resources.words import Called
 
 if TYPE_CHECKING:
     from resources.fleet import Fleet
@@ -31,17 +31,6 @@ IN_WORDS = {
     _VALUE: "letters, digits and . _ -, beginning and ending with a letter or digit",
     _KEY: "letters, digits and . _ -, beginning and ending with a letter or digit; a DNS name and '/' may come before",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Called:
-    """How a value is called and what is allowed, as in "a name: small letters", for ``explain`` and messages."""
-
-    words: str
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Adds the words to the schema."""
-        return {**handler(schema), WORDS: self.words}
 
 
 # RFC 1123 label: a name can be a host name, a libvirt domain and a file name without being changed.

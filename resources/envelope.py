@@ -12,7 +12,6 @@ from pydantic import Field, ValidationError, create_model
 from resources import fleet as fleets
 from resources.base import API_VERSION, AnyKind, AnyResource, Metadata, Model, Path, Resource
 from resources.errors import ManifestError, field_name
-from resources.sentence_table import similar
 from resources.sentences import Wrong, wrongs
 from resources.yaml12 import Plain
 
@@ -73,7 +72,7 @@ def _kind(value: Mapping[str, Plain]) -> AnyKind | Wrong:
     if not isinstance(name, str):
         return Wrong(("kind",), "must be text")
     if (kind := fleets.kinds().get(name)) is None:
-        return Wrong(("kind",), f"unknown kind {name[:63]!r}{similar(name, fleets.kinds())}")
+        return Wrong(("kind",), fleets.no_kind(name))
     return kind
 
 

@@ -62,8 +62,7 @@ def explain(words: str) -> Explanation:
     word, *path = re.sub(r"\[[0-9]*\]", "", words).split(".")
     kind = fleet.find_kind(word)
     if kind is None:
-        names = {name for known in fleet.kinds().values() for name in (known.name, *known.short)}
-        raise ManifestError(f"there is no kind {word!r}{similar(word, names)}")
+        raise ManifestError(fleet.no_kind(word), hint="salvusctl explain lists them with their short names")
     root = root_node(manifest_model(kind))
     if path and path[0] not in root.fields():
         path = ["spec", *path]

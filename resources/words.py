@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
+
+from pydantic import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 # The keyword of our JSON Schemas that says in words what is allowed: "a MAC address: six pairs of …".
 WORDS: Final = "x-allowed"
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """How a value is called and what is allowed, as in "a name: small letters", for ``explain`` and messages."""
+
+    words: str
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Adds the words to the schema."""
+        return {**handler(schema), WORDS: self.words}
 
 
 def got(value: object) -> str:

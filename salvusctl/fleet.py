@@ -13,7 +13,7 @@ from controller.session import Session, Settings, open_session
 from controller.store.base import Access, StoreMissing
 from controller.store.records import Condition, Job
 from resources.base import AnyKind
-from resources.fleet import did_you_mean, find_kind, kinds
+from resources.fleet import did_you_mean, find_kind, kinds, no_kind
 from salvusctl import out
 from salvusctl.config import Context
 from salvusctl.exits import Missing, UseError
@@ -60,9 +60,7 @@ def kind_of(word: str) -> AnyKind:
     """The kind that a word means. Raises UseError, with what was probably meant."""
     if (kind := find_kind(word)) is not None:
         return kind
-    words = (w for k in kinds().values() for w in (k.name, k.plural, *k.short))
-    plurals = ", ".join(k.plural for k in kinds().values())
-    raise UseError(f"there is no kind {word!r}{did_you_mean(word, words)}", hint=f"kinds are: {plurals}")
+    raise UseError(no_kind(word), hint="salvusctl explain lists them with their short names")
 
 
 def kinds_of(word: str) -> tuple[AnyKind, ...]:
