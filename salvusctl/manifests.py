@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resources.errors import ManifestError
 from salvusctl import out
 from salvusctl.config import Context
 from salvusctl.exits import UseError
@@ -32,8 +33,19 @@ def manifest_paths(context: Context, paths: Sequence[Path] | None, files: Sequen
     return [context.manifests]
 
 
+def no_manifests(paths: Sequence[Path]) -> ManifestError:
+    """What to say of paths under which nothing is written: a name is mistyped more often than a fleet is empty."""
+    return ManifestError(
+        f"there are no manifests in {', '.join(map(str, paths))}",
+        hint="files in a directory end in .yaml or .yml, and a manifest is more than comments",
+    )
+
+
 def read_manifests(paths: Sequence[Path], base: Fleet) -> Loaded:
-    """Manifests that may refer to ``base``. Shows all errors, and raises UseError when there are any."""
+    """Manifests that may refer to ``base``. Shows all errors, and raises UseError when there are any.
+
+    Raises ManifestError when there is nothing.
+    """
     from resources.load import load
 
     loaded = load(paths, base=base)
@@ -42,5 +54,5 @@ def read_manifests(paths: Sequence[Path], base: Fleet) -> Loaded:
     if loaded.errors:
         raise UseError(f"{out.counted(len(loaded.errors), 'error')} in the manifests; nothing was changed")
     if loaded.empty:
-        raise UseError(f"there are no manifests in {', '.join(map(str, paths))}", hint="files end in .yaml or .yml")
+        raise no_manifests(paths)
     return loaded

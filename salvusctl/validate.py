@@ -7,7 +7,7 @@ import typer
 from salvusctl import out
 from salvusctl.exits import Code
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
-from salvusctl.manifests import FilesOption, PathsArgument, manifest_paths
+from salvusctl.manifests import FilesOption, PathsArgument, manifest_paths, no_manifests
 
 app = verb_app()
 
@@ -22,20 +22,22 @@ def validate(
     """Check manifests; touch nothing.
 
     The manifests must be complete in themselves: what they refer to is not looked up in the store. All errors are
-    found in one run, each with its file, line and column.
+    found in one run, each with its file, line and column. Where there are no manifests, that is an error.
     """
     from resources.load import load
 
-    loaded = load(manifest_paths(context_of(ctx), paths, files))
+    named = manifest_paths(context_of(ctx), paths, files)
+    loaded = load(named)
+    errors = (no_manifests(named),) if loaded.empty else loaded.errors
     refs = tuple(sorted(loaded.documents))
     if output is TextOrJson.JSON:
         from salvusctl.outputs import ManifestFault, Validation
 
-        faults = tuple(ManifestFault.of(error) for error in loaded.errors)
-        out.emit(Validation(valid=loaded.ok, resources=refs, errors=faults))
+        faults = tuple(ManifestFault.of(error) for error in errors)
+        out.emit(Validation(valid=not errors, resources=refs, errors=faults))
     else:
-        for error in loaded.errors:
+        for error in errors:
             out.complain(error)
-        if loaded.ok:
+        if not errors:
             out.say(f"{out.counted(len(refs), 'resource')} in order")
-    return Code.OK if loaded.ok else Code.INPUT
+    return Code.INPUT if errors else Code.OK

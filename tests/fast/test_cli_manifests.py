@@ -40,6 +40,22 @@ def test_validate_as_json(cli: Cli) -> None:
     assert answer.err == ""
 
 
+@pytest.mark.parametrize("name", [None, "notes.txt", "comment.yaml"])
+def test_nothing_to_validate_is_an_error(cli: Cli, name: str | None) -> None:
+    folder = cli.folder / "empty"
+    folder.mkdir()
+    if name:
+        (folder / name).write_text("# nothing\n")
+    message = f"there are no manifests in {folder}"
+    answer = cli("validate", str(folder), code=Code.INPUT)
+    assert answer.err.startswith(f"error: {message}\n  hint: ")
+    assert answer.out == ""
+    found = Validation.model_validate_json(cli("validate", str(folder), "-o", "json", code=Code.INPUT).out)
+    assert not found.valid
+    assert [error.message for error in found.errors] == [message]
+    assert message in cli("diff", "-f", str(folder), code=Code.INPUT).err
+
+
 def test_validate_reads_standard_input(cli: Cli) -> None:
     assert cli("validate", "-", stdin=HOST).out == "1 resource in order\n"
     assert "stdin:" in cli("validate", "-f", "-", stdin="kind: Hots", code=Code.INPUT).err
