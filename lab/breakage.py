@@ -3,6 +3,7 @@
 Each verb has its undoing here, but for the killed VM: bringing that back is somebody's job.
 """
 
+import subprocess
 import time
 
 from lab import cgroup, network
@@ -108,7 +109,13 @@ def _boot_id(lab: Lab, host: LabHost) -> int:
 
 
 def _in(lab: Lab, host: LabHost, argv: list[str]) -> None:
-    done = exec_in(lab, host, argv)
+    name = f"{host.name} of lab {lab.name}"
+    if cgroup.group(lab.namespace, host.name).frozen():
+        raise LabError(f"{name} is frozen: thaw it first")
+    try:
+        done = exec_in(lab, host, argv)
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"{name} has not done it within {error.timeout:g} s: {' '.join(argv)}") from error
     if done.returncode != 0:
         said = (done.stderr + done.stdout).decode(errors="replace").strip()
-        raise LabError(f"{host.name} of lab {lab.name}: {said or f'exit {done.returncode}'}")
+        raise LabError(f"{name}: {said or f'exit {done.returncode}'}")

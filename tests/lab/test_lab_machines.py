@@ -161,6 +161,8 @@ def test_a_frozen_host_is_silent_until_thawed(lab: Lab) -> None:
         assert answers(lab, other)
         assert lab_package.load(lab.name).host(host.name).state == "frozen"
         assert inside(lab, host, "echo still").strip() == "still"
+        with pytest.raises(LabError, match="is frozen: thaw it first"):
+            breakage.reboot(lab, host)
     finally:
         breakage.thaw(lab, host)
     assert eventually(lambda: answers(lab, host))
