@@ -13,7 +13,7 @@ from controller.leases import FLEET, Leases, shard_of
 from controller.log import log
 from controller.lower import Lowered, Wait
 from controller.machines import Connect, Machines
-from controller.plan import Circumstances, Owned, Plan
+from controller.plan import Circumstances, Owned
 from controller.reconcile import Outcome, reconcile
 from controller.record import Recorder
 from controller.rests import Rest, Rests
@@ -23,7 +23,7 @@ from controller.store.ledger import Ledger
 from controller.store.mirror import Mirror
 from controller.store.records import Job
 from controller.view import View
-from drivers.base import Applied, Change, DriverError, Fenced, Rejected
+from drivers.base import Applied, Change, DriverError, Fenced
 from resources.world import CONTROLLER_KEYS
 
 NO_WAY = Wait("NoWay", "the machine to jump over cannot be reached yet")
@@ -49,7 +49,6 @@ class Engine:
         self._mirror = Mirror(ledger.store)
         self._view = View()
         self._lock = threading.RLock()
-        self._rejected: dict[str, dict[str, tuple[Change, str]]] = {}
         self._undecided = True
         self._behind = False
         self._inventories = 0
@@ -130,7 +129,6 @@ class Engine:
             now=time.time(),
             jobs=self.jobs.under_way(machine),
             rests=self.rests.of(machine),
-            rejected=self._rejected.get(machine, {}),
             living=living,
         )
         outcome = reconcile(
@@ -143,7 +141,7 @@ class Engine:
             learn=lambda applied: self._learn(machine, applied),
             stop=over,
         )
-        self._drop_over(machine, outcome.left)
+        self.rests.keep(machine, outcome.left.open)
         if not lease.valid():
             return None
         self.recorder.outcome(outcome, at)
@@ -159,22 +157,10 @@ class Engine:
         return self.rests.of(machine)
 
     def _went(self, machine: str, change: Change, error: DriverError | None, reason: str = "Failed") -> None:
-        """What failed rests; what was refused for good is not tried until something else is wanted, or found there."""
         if error is None:
             self.rests.made(machine, change)
-            return
-        self.rests.failed(machine, change, error, reason)
-        if isinstance(error, Rejected):
-            with self._lock:
-                self._rejected.setdefault(machine, {})[change.item.key] = (change, str(error))
-
-    def _drop_over(self, machine: str, left: Plan) -> None:
-        """What went wrong with items of which nothing is to be done any more is forgotten."""
-        self.rests.keep(machine, left.open)
-        with self._lock:
-            rejected = self._rejected.pop(machine, {})
-            if kept := {key: one for key, one in rejected.items() if key in left.open}:
-                self._rejected[machine] = kept
+        else:
+            self.rests.failed(machine, change, error, reason)
 
     def _job_moved(self, job: Job, change: Change, error: DriverError | None) -> None:
         if job.ended is not None:
@@ -196,7 +182,6 @@ class Engine:
         self.recorder.forget(machine)
         self.outcomes.pop(machine, None)
         self.rests.forget(machine)
-        self._rejected.pop(machine, None)
 
     def finish_jobs(self, tell: Callable[[str], None]) -> None:
         """Waits for the jobs that are not to be cut; ``tell`` hears which these are. No pass may be under way."""

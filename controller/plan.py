@@ -55,7 +55,7 @@ class Plan:
 
     Attributes:
         changes: in the order in which they are made.
-        held: changes that wait: above the ceiling, rejected before, behind a job or behind something unknown.
+        held: changes that wait: above the ceiling, failed before, behind a job or behind something unknown.
         unknown: item key → why nothing is known of it; nothing is planned on those (rule 1).
         forgotten: inventory keys that are no longer wanted, and gone or never ours.
         owners: item key → ``Kind/name``, of all items in this plan.
@@ -83,8 +83,7 @@ class Circumstances:
         now: seconds since the epoch.
         max_age: seconds after which an observation counts as unknown.
         jobs: item key → (reason, sentence), of jobs that are under way.
-        rests: item key → what failed lately: just this change is not made now, nor what comes after it.
-        rejected: item key → (change, sentence) of what a machine refused for good: just this is not tried again.
+        rests: item key → what failed lately or was refused: just this change is not made now, nor what comes after it.
         living: ``Kind/name`` of the resources whose items stay on the machine, wanted or not.
     """
 
@@ -92,7 +91,6 @@ class Circumstances:
     max_age: float = 300.0
     jobs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     rests: Mapping[str, Rest] = field(default_factory=dict)
-    rejected: Mapping[str, tuple[Change, str]] = field(default_factory=dict)
     living: Collection[str] = ()
 
 
@@ -192,7 +190,7 @@ def _rest(change: Change, about: Circumstances) -> Rest | None:
 
 
 def _busy(change: Change, about: Circumstances) -> tuple[str, str] | None:
-    """Reason and sentence when a job makes it, or when just this failed lately."""
+    """Reason and sentence when a job makes it, or when just this failed before."""
     rest = _rest(change, about)
     return about.jobs.get(change.item.key, (rest.reason, rest.message) if rest is not None else None)
 
@@ -202,13 +200,10 @@ def _hold(
 ) -> Held | None:
     ceiling = min((lowered.ceilings[ref] for ref in wanted.producers), default=Grade.RESTART)
     before = next((blocked[key] for key in wanted.after if key in blocked), None)
-    refused = about.rejected.get(wanted.key)
     if (why := _busy(change, about)) is not None:
         return Held(change, wanted.owner, *why)
     if before is not None:
         return Held(change, wanted.owner, "WaitsForItem", before)
-    if refused is not None and refused[0] == change:
-        return Held(change, wanted.owner, "Rejected", refused[1])
     if change.grade > ceiling:
         message = (
             f"{wanted.key} needs a {change.grade.word}, above the ceiling of {ceiling.word}; "

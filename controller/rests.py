@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -22,7 +23,8 @@ WITHIN = 600.0
 class Rest:
     """A change that is not tried now: just this one, so that what is wanted or found otherwise is tried at once.
 
-    ``reason`` and ``message`` are for conditions; ``again`` is when it is tried, in seconds since the epoch.
+    ``reason`` and ``message`` are for conditions; ``again`` is when it is tried, in seconds since the epoch: infinite
+    for what the machine refused for good.
     """
 
     change: Change
@@ -57,20 +59,24 @@ class Rests:
         self._lock = threading.Lock()
 
     def failed(self, machine: str, change: Change, error: DriverError, reason: str = "Failed") -> None:
-        """The change went wrong: each time it rests twice as long.
+        """The change went wrong: each time it rests twice as long; for good when it is refused as it is.
 
-        What could not be told says nothing of the change, and what was refused for good needs no rest.
+        What could not be told says nothing of the change.
         """
-        if isinstance(error, Unreachable | Rejected):
+        if isinstance(error, Unreachable):
             return
         key = change.item.key
         with self._lock:
             failures = self._failures.setdefault(machine, {})
             before = failures.get(key)
             count = before.count + 1 if before and before.rest.change.item == change.item else 1
-            again = self._clock() + min(LONGEST, FIRST * 2.0 ** min(count - 1, 10))
-            message = f"{key}: {explain(error)}; it is tried again at {time_of_day(again)}"
-            failures[key] = _Failure(Rest(change, reason, message, again), count)
+            message = f"{key}: {explain(error)}"
+            if isinstance(error, Rejected):
+                rest = Rest(change, "Stalled", message, math.inf)
+            else:
+                again = self._clock() + min(LONGEST, FIRST * 2.0 ** min(count - 1, 10))
+                rest = Rest(change, reason, f"{message}; it is tried again at {time_of_day(again)}", again)
+            failures[key] = _Failure(rest, count)
 
     def made(self, machine: str, change: Change) -> None:
         """The change went well."""
@@ -93,8 +99,8 @@ class Rests:
             return {rest.change.item.key: rest for rest in rests if rest is not None and rest.again > now}
 
     def until(self, machine: str) -> float | None:
-        """In how many seconds the first rest on the machine ends; None when nothing rests there."""
-        ends = [rest.again - self._clock() for rest in self.of(machine).values()]
+        """In how many seconds the first rest on the machine ends; None when none does."""
+        ends = [rest.again - self._clock() for rest in self.of(machine).values() if rest.again < math.inf]
         return max(0.0, min(ends)) if ends else None
 
     def keep(self, machine: str, keys: Collection[str]) -> None:

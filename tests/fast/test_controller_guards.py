@@ -10,7 +10,7 @@ import pytest
 from controller.present import conditions
 from controller.store.base import Conflict
 from controller.store.records import StoredResource
-from drivers.base import Failed, Rejected, Verb
+from drivers.base import Failed, Verb
 from drivers.simulated import SimulatedMachine
 from tests.fast.test_controller import HOSTS, SERVICE, VM, World, world
 
@@ -187,22 +187,6 @@ def test_what_several_want_stays_while_one_of_them_waits(world: World) -> None:
     assert "Service/a" not in world.session.knowledge().rows
     assert "Package:nginx" in world.items("alpha")
     assert "File:/etc/a" not in world.items("alpha")
-
-
-def test_a_refused_change_is_tried_again_when_something_else_is_found(world: World) -> None:
-    alpha = world.machines.machine("alpha")
-    world.apply(HOSTS, service("a"))
-    world.converge()
-    alpha.alter("File:/etc/a", mode="0777")
-    alpha.faults.refuses["File:/etc/a"] = Rejected("a directory is in the way")
-    world.converge(3)
-    assert conditions(world.session.knowledge(), "Service/a")[0].reason in {"Stalled", "Rejected"}
-    alpha.faults.refuses.clear()
-    world.converge(3)
-    assert alpha.items["File:/etc/a"]["mode"] == "0777", "the same is not tried again"
-    alpha.remove("File:/etc/a")
-    world.converge()
-    assert world.unready() == {}
 
 
 def test_a_resource_that_is_applied_again_at_its_end_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from controller.present import conditions, settled
 from controller.rests import FIRST, STARTS, WITHIN, Rest, Rests
 from controller.runner import silent
 from controller.store.records import Job
-from drivers.base import Change, Drift, Failed, Grade, Present, State, Unreachable, Verb
+from drivers.base import Change, Drift, Failed, Grade, Present, Rejected, State, Unreachable, Verb
 from tests.fast.test_controller import HOSTS, SERVICE, VM, World
 from tests.fast.things import Thing, lowered, seen, wanted
 
@@ -115,6 +115,31 @@ def test_the_machine_goes_on_meanwhile_and_the_fix_is_tried_at_once(hours: Hours
     hours.visit()
     assert hours.reason("Service/hello") == "InSync"
     assert hours.runner.engine.rests.of("alpha") == {}, "of what nobody wants any more nothing is kept"
+
+
+def test_what_was_refused_is_tried_again_when_something_else_is_found_or_somebody_asks(hours: Hours) -> None:
+    conf, alpha = "File:/etc/hello.conf", hours.machines.machine("alpha")
+    hours.apply(HOSTS, HERE)
+    hours.visit()
+
+    def refused(mode: str) -> None:
+        alpha.alter(conf, mode=mode)
+        alpha.faults.refuses[conf] = Rejected("a directory is in the way")
+        hours.visit()
+        assert hours.reason("Service/hello") == "Stalled"
+        alpha.faults.refuses.clear()
+        hours.now += 10**6
+        hours.visit()
+        assert alpha.items[conf]["mode"] == mode, "the same is not tried again"
+
+    refused("0777")
+    alpha.remove(conf)
+    hours.visit()
+    assert hours.reason("Service/hello") == "InSync"
+    refused("0666")
+    hours.runner.look_at_all()
+    hours.visit()
+    assert hours.reason("Service/hello") == "InSync"
 
 
 def test_a_pass_comes_when_the_first_rest_ends(hours: Hours, monkeypatch: pytest.MonkeyPatch) -> None:

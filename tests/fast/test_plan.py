@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.plan import Circumstances, Owned, Plan, plan
+from controller.rests import Rest
 from drivers.base import Absent, Change, Drift, Grade, Present, State, Unknown, Verb
 from tests.fast.things import Thing, lowered, seen, wanted
 
@@ -72,7 +74,7 @@ def test_the_strictest_producer_sets_the_ceiling() -> None:
 
 def test_rejected_waits_until_other_fields_are_wanted() -> None:
     (refused,) = plan(lowered(wanted(Thing("x"))), seen(x=Absent()), (), Circumstances(now=1000.0)).changes
-    about = Circumstances(now=1000.0, rejected={"Thing:x": (refused, "no such thing")})
+    about = Circumstances(now=1000.0, rests={"Thing:x": Rest(refused, "Stalled", "no such thing", math.inf)})
     assert plan(lowered(wanted(Thing("x"))), seen(x=Absent()), (), about).held[0].message == "no such thing"
     assert plan(lowered(wanted(Thing("x", "b"))), seen(x=Absent()), (), about).changes
 

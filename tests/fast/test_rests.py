@@ -76,9 +76,19 @@ def test_other_drift_counts_on_and_another_item_begins_anew(rests: Rests) -> Non
     assert rests.until("m") == FIRST
 
 
-@pytest.mark.parametrize("error", [Unreachable("no answer"), Rejected("never")])
-def test_what_says_nothing_of_a_second_try_makes_no_rest(rests: Rests, error: Unreachable | Rejected) -> None:
-    rests.failed("m", THING, error)
+def test_what_could_not_be_told_makes_no_rest(rests: Rests) -> None:
+    rests.failed("m", THING, Unreachable("no answer"))
+    assert rests.of("m") == {}
+
+
+def test_what_was_refused_for_good_rests_until_somebody_asks(rests: Rests, clock: Clock) -> None:
+    rests.failed("m", THING, Rejected("never", hint="write it otherwise"))
+    clock.now += 10**9
+    rest = rests.of("m")["Thing:x"]
+    assert (rest.change, rest.reason) == (THING, "Stalled")
+    assert rest.message == "Thing:x: never; write it otherwise"
+    assert rests.until("m") is None, "no pass is made for it"
+    rests.end_all()
     assert rests.of("m") == {}
 
 
