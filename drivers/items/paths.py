@@ -16,9 +16,9 @@ from drivers.base import Absent, Unknown
 # more, because only stat(1) says why: "not there" and "not allowed to look" are different things (rule 1).
 _LOOK = """\
 salvus_look() {
-    printf '@ '
-    for p do if [ -e "$p" ] || [ -L "$p" ]; then printf +; else printf -; fi; done
-    echo
+    flags=
+    for p do if [ -e "$p" ] || [ -L "$p" ]; then flags=$flags+; else flags=$flags-; fi; done
+    echo "@ $flags"
     salvus_there "$@"
     salvus_missing "$@"
 }

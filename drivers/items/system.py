@@ -15,13 +15,11 @@ LONGEST = 256
 # Asked at every pass: no process besides the shell (the file "arch" is there since Linux 6.1). The last line ends the
 # shell of a machine that has no such file.
 PROBE = """\
-read -r id </proc/sys/kernel/random/boot_id && echo "boot_id=$id"
+read -r id </proc/sys/kernel/random/boot_id || id=
 read -r host </proc/sys/kernel/hostname
 read -r kernel </proc/sys/kernel/osrelease
 { read -r arch </proc/sys/kernel/arch; } 2>/dev/null || arch=$(uname -m)
-echo "hostname=$host"
-echo "kernel=$kernel"
-echo "architecture=$arch"
+printf '%s=%s\\n' boot_id "$id" hostname "$host" kernel "$kernel" architecture "$arch"
 . /etc/os-release 2>/dev/null && echo "os=$ID $VERSION_ID"
 """
 
@@ -53,7 +51,7 @@ class System(ShellItem):
         """See ShellItem."""
         told = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
         facts = {name: told[name][:LONGEST] for name in FACTS & told.keys()}
-        state: State = Present({}, facts) if "boot_id" in facts else Unknown("the machine did not tell its boot id")
+        state: State = Present({}, facts) if facts.get("boot_id") else Unknown("the machine did not tell its boot id")
         return {item.key: state for item in items}
 
     def script(self, change: Change) -> str:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drivers.base import Present
 from drivers.items.codec import item_types
 from drivers.items.directory import Directory
 from drivers.items.file import File
@@ -20,6 +21,7 @@ from drivers.items.host_key import HostKey
 from drivers.items.image_file import ImageFile
 from drivers.items.seed import Seed
 from drivers.items.shell import ShellItem
+from drivers.items.system import PROBE, System
 from drivers.items.volume import Volume
 from tests.conformance.items import Example, Machine
 
@@ -181,3 +183,10 @@ def test_files_of_any_name_and_content_are_written_and_read(named: list[tuple[st
         states = File.read([missing, *files], MACHINE.probe(missing, *files))
     for item in files:
         assert getattr(states[item.key], "fields", None) == item.fields()
+
+
+def test_a_machine_without_os_release_tells_the_rest_of_itself() -> None:
+    text = PROBE.replace("/etc/os-release", "/nothing/here")
+    state = System.read([System()], MACHINE.run(["sh"], text, b"").stdout.decode())["System:self"]
+    assert isinstance(state, Present)
+    assert set(state.facts) == {"boot_id", "hostname", "kernel", "architecture"}

@@ -132,3 +132,7 @@ def test_a_machine_tells_nothing_of_itself_but_what_it_was_asked_for() -> None:
     told = f"boot_id=1\nos=debian 12\nssh_host_key=ssh-ed25519 AAAA\nkernel={'6' * 1_000_000}\nx=y"
     state = System.read([System()], told)["System:self"]
     assert state == Present({}, {"boot_id": "1", "os": "debian 12", "kernel": "6" * 256})
+
+
+def test_a_machine_that_does_not_tell_its_boot_is_unknown() -> None:
+    assert isinstance(System.read([System()], "boot_id=\nkernel=6\n")["System:self"], Unknown)
