@@ -78,12 +78,15 @@ def _must_be(what: str, hint: str = "") -> Maker:
 
 
 def _text(case: Case) -> str:
-    # "a name: lower-case letters …": what follows helps with a text only.
-    what = re.split("[:,]", case.node.words)[0] if case.node else ""
     hint = "; write it in quotes" if isinstance(case.value, int | float) else ""
     if isinstance(case.value, list):
         hint = "; write it without '- ' and brackets"
-    return _must_be(what or "text", hint)(case)
+    return _must_be(_called(case) or "text", hint)(case)
+
+
+def _called(case: Case) -> str:
+    """``a name`` of "a name: lower-case letters …": what follows helps with a text only."""
+    return re.split("[:,]", case.node.words)[0] if case.node and not case.node.entry() else ""
 
 
 def _whole(case: Case) -> str:
@@ -94,8 +97,12 @@ def _whole(case: Case) -> str:
 
 def _mapping(case: Case) -> str:
     fields = case.node.fields() if case.node else ()
+    return _must_be(_mapping_of(fields), _near_labels(case.value, fields))(case)
+
+
+def _mapping_of(fields: tuple[str, ...]) -> str:
     inside = f" ({', '.join(fields[:10])}{' …' if fields[10:] else ''})" if fields else ""
-    return _must_be(f"a mapping of fields{inside}", _near_labels(case.value, fields))(case)
+    return f"a mapping of fields{inside}"
 
 
 def _near_labels(value: object, fields: tuple[str, ...]) -> str:
@@ -124,7 +131,9 @@ def _unknown_field(case: Case) -> str:
 
 
 def _missing(case: Case) -> str:
-    return f"is missing{_as_in(case.node)}"
+    fields = case.node.fields() if case.node else ()
+    what = _called(case) or (_mapping_of(fields) if fields else " or ".join(case.node.allowed if case.node else ()))
+    return f"is missing{f'; write {what}' if what else ''}{_as_in(case.node)}"
 
 
 def _allowed(case: Case) -> str:
