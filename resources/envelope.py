@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationError, create_model
 
@@ -13,7 +13,9 @@ from resources import fleet as fleets
 from resources.base import API_VERSION, AnyKind, AnyResource, Metadata, Model, Path, Resource
 from resources.errors import ManifestError, field_name
 from resources.sentences import Wrong, wrongs
-from resources.yaml12 import Plain
+
+if TYPE_CHECKING:
+    from resources.yaml12 import Plain
 
 Document = dict[str, object]
 

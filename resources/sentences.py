@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -11,7 +11,9 @@ from pydantic_core import ErrorDetails
 from resources.base import Path
 from resources.schema_tree import root_node
 from resources.sentence_table import sentence
-from resources.yaml12 import Plain
+
+if TYPE_CHECKING:
+    from resources.yaml12 import Plain
 
 # More from one document help nobody, and a hostile one could have millions.
 MAX_WRONGS: Final = 50

@@ -9,7 +9,6 @@ from drivers.items.systemd_unit import SystemdUnit
 from resources.base import Column, Kind, Placed, Problem, Reference, Resource
 from resources.fleet import Fleet
 from resources.service_checks import alone, together
-from resources.service_items import placed
 from resources.service_spec import ServiceSpec
 from resources.world import World
 
@@ -57,6 +56,8 @@ class ServiceKind(Kind[ServiceSpec]):
         for need in resource.spec.needs:
             for _, kind, name in need.named():
                 world.require(f"{kind}/{name}", need.condition)
+        from resources.service_items import placed  # here, because who only reads the store lowers nothing
+
         yield from placed(resource, machine, world)
 
     def ceiling(self, resource: Resource[ServiceSpec]) -> Grade:

@@ -14,7 +14,6 @@ from resources.base import Invalid, Placed, Resource
 from resources.service_spec import FileSpec, ServiceSpec
 from resources.systemd import Command, unit_file
 from resources.template_names import names
-from resources.templates import render
 from resources.world import World
 
 
@@ -51,6 +50,8 @@ def _file(file: FileSpec, machine: str, world: World) -> File:
 def _content(file: FileSpec, machine: str, world: World) -> str:
     if file.template is None:
         return file.content or ""
+    from resources.templates import render  # here, because most commands render nothing, and Jinja takes its time
+
     resource = world.machine(machine)
     if resource is None:
         raise Invalid(f"its machine {machine} is not in the manifests any more")

@@ -23,7 +23,6 @@ from resources.fields import (
 )
 from resources.targets import Targets
 from resources.template_names import NAMES
-from resources.templates import problems
 
 _UNITS = "/etc/systemd/system"
 
@@ -52,6 +51,8 @@ def absolute_program(words: tuple[str, ...]) -> tuple[str, ...]:
 
 def renderable(source: str) -> str:
     """A template that some fleet can fill. Raises ValueError for one that none can, with all that is wrong."""
+    from resources.templates import problems  # here, because Jinja takes its time, and few manifests have templates
+
     if found := "; ".join(problems(source, NAMES)):
         raise ValueError(found)
     return source

@@ -22,7 +22,6 @@ from resources.fleet import Fleet
 from resources.net import without_prefix
 from resources.ssh import via_circle, via_references
 from resources.vm_checks import alone, together
-from resources.vm_items import making, placed
 from resources.vm_spec import Placement, VirtualMachineSpec
 from resources.world import World
 
@@ -85,6 +84,8 @@ class VirtualMachineKind(MachineKind[VirtualMachineSpec]):
         image = world.get("Image", resource.spec.image)
         if image is None:
             raise Invalid(f"its Image {resource.spec.image} is not in the manifests any more")
+        from resources.vm_items import making, placed  # here, because who only reads the store lowers nothing
+
         yield from placed(making(resource, host, image, world), host.ref)
 
     def ceiling(self, resource: Vm) -> Grade:

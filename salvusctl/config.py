@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, ValidationError
 
@@ -16,9 +16,11 @@ from resources.envelope import nearest
 from resources.errors import ManifestError, field_name
 from resources.fleet import did_you_mean
 from resources.sentences import wrongs
-from resources.yaml12 import Document, Fault, parse
 from salvusctl.exits import UseError
 from salvusctl.flags import Flags
+
+if TYPE_CHECKING:
+    from resources.yaml12 import Fault
 
 HTTP = "127.0.0.1:9465"
 
@@ -94,6 +96,8 @@ def read(file: Path) -> Configuration:
         data = file.read_bytes()
     except OSError as error:
         raise UseError(f"the configuration {file} cannot be read: {error.strerror}", hint=_HINT) from error
+    from resources.yaml12 import Document, Fault, parse  # without a file nothing is to be read
+
     parsed = parse(data)
     document = parsed.documents[0] if parsed.documents else Document(None, {})
     for fault in (*parsed.broken, *document.faults):

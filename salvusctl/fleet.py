@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from controller.knowledge import Knowledge
-from controller.lower import machine_named
 from controller.present import machines
 from controller.session import Session, Settings, open_session
 from controller.store.base import Access, StoreMissing
@@ -125,6 +124,8 @@ def _there(knowledge: Knowledge, ref: str) -> str:
 
 def jobs_of(session: Session, knowledge: Knowledge, ref: str) -> list[Job]:
     """The long changes under way for a resource; for a machine, all that are made there."""
+    from controller.lower import machine_named  # here, because a listing needs nothing of what it brings
+
     found: list[Job] = []
     for machine in machines(knowledge, ref):
         inventory = session.ledger.inventory(machine)
