@@ -12,6 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from drivers.base import Grade, Item, SshTarget
+from resources.docstrings import field_texts
 from resources.words import Called
 
 if TYPE_CHECKING:
@@ -50,16 +51,21 @@ class Model(BaseModel):
         alias_generator=to_camel,
         validate_by_name=False,
         validate_by_alias=True,
-        use_attribute_docstrings=True,
     )
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The schema with defaults as users write them: pydantic leaves ``10s`` as the number 10."""
+        """The schema with the texts under the fields, and with defaults as users write them.
+
+        pydantic would read all texts at every start, and leaves ``10s`` as the number 10.
+        """
         schema = handler(core_schema)
         properties = handler.resolve_ref_schema(schema).get("properties", {})
-        for info in cls.model_fields.values():
+        texts = field_texts(cls)
+        for name, info in cls.model_fields.items():
             shown = properties.get(info.alias, {})
+            if name in texts and info.description is None:
+                shown["description"] = texts[name]
             if shown.get("type") == "string" and isinstance(info.default, int):
                 adapter: TypeAdapter[int] = TypeAdapter(Annotated[int, *info.metadata])
                 shown["default"] = adapter.dump_python(info.default)
