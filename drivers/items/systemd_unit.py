@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -187,4 +188,5 @@ def _blocks(output: str) -> Mapping[str, Mapping[str, str]]:
         dict(line.split("=", 1) for line in block.split("\n") if re.match("[A-Z][A-Za-z]+=", line))
         for block in output.split("\n\n")
     ]
-    return {name: block for block in blocks for name in block.get("Names", "").split(" ")}
+    # systemctl quotes a name that has a backslash, as a shell would.
+    return {name: block for block in blocks for name in shlex.split(block.get("Names", ""))}

@@ -72,6 +72,12 @@ def test_a_unit_that_is_started_again_and_again_does_not_run(restarts: str, youn
     assert fields(ON, said("active", "running", "enabled", more=more))[0] == running
 
 
+def test_a_name_with_a_backslash_is_known_again() -> None:
+    unit = SystemdUnit(r"srv-my\x2ddata.mount", True, True)
+    output = said("active", "mounted", "enabled").replace("a.service", r'"srv-my\\x2ddata.mount"')
+    assert fields(unit, output) == (True, True)
+
+
 def test_only_not_found_is_absent() -> None:
     for load in ("bad-setting", "error", "masked", "merged", "stub"):
         assert isinstance(SystemdUnit.read([ON], said("inactive", "dead", "", load))[ON.key], Present)

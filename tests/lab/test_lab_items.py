@@ -18,6 +18,7 @@ from tests.conformance.items import Done, Example, Machine, create, needed
 pytestmark = pytest.mark.lab
 
 FOLDER = "/etc/systemd/system"
+SERVICE = "[Service]\nExecStart=/bin/sleep 1000\n"
 INSTALL = "[Install]\nWantedBy=multi-user.target\n"
 CONFIG = "/etc/salvus-test's $(id).conf"
 
@@ -177,6 +178,25 @@ def test_a_unit_that_does_not_keep_running_says_why_and_is_not_seen_running(
     state = machine.see(unit)
     assert isinstance(state, Present)
     assert state.fields["running"] is not True
+
+
+def test_a_unit_that_is_up_for_moments_only_is_flapping(machine: Machine) -> None:
+    one = example("ExecStart=/bin/sleep 1\nRestart=always\nRestartSec=50ms\nStartLimitBurst=1000\n")
+    for item in one.before:
+        machine.mended(item)
+    machine.sh("systemctl daemon-reload; systemctl start salvus-test; sleep 3")
+    seen = set()
+    for _ in range(20):
+        state = machine.see(one.item)
+        assert isinstance(state, Present)
+        seen.add(state.fields["running"])
+        machine.sh("sleep 0.2")
+    assert "flapping" in seen
+
+
+def test_a_unit_with_a_backslash_in_its_name(machine: Machine) -> None:
+    name = r"salvus-test\x2done.service"
+    made(machine, Example(SystemdUnit(name, True, True), (File(f"{FOLDER}/{name}", f"{SERVICE}{INSTALL}"),)))
 
 
 def test_a_oneshot_that_remains_is_running(machine: Machine) -> None:
