@@ -50,7 +50,8 @@ def comparing(context: Context) -> Iterator[Session]:
         except StoreMissing:
             from controller.store.memory import MemoryStore
 
-            out.note(f"the store {context.store} does not exist yet: compared with an empty one")
+            about = "compared with an empty one; UUIDs and MACs are made with it"
+            out.note(f"the store {context.store} does not exist yet: {about}")
             session = Session(MemoryStore(), settings_of(context))
         yield session
 
