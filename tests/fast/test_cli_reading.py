@@ -83,6 +83,8 @@ def test_state_is_what_was_seen_and_not_what_is_wanted(fleet: Cli) -> None:
     assert state("web") == "1 absent,1 unknown"
     (web,) = fleet("get", "service", "web", "-o", "json").data["items"]
     assert web["status"]["states"] == {"alpha": "absent", "beta": "unknown"}
+    fleet("apply", "-f", fleet.write(HOST, OTHER, UNIT))
+    assert state("web") == "running", "by the keys and words of real passes, too"
 
 
 def test_get_wide_has_more_columns(fleet: Cli) -> None:
