@@ -147,14 +147,18 @@ def ssh(
 def _guest(ctx: typer.Context, found: Lab, name: str) -> tuple[str, str]:
     """Address and user of a virtual machine of the store, its host key noted for ssh. Raises SalvusError."""
     from controller.lower import Wait, lower
+    from controller.store.base import StoreMissing
     from salvusctl.fleet import reading
 
-    with reading(context_of(ctx)) as session:
-        knowledge = session.knowledge()
+    no_host = f"{name!r} is no host of lab {found.name} ({', '.join(host.name for host in found.hosts)})"
+    try:
+        with reading(context_of(ctx)) as session:
+            knowledge = session.knowledge()
+    except StoreMissing as error:
+        raise UseError(f"{no_host}, and as a virtual machine: {error}", hint=error.hint) from error
     target = lower(name, (), knowledge.fleet, knowledge.known).target
     if isinstance(target, Wait):
-        hosts = ", ".join(host.name for host in found.hosts)
-        raise UseError(f"{name!r} is no host of lab {found.name} ({hosts}), and as a virtual machine: {target.message}")
+        raise UseError(f"{no_host}, and as a virtual machine: {target.message}")
     lab.pin(found, target.addresses[0], target.host_keys[0])
     return target.addresses[0], target.user
 

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import lab
-from lab import Lab, LabError, LabHost, LabImage
+from lab import Lab, LabError, LabHost, LabImage, machine
 from resources.load import load
 from salvusctl.app import app
 from salvusctl.lab import manifest_documents
@@ -44,6 +44,15 @@ def test_status_as_json_tells_of_every_host(monkeypatch: pytest.MonkeyPatch) -> 
     assert code == 0
     assert [(host["name"], host["state"]) for host in document["hosts"]] == [("host1", "running"), ("host2", "stopped")]
     assert document["networkNamespace"] == "salvus-demo"
+
+
+def test_ssh_to_what_is_no_host_needs_a_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(machine, "require_root", lambda: None)
+    monkeypatch.setattr(lab, "load", lambda name: LAB)
+    code, _, err = salvusctl("lab", "ssh", "hots1", "--store", str(tmp_path / "store.db"))
+    assert code == 2
+    assert f"'hots1' is no host of lab {LAB.name} (" in err
+    assert f"as a virtual machine: the store {tmp_path}/store.db does not exist" in err
 
 
 def test_status_without_a_lab_says_how_to_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
