@@ -185,6 +185,8 @@ def controller(folder: Path) -> Iterator[None]:
         if process.returncode is not None:
             raise Missed(f"the controller ended: {(folder / 'controller.log').read_text().strip()[-500:]}")
         yield
+    except Missed as error:
+        raise Missed(f"{error}; see {folder / 'controller.log'}") from error
     finally:
         _end(process, signal.SIGTERM)
 
@@ -226,13 +228,21 @@ def repairs(folder: Path, found: Lab) -> None:
     before = said("host2", "cat", INDEX)
     unit = "salvus-beacon.service"
     for line, healed, what in (
-        (f"host2 -- sed -i s/after/for/ {INDEX}", lambda: said("host2", "cat", INDEX) == before, "as it was written"),
+        (
+            f"host2 -- sed -i s/after/for/ {INDEX}",
+            lambda: said("host2", "cat", INDEX) == before,
+            "the file is as it was written",
+        ),
         (
             f"host2 -- systemctl stop {unit}",
             lambda: said("host2", "systemctl", "is-active", unit) == "active",
-            "active",
+            "the service is active",
         ),
-        ("host1 -- virsh destroy web01", lambda: said("host1", "virsh", "domstate", "web01") == "running", "running"),
+        (
+            "host1 -- virsh destroy web01",
+            lambda: said("host1", "virsh", "domstate", "web01") == "running",
+            "web01 is running",
+        ),
     ):
         shell(f"salvusctl lab exec {line}", folder)
         tell(f"{what} again after {until(healed, what):.1f} s")
