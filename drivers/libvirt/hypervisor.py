@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +13,18 @@ import libvirt
 
 from drivers.base import Failed, Present
 from drivers.items.domain_xml import parse
-from drivers.libvirt.session import PROBE_PREFIX, Session
+from drivers.libvirt.session import PROBE, Session
 
 _MEMORY_MIB = 64
 # A processor that cannot run guests says so at the first instructions, not when the guest is made.
 _FIRST_STEPS = 0.3
+# Seconds for which another salvus that tries a guest there is waited for, and after which it is looked again.
+_OTHERS = 10.0
+_LOOK_AGAIN = 0.2
+
+
+class Busy(Failed):
+    """Somebody else is trying a guest there: it says nothing of what the host can run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ def look(session: Session) -> Present:
     """The facts of item ``Hypervisor``.
 
     Where KVM is listed, a guest without disk or network is started with it and destroyed, once a connection. It has
-    no definition, and libvirt ends it when the connection ends: it leaves nothing behind. Raises DriverError.
+    no definition, and libvirt ends it when the connection ends: it leaves a log, always the same. Raises DriverError.
     """
     capabilities = Capabilities.read(session.ask("asking for capabilities", session.connection.getCapabilities))
     version = session.ask("asking for the version", session.connection.getLibVersion)
@@ -71,8 +77,8 @@ def _domain_type(session: Session, capabilities: Capabilities) -> str:
         return others[0] if others else ""
     try:
         _try(session, capabilities, "kvm")
-    except Failed:
-        if not others:
+    except Failed as error:
+        if not others or isinstance(error, Busy):
             raise
         # Without KVM every guest would be another machine. A host that now runs no guest at all is no proof of that.
         _try(session, capabilities, others[0])
@@ -82,11 +88,7 @@ def _domain_type(session: Session, capabilities: Capabilities) -> str:
 
 def _try(session: Session, capabilities: Capabilities, domain_type: str) -> None:
     """Raises Failed when no guest of that type runs."""
-    connection, xml = session.connection, _guest(capabilities, domain_type)
-    domain = session.work(
-        f"trying a guest of type {domain_type}",
-        lambda: connection.createXML(xml, libvirt.VIR_DOMAIN_START_AUTODESTROY),
-    )
+    domain = _start(session, domain_type, _guest(capabilities, domain_type))
     try:
         time.sleep(_FIRST_STEPS)
         _require_running(session, domain, domain_type)
@@ -94,6 +96,29 @@ def _try(session: Session, capabilities: Capabilities, domain_type: str) -> None
         # Gone already is as good.
         with contextlib.suppress(Failed):
             session.work("ending the guest that was tried", domain.destroy)
+
+
+def _start(session: Session, domain_type: str, xml: str) -> Any:
+    """The guest, when nobody else has one of its name there (any more)."""
+    connection, end = session.connection, time.monotonic() + _OTHERS
+    while True:
+        try:
+            return session.work(
+                f"trying a guest of type {domain_type}",
+                lambda: connection.createXML(xml, libvirt.VIR_DOMAIN_START_AUTODESTROY),
+            )
+        except Failed as error:
+            if not _name_taken(error):
+                raise
+            if time.monotonic() > end:
+                raise Busy(str(error), hint=f"to see who it is there: virsh dominfo {PROBE}") from error
+        time.sleep(_LOOK_AGAIN)
+
+
+def _name_taken(error: Failed) -> bool:
+    """What libvirt says when there is such a domain with another UUID; a processor that runs nothing is INTERNAL."""
+    cause = error.__cause__
+    return isinstance(cause, libvirt.libvirtError) and cause.get_error_code() == libvirt.VIR_ERR_OPERATION_FAILED
 
 
 def _require_running(session: Session, domain: Any, domain_type: str) -> None:
@@ -104,7 +129,7 @@ def _require_running(session: Session, domain: Any, domain_type: str) -> None:
 
 def _guest(capabilities: Capabilities, domain_type: str) -> str:
     root = ElementTree.Element("domain", type=domain_type)
-    ElementTree.SubElement(root, "name").text = PROBE_PREFIX + secrets.token_hex(4)
+    ElementTree.SubElement(root, "name").text = PROBE
     ElementTree.SubElement(root, "memory", unit="MiB").text = str(_MEMORY_MIB)
     ElementTree.SubElement(ElementTree.SubElement(root, "os"), "type", arch=capabilities.arch).text = "hvm"
     if domain_type == "kvm":

@@ -17,7 +17,9 @@ from drivers.libvirt.events import start_event_loop
 T = TypeVar("T")
 # A peer that is silent for 5 * (3 + 1) seconds is given up by libvirt, and every call that hangs on it fails.
 _KEEPALIVE = (5, 3)
-PROBE_PREFIX = "salvus-probe-"
+# The guest by which is found out what a host can run. No VirtualMachine can be called so, and as it is always the same
+# name, libvirt keeps one log of it.
+PROBE = "salvus_probe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Session:
 
     def _listen(self, on_event: Callable[[str], None]) -> None:
         def lifecycle(_: object, domain: Any, *__: object) -> None:
-            if not self._left and not domain.name().startswith(PROBE_PREFIX):
+            if not self._left and domain.name() != PROBE:
                 on_event(domain.name())
 
         def closed(*_: object) -> None:

@@ -14,7 +14,7 @@ from drivers.items.hypervisor import Hypervisor
 from drivers.items.system import System
 from drivers.libvirt import LibvirtDriver, Patience
 from drivers.libvirt.calls import Calls
-from drivers.libvirt.session import Session
+from drivers.libvirt.session import PROBE, Session
 from tests.conformance.libvirt_machine import PATIENCE, URI, Broken, World, unfenced
 from tests.fast.domains import DOMAIN
 
@@ -120,7 +120,7 @@ def test_only_a_connection_in_use_wakes_anybody(monkeypatch: pytest.MonkeyPatch)
     session = Session.open(URI, Calls("host1"), PATIENCE, told.append)
 
     def happen() -> None:
-        for name in ("web", "salvus-probe-1"):
+        for name in ("web", PROBE):
             telling.lifecycle(telling, Named(name), 0, 0, None)
         telling.closed(telling, libvirt.VIR_CONNECT_CLOSE_REASON_EOF, None)
 

@@ -12,9 +12,9 @@ from drivers.base import Failed, Present, Unknown
 from drivers.items.domain_xml import parse
 from drivers.libvirt import hypervisor
 from drivers.libvirt.calls import Calls
-from drivers.libvirt.hypervisor import Capabilities
+from drivers.libvirt.hypervisor import Busy, Capabilities
 from drivers.libvirt.look import Glance, look
-from drivers.libvirt.session import Session
+from drivers.libvirt.session import PROBE, Session
 from tests.conformance.libvirt_machine import PATIENCE, error
 from tests.fast.domains import DOMAIN
 
@@ -95,6 +95,41 @@ def test_a_host_that_runs_no_guest_now_does_not_lose_its_kvm(host: Host) -> None
     with pytest.raises(Failed):
         hypervisor.look(session(host))
     assert host.left == 0
+
+
+class Shared(Host):
+    """Somebody else has a guest of the name there, for so many attempts."""
+
+    def __init__(self, attempts: int) -> None:
+        super().__init__({"kvm": RUNNING, "qemu": RUNNING})
+        self._attempts = attempts
+
+    def createXML(self, xml: str, flags: int) -> Guest:  # noqa: N802 - libvirt's name
+        assert parse(xml).findtext("name") == PROBE
+        self._attempts -= 1
+        if self._attempts >= 0:
+            raise error(libvirt.VIR_ERR_OPERATION_FAILED)
+        return super().createXML(xml, flags)
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hypervisor, "_OTHERS", 0.5)
+    monkeypatch.setattr(hypervisor, "_LOOK_AGAIN", 0.01)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_another_salvus_that_tries_a_guest_there_is_waited_for() -> None:
+    host = Shared(3)
+    assert hypervisor.look(session(host)).facts["domain_type"] == "kvm"
+    assert host.left == 0
+
+
+@pytest.mark.usefixtures("hurried")
+def test_another_that_does_not_end_is_no_proof_that_kvm_does_not_work() -> None:
+    with pytest.raises(Busy) as caught:
+        hypervisor.look(session(Shared(1_000_000)))
+    assert PROBE in caught.value.hint
 
 
 @pytest.mark.parametrize(

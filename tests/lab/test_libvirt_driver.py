@@ -9,6 +9,7 @@ import queue
 import subprocess
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,7 +20,7 @@ from drivers.base import Absent, Change, Failed, Grade, Present, Rejected, Unkno
 from drivers.items.domain import MEBIBYTE, Disk
 from drivers.items.hypervisor import Hypervisor
 from drivers.libvirt import LibvirtDriver, Patience
-from drivers.libvirt.session import PROBE_PREFIX
+from drivers.libvirt.session import PROBE
 from lab import Lab, breakage, ssh_argv
 from tests.lab.libvirt_host import Hypervised, Tunnel, domain, eventually
 
@@ -148,8 +149,29 @@ def test_whether_kvm_works_is_found_out_by_trying(hypervised: Hypervised) -> Non
     assert state.facts["domain_type"] == hypervised.inside(command, guest.encode()).strip()
     assert state.facts["emulator"] == "/usr/bin/qemu-system-x86_64"
     assert state.facts["arch"] == "x86_64"
-    assert PROBE_PREFIX not in hypervised.virsh("list", "--all", "--name")
+    assert PROBE not in hypervised.virsh("list", "--all", "--name")
     assert hypervised.events.empty(), "what salvus tries wakes nobody"
+
+
+def logs(hypervised: Hypervised) -> set[str]:
+    return set(hypervised.inside("ls /var/log/libvirt/qemu").split())
+
+
+def test_however_often_and_by_however_many_it_is_tried_one_log_is_left(hypervised: Hypervised) -> None:
+    before = logs(hypervised) - {f"{PROBE}.log"}
+    drivers = [
+        LibvirtDriver(str(n), lambda: hypervised.tunnel.uri, lambda _: None, fence=lambda _: None) for n in range(3)
+    ]
+    told = set()
+    for _ in range(3):
+        with ThreadPoolExecutor() as at_once:
+            seen = at_once.map(lambda driver: driver.observe([Hypervisor()])[Hypervisor().key].state, drivers)
+            told |= {state.facts["domain_type"] if isinstance(state, Present) else str(state) for state in seen}
+        for driver in drivers:
+            driver.close()
+    assert len(told) == 1, told
+    assert told <= {"kvm", "qemu"}
+    assert logs(hypervised) - before <= {f"{PROBE}.log"}
 
 
 def test_a_frozen_host_costs_its_deadline_and_is_known_again_afterwards(hypervised: Hypervised) -> None:
