@@ -50,10 +50,9 @@ class HostKey(ShellItem):
         """See ShellItem. The public half is renamed into place first: a private one never stands without it."""
         half = shlex.quote(public(self.path))
         if change.verb is Verb.DELETE:
-            return fs.FAIL + fs.trash(public(self.path)) + fs.trash(self.path)
+            return fs.begin_in_ours(self.path) + fs.trash(public(self.path)) + fs.trash(self.path)
         return f"""\
 {fs.begin_in_ours(self.path)}command -v ssh-keygen >/dev/null || fail "there is no ssh-keygen; install openssh-client"
-rm -f -- "$new.pub"
 if [ -s "$path" ]; then
     chown root:root -- "$path"
     chmod 0600 -- "$path"

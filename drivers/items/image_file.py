@@ -74,10 +74,8 @@ if [ "${{have%% *}}" != "$want" ]; then
         fail "$path could not be written; $dir has $(df -B1 --output=avail -- "$dir" | tail -n 1) bytes left"
     }}
     have=$(sha256sum <"$new")
-    [ "${{have%% *}}" = "$want" ] || {{
-        rm -f -- "$new"
+    [ "${{have%% *}}" = "$want" ] ||
         fail "what arrived for $path has SHA-256 ${{have%% *}}, wanted is $want; correct the manifest or the source"
-    }}
     chmod 0644 "$new"
     {fs.FINISH.replace(chr(10), chr(10) + "    ").rstrip()}
 fi

@@ -129,7 +129,10 @@ def noted(paths: Sequence[str], output: str) -> Mapping[str, tuple[str, ...]]:
 
 
 def temporary(path: str) -> str:
-    """Where the new ``path`` is written: always the same name, so that a killed script leaves one file at most."""
+    """Where the new ``path`` is written: always the same name, so that the next script finds what a killed one left.
+
+    What else a script needs beside ``path`` has a name that begins with this one.
+    """
     return beside(path, "new")
 
 
@@ -140,17 +143,28 @@ def beside(path: str, what: str) -> str:
 
 
 def begin(path: str) -> str:
-    """Shell text before ``path`` is written: sets ``path``, ``dir`` and ``new``; fails when another thing is there."""
+    """Shell text before ``path`` is written: sets ``path``, ``dir`` and ``new``; fails when another thing is there.
+
+    However the script ends, but for a SIGKILL, nothing whose name begins with ``$new`` is left.
+    """
     return f"""\
-{FAIL}path={shlex.quote(path)}
+{FAIL}{_SWEEP}path={shlex.quote(path)}
 new={shlex.quote(temporary(path))}
 dir={shlex.quote(posixpath.dirname(path))}
 [ -d "$dir" ] || fail "$path cannot be written: there is no directory $dir"
 {NO_LINK}[ ! -e "$path" ] || [ -f "$path" ] || fail "$path is not a regular file; move it away"
-rm -rf -- "$new"
+sweep
+trap sweep EXIT
 umask 077
 """
 
+
+# A shell that a signal ends at once does not get to sweep: it is to end by itself.
+_SWEEP = """\
+trap 'exit 129' HUP
+trap 'exit 143' TERM
+sweep() { set -- "$new"*; [ ! -e "$1" ] || rm -rf -- "$@"; }
+"""
 
 # In a folder of somebody else any name may become a link at any moment. A descriptor that was opened exclusively stays
 # the new file: what has to be done is done through it. A shell opens what is no regular file all the same (a FIFO).

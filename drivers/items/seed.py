@@ -89,7 +89,6 @@ for program in xorriso genisoimage; do
 done
 [ -n "$maker" ] || fail "a seed needs xorriso or genisoimage; install the package xorriso"
 [ -s "$key" ] && [ -s "$key.pub" ] || fail "$path needs the host key $key, which is not there"
-rm -f -- "$made"
 mkdir -m 0700 -- "$new"
 {{
 {_put(user_data, "user-data")}{_put(meta, "meta-data")}\
@@ -105,10 +104,10 @@ $maker $arguments -output "$made" "$new" || fail "$maker could not write $path"
 {{
     printf '%s %s\\n' {self.inputs} "$({fs.STAMP} "$made")"
     cat -- "$key.pub"
-}} >"$note.new"
+}} >"$new.note"
 sync -- "$made"
 rm -rf -- "$new"
-mv -fT -- "$note.new" "$note"
+mv -fT -- "$new.note" "$note"
 mv -fT -- "$made" "$path"
 sync -- "$dir"
 """

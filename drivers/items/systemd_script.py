@@ -93,7 +93,7 @@ def tag(path: str) -> str:
 
 def begin(unit: str) -> str:
     """Makes systemd know the unit, or fails; ``unit`` is its own name then, also when it was called by an alias."""
-    return f"{fs.FAIL}unit={shlex.quote(unit)}\n{_EXPLAIN}{_LOAD}"
+    return f"{_ours(unit)}{_EXPLAIN}{_LOAD}"
 
 
 def enable(wanted: bool) -> str:
@@ -101,39 +101,47 @@ def enable(wanted: bool) -> str:
     return f'{_NOT_MASKED}systemctl --quiet enable -- "$unit"\n' if wanted else 'systemctl --quiet disable -- "$unit"\n'
 
 
-def start(unit: str, contents: Mapping[str, str], *, restart: bool, reload: bool) -> str:
+def start(contents: Mapping[str, str], *, restart: bool, reload: bool) -> str:
     """Starts, restarts or reloads it, and marks what with; nothing is done when a file is not as it should be.
 
     ``contents`` are the digests that the watched files should have, by path.
     """
     lines = "".join(_line(path, digest) for path, digest in contents.items())
     flags = f"restart={'yes' if restart else 'no'}\nreload={'yes' if reload else 'no'}\n"
-    path = shlex.quote(marker(unit))
     return f"""\
 {_NOT_MASKED}mark() {{
     have=$(sha256sum <"$1")
     [ "${{have%% *}}" = "$3" ] || fail "$1 is not what $unit should be started with; it was changed on the way"
     printf '%s %s %s\\n' "$2" "$3" "$(stat -c %.9Y -- "$1")"
 }}
-mkdir -p -m 0755 -- {shlex.quote(MARKERS)}
-{{
+marks=$({{
 :
-{lines}}} >{path}.new
-{flags}{_START}mv -fT -- {path}.new {path}
+{lines}}})
+{flags}{_START}mkdir -p -m 0755 -- {shlex.quote(MARKERS)}
+printf '%s\\n' "$marks" >"$marker.new"
+mv -fT -- "$marker.new" "$marker"
 """
 
 
 def delete(unit: str) -> str:
     """Stops and disables it, and forgets what it was started with."""
     return f"""\
-{fs.FAIL}unit={shlex.quote(unit)}
-{_EXPLAIN}if [ "$(show LoadState)" != not-found ]; then
+{_ours(unit)}{_EXPLAIN}if [ "$(show LoadState)" != not-found ]; then
     unit=$(show Id)
     systemctl stop -- "$unit"
     systemctl --quiet disable -- "$unit"
     systemctl reset-failed -- "$unit" 2>/dev/null || true
 fi
-rm -f -- {shlex.quote(marker(unit))}
+rm -f -- "$marker"
+"""
+
+
+def _ours(unit: str) -> str:
+    """Names the unit and its marker, and takes away what a killed script left of that."""
+    return f"""\
+{fs.FAIL}unit={shlex.quote(unit)}
+marker={shlex.quote(marker(unit))}
+[ ! -e "$marker.new" ] || rm -f -- "$marker.new"
 """
 
 

@@ -149,7 +149,7 @@ class SystemdUnit(ShellItem):
             text += sh.STOP
         elif drifted & {"running", "restart_on", "reload_on"}:
             contents = {one.path: one.sha256 for one in self.watched}
-            text += sh.start(self.unit, contents, restart="restart_on" in drifted, reload="reload_on" in drifted)
+            text += sh.start(contents, restart="restart_on" in drifted, reload="reload_on" in drifted)
         return text
 
 

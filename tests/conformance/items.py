@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,17 +105,33 @@ class Machine:
 
         With a ``stride`` only every so many commands, where each of them takes long.
         """
-        for step in range(1, 1000, stride):
-            clean()
-            for item in example.before:
-                self.mended(item)
-            done = self.tell(create(example.item), ["bash", "--posix"], KILL.format(step=step))
+        for step, done in self._stopped_anywhere("kill -KILL $$", example, clean, stride):
             assert not isinstance(self.see(example.item), Unknown)
             self.mended(example.item)
             if done.returncode == 0:
                 return step
             assert done.returncode in (-9, 137), done.stderr.decode()
         raise AssertionError("it does not end")
+
+    def failing_anywhere_it_leaves_nothing(
+        self, example: Example, clean: Callable[[], None], left: Callable[[], Sequence[str]], stride: int = 1
+    ) -> int:
+        """The same with a failure instead of a kill; ``left`` tells what is there that should not be."""
+        for step, done in self._stopped_anywhere("[ $BASH_SUBSHELL != 0 ] || exit 77", example, clean, stride):
+            assert not left(), f"failed before command {step}"
+            if done.returncode == 0:
+                return step
+            assert done.returncode == 77, done.stderr.decode()
+        raise AssertionError("it does not end")
+
+    def _stopped_anywhere(
+        self, stop: str, example: Example, clean: Callable[[], None], stride: int
+    ) -> Iterator[tuple[int, Done]]:
+        for step in range(1, 1000, stride):
+            clean()
+            for item in example.before:
+                self.mended(item)
+            yield step, self.tell(create(example.item), ["bash", "--posix"], STOP.format(step=step, stop=stop))
 
     def deleting_it_twice_leaves_nothing(self, example: Example) -> None:
         for _ in range(2):
@@ -124,9 +140,9 @@ class Machine:
         assert isinstance(self.see(example.item), Absent)
 
 
-KILL = """\
+STOP = """\
 n=0
-trap 'n=$((n + 1)); [ $n -lt {step} ] || kill -KILL $$' DEBUG
+trap 'n=$((n + 1)); [ $n -ne {step} ] || {stop}' DEBUG
 set -euT
 """
 

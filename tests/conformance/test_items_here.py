@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.base import Present
+from drivers.items import paths
 from drivers.items.codec import item_types
 from drivers.items.directory import Directory
 from drivers.items.file import File
@@ -152,6 +153,40 @@ def test_killed_anywhere_it_converges_and_leaves_nothing_over(kind: str, root: s
     clean()
     assert steps > 3
     assert len(left) == 1, left
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_failing_anywhere_it_leaves_nothing_half_written(kind: str, root: str) -> None:
+    """Nobody would take it away: a deletion of what is not there is none."""
+
+    def clean() -> None:
+        shutil.rmtree(root)
+        Path(root).mkdir()
+        EXAMPLES[kind](root)
+
+    def left() -> list[str]:
+        return [str(path) for path in Path(root).rglob(".salvus-*.new*")]
+
+    assert MACHINE.failing_anywhere_it_leaves_nothing(EXAMPLES[kind](root), clean, left) > 3
+
+
+@pytest.mark.parametrize("kind", sorted(EXAMPLES.keys() - {"Directory"}))
+def test_what_a_killed_script_left_goes_with_the_item(kind: str, root: str) -> None:
+    example = EXAMPLES[kind](root)
+    for item in (*example.before, example.item):
+        MACHINE.mended(item)
+    new = Path(paths.temporary(example.item.name))
+    new.mkdir()
+    for ending in ("iso", "pub", "note"):
+        Path(f"{new}.{ending}").touch()
+    assert MACHINE.delete(example.item).returncode == 0
+    assert not list(new.parent.glob(".salvus-*.new*"))
+
+
+def test_a_script_that_is_ended_for_taking_too_long_sweeps(root: str) -> None:
+    script = paths.begin(f"{root}/file") + ': >"$new"\n: >"$new.part"\nkill -TERM $$\nsleep 60\n'
+    assert MACHINE.run(["sh", "-eu"], script, b"").returncode == 143
+    assert contents(root) == {}
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)

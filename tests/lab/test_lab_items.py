@@ -117,6 +117,36 @@ def test_a_unit_whose_making_is_killed_anywhere_converges(machine: Machine) -> N
     assert machine.killed_anywhere_it_converges(example(), lambda: clean_units(machine), stride=4) > 10
 
 
+def test_a_unit_that_fails_leaves_no_marker_and_a_killed_one_is_swept(machine: Machine) -> None:
+    for service in ("ExecStart=/bin/false\n", "ExecStart=not-a-program\n", "Type=nonsense\n"):
+        one = example(service)
+        assert isinstance(one.item, SystemdUnit)
+        for item in one.before:
+            machine.mended(item)
+        fails(machine, one.item)
+        assert markers(machine) == set(), service
+        clean(machine)
+    unit = made(machine, example())
+    machine.sh("touch /var/lib/salvus/units/salvus-test.service.new; systemctl stop salvus-test.service")
+    machine.mended(unit)
+    assert markers(machine) == {"salvus-test.service"}
+    machine.sh("touch /var/lib/salvus/units/salvus-test.service.new")
+    assert machine.delete(unit).returncode == 0
+    assert markers(machine) == set()
+
+
+def markers(machine: Machine) -> set[str]:
+    listed = machine.run(["sh"], "mkdir -p /var/lib/salvus/units; ls /var/lib/salvus/units", b"").stdout.decode()
+    return {name for name in listed.split() if name.startswith("salvus-test")}
+
+
+def test_a_unit_that_fails_anywhere_leaves_no_half_written_marker(machine: Machine) -> None:
+    def left() -> list[str]:
+        return [name for name in markers(machine) if name.endswith(".new")]
+
+    assert machine.failing_anywhere_it_leaves_nothing(example(), lambda: clean_units(machine), left, stride=4) > 10
+
+
 def clean_units(machine: Machine) -> None:
     unit = example().item
     machine.delete(unit)
