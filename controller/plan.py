@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 
+from controller.execute import explain
 from controller.lower import Lowered, Wanted
 from controller.rests import Rest
 from drivers.base import Absent, Change, Drift, Grade, Item, Observation, Present, Unknown, Verb, drift
@@ -55,7 +56,8 @@ class Plan:
 
     Attributes:
         changes: in the order in which they are made.
-        held: changes that wait: above the ceiling, failed before, behind a job or behind something unknown.
+        held: changes that wait: above the ceiling, failed before, behind a job or behind something unknown; and all of
+            a resource of which something would be refused, as what is there is somebody else's (``Stalled``).
         unknown: item key → why nothing is known of it; nothing is planned on those (rule 1).
         forgotten: inventory keys that are no longer wanted, and gone or never ours.
         owners: item key → ``Kind/name``, of all items in this plan.
@@ -96,7 +98,14 @@ class Circumstances:
 
 @dataclass(slots=True)
 class _Sheet:
-    """A plan in the making; ``blocked`` says why what comes after an item has to wait."""
+    """A plan in the making.
+
+    Attributes:
+        refused: ``Kind/name`` → why nothing of it is made.
+        blocked: item key → why what comes after it has to wait.
+    """
+
+    refused: Mapping[str, str]
 
     changes: list[Change] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
@@ -111,14 +120,28 @@ class _Sheet:
 
 def plan(lowered: Lowered, seen: Mapping[str, Observation], inventory: Iterable[Owned], about: Circumstances) -> Plan:
     """The changes that make the machine equal to its items, and the deletions of what is no longer wanted."""
-    sheet = _Sheet()
+    sheet = _Sheet(dict(_refusals(lowered, seen)))
     for wanted in lowered.wanted:
         _want(wanted, _state(seen.get(wanted.key), about), lowered, about, sheet)
     gone, forgotten = _gone(lowered, seen, tuple(inventory), about)
     for owned, change in _deletions(gone):
-        _unwant(owned, change, _state(seen.get(owned.key), about), about, sheet)
+        refused = _refused(owned.item, owned.key, seen)
+        _unwant(owned, change, _state(seen.get(owned.key), about), about, sheet, refused)
     owners = {o.key: o.owner for o in gone} | {w.key: w.owner for w in lowered.wanted}
     return Plan(lowered.machine, tuple(sheet.changes), tuple(sheet.held), sheet.unknown, forgotten, owners)
+
+
+def _refusals(lowered: Lowered, seen: Mapping[str, Observation]) -> Iterator[tuple[str, str]]:
+    """The resources of which something is somebody else's on the machine: to make the rest of them would be half."""
+    for wanted in lowered.wanted:
+        if (why := _refused(wanted.item, wanted.key, seen)) is not None:
+            yield wanted.owner, why
+
+
+def _refused(item: Item, key: str, seen: Mapping[str, Observation]) -> str | None:
+    state = seen[key].state if key in seen else None
+    error = item.refusal(state.fields) if isinstance(state, Present) else None
+    return f"{key}: {explain(error)}" if error is not None else None
 
 
 def _want(
@@ -130,7 +153,7 @@ def _want(
     change = _change(wanted, state)
     if change is None:
         return
-    hold = _hold(wanted, change, lowered, about, sheet.blocked)
+    hold = _hold(wanted, change, lowered, about, sheet)
     if hold is None:
         sheet.changes.append(change)
         return
@@ -147,12 +170,17 @@ def _want(
 
 
 def _unwant(
-    owned: Owned, change: Change, state: Present | Absent | Unknown, about: Circumstances, sheet: _Sheet
+    owned: Owned,
+    change: Change,
+    state: Present | Absent | Unknown,
+    about: Circumstances,
+    sheet: _Sheet,
+    refused: str | None,
 ) -> None:
     before = next((sheet.blocked[key] for key in change.after if key in sheet.blocked), None)
     if isinstance(state, Unknown):
         sheet.not_known(owned.key, state.reason)
-    elif (why := _busy(change, about)) is not None or before is not None:
+    elif (why := ("Stalled", refused) if refused else _busy(change, about)) is not None or before is not None:
         hold = Held(change, owned.owner, *(why or ("WaitsForItem", before or "")))
         sheet.held.append(hold)
         sheet.blocked[owned.key] = f"{owned.key} is still there: {hold.message}"
@@ -195,11 +223,11 @@ def _busy(change: Change, about: Circumstances) -> tuple[str, str] | None:
     return about.jobs.get(change.item.key, (rest.reason, rest.message) if rest is not None else None)
 
 
-def _hold(
-    wanted: Wanted, change: Change, lowered: Lowered, about: Circumstances, blocked: Mapping[str, str]
-) -> Held | None:
+def _hold(wanted: Wanted, change: Change, lowered: Lowered, about: Circumstances, sheet: _Sheet) -> Held | None:
+    if (refused := sheet.refused.get(wanted.owner)) is not None:
+        return Held(change, wanted.owner, "Stalled", refused)
     ceiling = min((lowered.ceilings[ref] for ref in wanted.producers), default=Grade.RESTART)
-    before = next((blocked[key] for key in wanted.after if key in blocked), None)
+    before = next((sheet.blocked[key] for key in wanted.after if key in sheet.blocked), None)
     if (why := _busy(change, about)) is not None:
         return Held(change, wanted.owner, *why)
     if before is not None:

@@ -129,6 +129,10 @@ class Item:
         """The smallest grade by which these drifts can be mended (rule 5)."""
         raise NotImplementedError
 
+    def refusal(self, observed: Fields) -> Rejected | None:
+        """Why what is there is left alone, whatever is wanted: it is somebody else's (rule 6). None when it is not."""
+        return None
+
     def as_it_was(self, observed: Fields) -> Self | None:
         """The item as observed, but running: what may be done while another change of it waits. None for nothing."""
         return None

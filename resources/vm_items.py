@@ -60,6 +60,7 @@ class Making:
     Attributes:
         instance: its name on its hypervisor; uid: its UUID.
         controller_keys: public keys that the controller logs in with.
+        former: the name that it may have there instead; empty when there is none.
     """
 
     spec: VirtualMachineSpec
@@ -69,6 +70,7 @@ class Making:
     uid: str
     domain_type: DomainType
     controller_keys: tuple[str, ...] = ()
+    former: str = ""
 
     @property
     def storage(self) -> Storage:
@@ -127,6 +129,7 @@ class Making:
             cmdline=self.image.spec.cmdline,
             firmware=spec.firmware,
             vnc=spec.graphics.vnc,
+            former=self.former,
             grace=spec.termination_grace_period,
         )
 
@@ -142,7 +145,9 @@ def making(vm: Resource[VirtualMachineSpec], host: AnyResource, image: AnyResour
         raise Invalid(f"its host {host.ref} is no hypervisor any more; add spec.hypervisor to it again")
     instance, uid = world.allocation(vm.ref, "instance"), world.uid(vm.ref)
     domain_type = _domain_type(vm.spec, hypervisor, host, world)
-    return Making(vm.spec, image, hypervisor, instance, uid, domain_type, world.controller_keys())
+    # A renamed machine keeps its name there. When it has another one, the store that renamed it was another.
+    former = vm.moved_from if vm.moved_from not in (None, instance) else None
+    return Making(vm.spec, image, hypervisor, instance, uid, domain_type, world.controller_keys(), former or "")
 
 
 def _domain_type(

@@ -41,9 +41,14 @@ class HeldOutput(Output):
     change: ChangeOutput
     """The change."""
     reason: str
-    """In CamelCase."""
+    """In CamelCase; ``Stalled``: it is refused, as what is there is somebody else's."""
     message: str
     """A sentence."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether waiting is of no use."""
+        return self.reason == "Stalled"
 
 
 class UnknownOutput(Output):
@@ -105,6 +110,8 @@ class Totals(Output):
     """Items to delete."""
     held: int
     """Changes that are not made now."""
+    refused: int
+    """Resources of which nothing is made, as something of them is somebody else's; not counted in ``held``."""
     unknown: int
     """Items of which nothing is known."""
     unreachable: int

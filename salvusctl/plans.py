@@ -40,7 +40,8 @@ def as_output(machines: Sequence[MachineDiff], knowledge: Knowledge, loaded: Loa
         create=verbs["create"],
         update=verbs["update"],
         delete=verbs["delete"],
-        held=sum(len(one.held) for one in shown),
+        held=sum(not held.refused for one in shown for held in one.held),
+        refused=len({held.change.owner for one in shown for held in one.held if held.refused}),
         unknown=sum(len(one.unknown) for one in shown if not one.unreachable),
         unreachable=sum(1 for one in shown if one.unreachable),
         waiting=len({wait.resource for one in shown for wait in one.waiting}),
@@ -125,12 +126,19 @@ def _machine_lines(machine: MachineDiffOutput) -> Iterator[Text]:
     yield Text(machine.machine, "bold")
     for change in machine.changes:
         yield from _change_lines(change)
-    for held in machine.held:
+    yield from _refusals(machine)
+    for held in (held for held in machine.held if not held.refused):
         yield from _change_lines(held.change)
         yield Text.assemble(("      held: ", "bold yellow"), f"{held.reason}: {out.clean(held.message)}")
     for unknown in machine.unknown:
         yield Text.assemble(("  ? ", "yellow"), f"{out.clean(unknown.item)} is not known: {out.clean(unknown.reason)}")
     yield from waits
+
+
+def _refusals(machine: MachineDiffOutput) -> Iterator[Text]:
+    """One line a resource: of what is refused, no field would be changed."""
+    for owner, why in {held.change.owner: held.message for held in machine.held if held.refused}.items():
+        yield Text.assemble(("  ! ", "bold red"), (out.clean(owner), "bold"), f" is refused: {out.clean(why)}")
 
 
 def _change_lines(change: ChangeOutput) -> Iterator[Text]:
@@ -158,6 +166,8 @@ def _totals(totals: Totals) -> str:
     parts = [f"{totals.create} to create, {totals.update} to update, {totals.delete} to delete"]
     if totals.held:
         parts.append(f"{totals.held} held")
+    if totals.refused:
+        parts.append(f"{out.counted(totals.refused, 'resource')} refused")
     if totals.unknown:
         parts.append(f"{out.counted(totals.unknown, 'item')} not known")
     if totals.unreachable:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
-from drivers.base import Drift, Fields, Grade, Item, Present, Transport, Value, Verb
+from drivers.base import Drift, Fields, Grade, Item, Present, Rejected, Transport, Value, Verb
 
 # "test" is libvirt's own test driver.
 DomainType = Literal["kvm", "qemu", "test"]
 MEBIBYTE = 1024 * 1024
+OWNER_NAMESPACE = "https://salv.us/xmlns/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Definition:
         others: disks that are not ours; compared only where ours would take their place.
     """
 
+    name: str
     owner: str
     domain_type: str
     arch: str
@@ -81,6 +83,7 @@ class Definition:
     def fields(self) -> dict[str, Value]:
         """The definition as comparable fields."""
         return {
+            "name": self.name,
             "owner": self.owner,
             "domain_type": self.domain_type,
             "arch": self.arch,
@@ -125,10 +128,13 @@ class Domain(Item):
 
     A running domain has ``autostart`` set: it comes up with its host, also when salvus is gone (rule 9).
     A guest has ``grace`` seconds to shut down before its power is cut.
+    ``former`` is a name that it may still have on the host: a domain of that name keeps it from being made.
     Field ``fresh`` is False while the instance that runs was started from an older definition: it needs a restart.
     """
 
     transport: ClassVar[Transport] = Transport.LIBVIRT
+    # What was made under its name is deleted under that one only.
+    forgets: ClassVar[frozenset[str]] = frozenset({"former"})
 
     domain: str
     uuid: str
@@ -149,6 +155,7 @@ class Domain(Item):
     firmware: Literal["bios", "efi"] = "bios"
     vnc: bool = True
     grace: int = 60
+    former: str = ""
 
     @property
     def name(self) -> str:
@@ -158,6 +165,7 @@ class Domain(Item):
     def definition(self) -> Definition:
         """What the domain's definition should say."""
         return Definition(
+            name=self.domain,
             owner=self.owner_uid,
             domain_type=self.domain_type,
             arch=self.arch,
@@ -201,14 +209,32 @@ class Domain(Item):
     def grade(self, drift: Sequence[Drift]) -> Grade:
         """See Item. What is off is not disturbed by a new definition; another root disk is another machine.
 
-        A domain that is not ours is not changed at all: the driver refuses, and no ceiling must hide its sentence.
+        A domain that is not ours is not changed at all (``refusal``).
         """
         found = {one.field: one for one in drift}
-        if "owner" in found:
-            return Grade.LIVE
         off = "running" not in found if not self.running else found.get("running", _NONE).observed is False
         grades = (self._grade(one) for one in drift)
         return max((grade for grade in grades if not (off and grade is Grade.RESTART)), default=Grade.LIVE)
+
+    def refusal(self, observed: Fields) -> Rejected | None:
+        """See Item. What counts is our mark; the former name alone is enough not to make a second machine."""
+        name, owner = observed.get("name", self.domain), observed.get("owner", self.owner_uid)
+        if name != self.domain:
+            return Rejected(
+                f"there is no domain {self.domain}, but one of its former name, {name}: it is left alone, and nothing "
+                "is made beside it",
+                hint=f"if it is this machine, put the store back that knows it, or write it as {name} again, without "
+                "salv.us/moved-from; if it is another one, take salv.us/moved-from out of the manifest",
+            )
+        if owner == self.owner_uid:
+            return None
+        whose = f"belongs to another resource (uid {owner})" if owner else "was not made by salvus"
+        mark = f'<owner uid="{self.owner_uid}"/>'
+        return Rejected(
+            f"there is a domain {self.domain} already, and it {whose}: it is left alone",
+            hint=f"rename one of the two (virsh domrename), or give it to salvus, which makes it as the manifest says: "
+            f"virsh metadata {self.domain} {OWNER_NAMESPACE} --key salvus --config --set '{mark}'",
+        )
 
     def as_it_was(self, observed: Fields) -> Self | None:
         """What belongs to the image on its disk stays; a machine that was killed meanwhile runs again."""

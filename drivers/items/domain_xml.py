@@ -12,9 +12,8 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from drivers.base import Failed
-from drivers.items.domain import Definition, Disk, Interface, whole_mebibytes
+from drivers.items.domain import OWNER_NAMESPACE, Definition, Disk, Interface, whole_mebibytes
 
-OWNER_NAMESPACE = "https://salv.us/xmlns/1"
 ALIAS = "ua-salvus-"
 LOOPBACK = "127.0.0.1"
 _NOT_EXPOSED = {LOOPBACK, "::1", "localhost", "socket", "none"}
@@ -63,6 +62,7 @@ def read(root: Element) -> Definition:
     current = root.find("currentMemory")
     os_type = root.find("os/type")
     return Definition(
+        name=root.findtext("name") or "",
         owner=owner(root),
         domain_type=root.get("type", ""),
         arch=_attribute(os_type, "arch"),

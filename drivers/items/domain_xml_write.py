@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator
 from xml.etree import ElementTree
 
 from drivers.base import Rejected, Value
-from drivers.items.domain import Definition, Disk, Domain, Interface, machine_family
+from drivers.items.domain import OWNER_NAMESPACE, Definition, Disk, Domain, Interface, machine_family
 from drivers.items.domain_xml import (
     ALIAS,
     LOOPBACK,
-    OWNER_NAMESPACE,
     Element,
     alias,
     listens,

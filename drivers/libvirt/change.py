@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import libvirt
 
-from drivers.base import Change, Failed, Grade, Rejected, Verb, drift
+from drivers.base import Change, Failed, Grade, Verb, drift
 from drivers.items.domain import Definition, Domain
-from drivers.items.domain_xml import OWNER_NAMESPACE, definition
+from drivers.items.domain_xml import definition
 from drivers.items.domain_xml_write import create, update
 from drivers.libvirt import power
 from drivers.libvirt.look import Glance, glance, read
@@ -26,7 +26,7 @@ def carry_out(session: Session, item: Domain, change: Change, still_ours: Callab
 
     ``still_ours`` raises Fenced when somebody else holds the machine's lease by now: it is asked after every wait.
     """
-    found = glance(session, item.domain)
+    found = glance(session, item.domain) or (glance(session, item.former) if item.former else None)
     if change.verb is Verb.DELETE:
         if found is not None:
             _delete(session, item, found, still_ours)
@@ -54,15 +54,8 @@ def _delete(session: Session, item: Domain, found: Glance, still_ours: Callable[
 
 def _refuse_foreign(item: Domain, found: Definition) -> None:
     """Rule 6. Raises Rejected."""
-    if found.owner == item.owner_uid:
-        return
-    whose = f"belongs to another resource (uid {found.owner})" if found.owner else "was not made by salvus"
-    mark = f'<owner uid="{item.owner_uid}"/>'
-    raise Rejected(
-        f"there is a domain {item.domain} already, and it {whose}: it is left alone",
-        hint=f"rename one of the two (virsh domrename), or give it to salvus, which makes it as the manifest says: "
-        f"virsh metadata {item.domain} {OWNER_NAMESPACE} --key salvus --config --set '{mark}'",
-    )
+    if (refusal := item.refusal(found.fields())) is not None:
+        raise refusal
 
 
 def _mend(session: Session, item: Domain, found: Glance, allowed: Grade) -> None:

@@ -66,7 +66,8 @@ class Glance:
 def look(session: Session, items: Iterable[Domain]) -> dict[str, State]:
     """The states by item key. A domain that cannot be read is Unknown. Raises Unreachable."""
     glances = session.ask("listing the domains", lambda: _overview(session.connection))
-    return {item.key: _state(session, item, glances.get(item.domain)) for item in items}
+    found = {item: glances.get(item.domain) or glances.get(item.former) for item in items}
+    return {item.key: _state(session, item, glance) for item, glance in found.items()}
 
 
 def _overview(connection: Any) -> dict[str, Glance]:

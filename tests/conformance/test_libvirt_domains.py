@@ -227,6 +227,17 @@ def test_a_domain_can_be_given_to_salvus_as_the_hint_says(world: World, foreign:
     assert DOMAIN.grade(found) is Grade.REPLACE, "its disk is another one: no restart swaps it"
 
 
+def test_a_domain_of_the_former_name_counts_as_this_one_until_there_is_one(world: World, admin: Any) -> None:
+    assert world.change(DOMAIN) is None
+    renamed = replace(DOMAIN, domain="web01", former="web")
+    state, alike = world.state(renamed), world.state(replace(renamed, former="other"))
+    assert isinstance(state, Present)
+    assert "former name, web" in str(renamed.refusal(state.fields))
+    assert isinstance(alike, Absent)
+    assert isinstance(world.change(renamed, Verb.UPDATE), Rejected)
+    assert [domain.name() for domain in admin.listAllDomains() if domain.name() != "test"] == ["web"]
+
+
 def test_somebody_else_was_faster_in_starting_it(admin: Any) -> None:
     session = Session(admin, Calls("host1"), PATIENCE)
     domain = admin.defineXML(create(DOMAIN))

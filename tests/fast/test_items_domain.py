@@ -102,12 +102,14 @@ def test_an_instance_that_cannot_take_more_cpus_waits_for_its_restart() -> None:
 
 
 @given(domains(), domains())
-def test_a_domain_that_is_not_ours_is_not_held_by_a_ceiling(wanted: Domain, other: Domain) -> None:
-    """It reaches the driver, which refuses it and says why (rule 6)."""
-    found = seen(replace(other, owner_uid=""))
-    different = drift(wanted.fields(), wanted.present(found).fields)
-    assert "owner" in {one.field for one in different}
-    assert wanted.grade(different) is Grade.LIVE
+def test_only_a_domain_with_our_mark_and_name_is_not_refused(wanted: Domain, other: Domain) -> None:
+    """Whatever else it is (rule 6)."""
+    ours = replace(other, domain=wanted.domain, owner_uid=wanted.owner_uid)
+    assert wanted.refusal(wanted.present(seen(ours)).fields) is None
+    for theirs in (replace(ours, owner_uid=""), replace(ours, owner_uid="x"), replace(ours, domain="before")):
+        refusal = wanted.refusal(wanted.present(seen(theirs)).fields)
+        assert refusal is not None
+        assert "left alone" in str(refusal)
 
 
 def test_the_balloon_of_the_moment_is_not_drift() -> None:

@@ -17,7 +17,7 @@ from drivers.items.host_key import HostKey
 from drivers.items.image_file import ImageFile
 from drivers.items.seed import Seed
 from drivers.items.volume import Volume
-from resources.base import AnyResource, Invalid, NotYet
+from resources.base import MOVED_FROM, AnyResource, Invalid, NotYet
 from resources.fleet import kinds
 from resources.net import derived_mac
 from resources.world import Known, World
@@ -192,6 +192,22 @@ def test_a_renamed_machine_keeps_its_disk_its_domain_and_its_name_inside() -> No
     )
     before = made(vm(interfaces=[NIC]))
     assert items(lowered(moved, "host1", world(moved, host(), image(), known=known))) == before
+
+
+def test_a_renamed_machine_whose_name_on_the_host_nobody_knows_any_more_may_be_there_by_its_former_one() -> None:
+    """A store that was lost: whoever made it under the former name has it still."""
+    machine = vm("web01")
+    machine = dataclasses.replace(
+        machine, metadata=machine.metadata.model_copy(update={"annotations": {MOVED_FROM: "web00"}})
+    )
+    assert domain(machine, host(), image()).former == "web00"
+    known = Known({(machine.ref, "instance"): "web00"}, {("Host/host1", "domain_type"): "qemu"}, {}, {machine.ref: UID})
+    (kept,) = (
+        item
+        for item in items(lowered(machine, "host1", world(machine, host(), image(), known=known)))
+        if isinstance(item, Domain)
+    )
+    assert (kept.domain, kept.former) == ("web00", "")
 
 
 def test_the_host_name_may_be_written() -> None:

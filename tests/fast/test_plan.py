@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from controller.plan import Circumstances, Owned, Plan, plan
 from controller.rests import Rest
-from drivers.base import Absent, Change, Drift, Grade, Present, State, Unknown, Verb
+from drivers.base import Absent, Change, Drift, Fields, Grade, Present, Rejected, State, Unknown, Verb
 from tests.fast.things import Thing, lowered, seen, wanted
 
 NOW = Circumstances(now=1000.0)
@@ -99,6 +99,36 @@ def test_a_resource_that_waits_keeps_its_items() -> None:
     rows = (Owned(Thing("x"), "Service/s", True),)
     assert plan(lowered(), seen(x=Present({})), rows, about) == Plan("m")
     assert keys(plan(lowered(), seen(x=Present({})), rows, NOW).changes) == ["Thing:x"], "its owner is gone"
+
+
+class Marked(Thing):
+    """A Thing that is ours only where its value begins with our mark."""
+
+    @classmethod
+    def type(cls) -> str:
+        return "Thing"
+
+    def refusal(self, observed: Fields) -> Rejected | None:
+        return None if str(observed["value"]).startswith("ours") else Rejected("it is theirs", hint="rename it")
+
+
+def test_nothing_of_a_resource_is_made_when_something_of_it_is_somebody_elses() -> None:
+    want = lowered(wanted(Thing("disk")), wanted(Marked("vm")), wanted(Thing("file"), owner="Service/other"))
+    theirs = plan(want, seen(disk=Absent(), vm=Present({"value": "b"}), file=Absent()), (), NOW)
+    assert keys(theirs.changes) == ["Thing:file"]
+    assert [(held.change.item.name, held.reason, held.message) for held in theirs.held] == [
+        ("disk", "Stalled", "Thing:vm: it is theirs; rename it"),
+        ("vm", "Stalled", "Thing:vm: it is theirs; rename it"),
+    ]
+    ours = plan(want, seen(disk=Absent(), vm=Present({"value": "ours"}), file=Absent()), (), NOW)
+    assert keys(ours.changes) == ["Thing:disk", "Thing:vm", "Thing:file"]
+
+
+def test_what_became_somebody_elses_is_not_deleted() -> None:
+    rows = (Owned(Marked("vm"), "Service/s", True), Owned(Thing("disk"), "Service/s", True))
+    found = plan(lowered(), seen(vm=Present({"value": "b"}), disk=Present({})), rows, NOW)
+    assert keys(found.changes) == ["Thing:disk"]
+    assert [(held.change.verb, held.reason) for held in found.held] == [(Verb.DELETE, "Stalled")]
 
 
 STATES: st.SearchStrategy[State] = st.one_of(

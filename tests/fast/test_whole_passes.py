@@ -87,7 +87,8 @@ def mendable(item: Item) -> list[str]:
     return [
         name
         for name, value in item.fields().items()
-        if item.grade((Drift(name, value, "by hand"),)) <= CEILING and name != "owner"
+        if item.grade((Drift(name, value, "by hand"),)) <= CEILING
+        and item.refusal({**item.fields(), name: "by hand"}) is None
     ]
 
 
