@@ -64,8 +64,13 @@ def _steps(version: int) -> Iterator[str]:
 def _make(path: Path) -> None:
     """An empty store that is nowhere half-made: built beside, in WAL mode, then given its name unless it is taken.
 
-    Switching to WAL in place would fail as soon as a second process looks at the file.
+    Switching to WAL in place would fail as soon as a second process looks at the file. A log that is left of one that
+    was removed would be played into the new one: then none is made.
     """
+    beside = [f"{path}{ending}" for ending in ("-wal", "-shm") if Path(f"{path}{ending}").exists()]
+    if beside and not path.exists():
+        hint = f"put it back, or a copy without these; or, when nobody uses it any more, remove {' and '.join(beside)}"
+        raise _unusable(path, "it was removed, but not its log beside it", hint)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=path.name, dir=path.parent) as folder:
         draft = Path(folder, path.name)
@@ -101,6 +106,9 @@ def _connect(path: Path, access: Access) -> sqlite3.Connection:
 class SqliteStore:
     """See Store. Raises StoreUnusable for a file that is damaged, not ours, or of a newer version.
 
+    Who asks what changed is also told when the file was removed, or another one put in its place: SQLite would go on
+    with the one that nobody else sees any more.
+
     Raises StoreMissing for one that is not there, unless it is to be made.
     """
 
@@ -119,6 +127,7 @@ class SqliteStore:
         try:
             with self._errors():
                 self._prepare(access)
+            self._file = self._there()
         except BaseException:
             self._db.close()
             raise
@@ -139,6 +148,16 @@ class SqliteStore:
         if self._schema() < len(MIGRATIONS):
             self._migrate()
         self._db.execute("PRAGMA synchronous = FULL")
+
+    def _there(self) -> tuple[int, int] | None:
+        """Which file has the store's name now. Raises StoreUnavailable when that cannot be told."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreUnavailable(f"the store {self._path} cannot be found now: {error.strerror}") from error
+        return found.st_dev, found.st_ino
 
     def _schema(self) -> int:
         version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -295,6 +314,12 @@ class SqliteStore:
 
     def changed_since(self, cursor: int) -> tuple[int, frozenset[Partition]]:
         """See Store."""
+        if self._there() != self._file:
+            raise StoreUnusable(
+                f"the store {self._path} was removed, or another file put in its place, while it was in use",
+                hint="what was in it is gone: when nobody uses it any more, remove what is left beside it (-wal, -shm), "
+                "then put a copy in its place, or begin with an empty one",
+            )
         with self._errors():
             now: int = self._db.execute("SELECT at FROM cursor").fetchone()[0]
             if now == cursor:

@@ -305,6 +305,17 @@ def test_a_store_that_is_damaged_while_it_runs_ends_it_with_what_to_do(place: Pl
     assert "Traceback" not in said
 
 
+def test_a_store_that_is_removed_while_it_runs_ends_it_with_what_to_do(place: Place) -> None:
+    place.host("one")
+    daemon = place.running()
+    until(lambda: place.seen("one") == "Unreachable")
+    place.store.unlink()
+    assert daemon.process.wait(PATIENCE) == 3
+    said = daemon.log.read_text()
+    assert "was removed, or another file put in its place, while it was in use" in said
+    assert "Traceback" not in said
+
+
 def test_of_two_controllers_one_takes_the_manifests_over_and_the_other_after_it(place: Place) -> None:
     place.host("one")
     first = place.running()

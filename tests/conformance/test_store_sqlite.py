@@ -142,6 +142,32 @@ def test_a_reader_does_not_bring_an_older_schema_up_to_date(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def replaced(path: Path) -> None:
+    made = path.with_name("other.db")
+    SqliteStore(made).close()
+    made.replace(path)
+
+
+def test_no_store_is_made_beside_the_log_of_one_that_was_removed(path: Path) -> None:
+    """SQLite would play it into the new one."""
+    with closing(SqliteStore(path)) as store:
+        store.write(Table.FACT, "p7", {"k": "old"})
+        path.unlink()
+        with pytest.raises(StoreUnusable, match="it was removed, but not its log beside it") as error:
+            SqliteStore(path)
+    assert f"remove {path}-wal and {path}-shm" in error.value.hint
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, replaced])
+def test_who_asks_what_changed_hears_that_the_file_is_another(path: Path, spoil: Callable[[Path], None]) -> None:
+    with closing(SqliteStore(path)) as store:
+        cursor, _ = store.changed_since(0)
+        spoil(path)
+        with pytest.raises(StoreUnusable, match="was removed, or another file put in its place"):
+            store.changed_since(cursor)
+
+
 @pytest.fixture
 def sealed(path: Path) -> Iterator[Path]:
     """The store in a folder where ``stores.NOBODY`` may read and not write."""
