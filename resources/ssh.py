@@ -30,7 +30,9 @@ class SshAccess(Model):
     connect_timeout: Timeout = 10
     """How long making a connection may take."""
     command_timeout: Timeout = 60
-    """How long the machine may be silent during a command before it counts as frozen."""
+    """How long the machine may be silent during a command before it counts as frozen. One that is cut off, so that
+    nothing that is sent is acknowledged, is noticed after 15 s.
+    """
 
     def target(self, address: str, user: str, host_keys: tuple[str, ...]) -> SshTarget:
         """All that a connection needs. ``host_keys`` are public key lines without comments."""

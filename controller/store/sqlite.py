@@ -317,8 +317,8 @@ class SqliteStore:
         if self._there() != self._file:
             raise StoreUnusable(
                 f"the store {self._path} was removed, or another file put in its place, while it was in use",
-                hint="what was in it is gone: when nobody uses it any more, remove what is left beside it (-wal, -shm), "
-                "then put a copy in its place, or begin with an empty one",
+                hint="what was in it is gone: when nobody uses it any more, remove what is left beside it (-wal, "
+                "-shm), then put a copy in its place, or begin with an empty one",
             )
         with self._errors():
             now: int = self._db.execute("SELECT at FROM cursor").fetchone()[0]

@@ -23,6 +23,9 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what it has to say i
 Dial = Callable[[str, int, float], socket.socket]
 # Seconds that paramiko gets to notice an end that its channels have noticed.
 SETTLE = 0.2
+# Seconds after which a machine is cut off whose kernel acknowledges nothing of what was sent: sooner than the deadline
+# on silence, as a busy machine may take long for an answer, but not for that.
+CUT_OFF = 15.0
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 
 
@@ -107,6 +110,7 @@ def dial(address: str, port: int, seconds: float) -> socket.socket:
     sock = socket.create_connection((address, port), timeout=seconds)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(CUT_OFF * 1000))  # tcp(7)
     for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3)):
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
     return sock

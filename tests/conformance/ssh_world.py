@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +35,7 @@ from drivers.ssh import Connection, ShellDriver
 from tests.conformance.sshd import Sshd
 
 PATIENCE = 30.0
+SO_ATTACH_FILTER = 26  # socket(7); Python has no name for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +180,14 @@ class Relay:
         self._sockets = [self._listener]
         self._threads: list[threading.Thread] = []
         self._start(self._serve)
+
+    def cut(self) -> None:
+        """As if its cable were cut: what is sent to it is not even acknowledged, and nobody connects any more."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        drop_all = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, 0 bytes kept
+        program = struct.pack("@HP", 1, ctypes.addressof(drop_all))
+        for near in self._sockets[1::2]:
+            near.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
     def close(self) -> None:
         """Ends everything."""

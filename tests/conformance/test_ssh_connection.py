@@ -40,6 +40,18 @@ def test_an_sshd_that_accepts_and_says_nothing_costs_the_deadline(ssh: World) ->
         assert "no answer for 3 s" in reason(driver.observe([ITEM]), ITEM)
 
 
+def test_a_machine_that_is_cut_off_costs_less_than_the_deadline_of_a_command(
+    ssh: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its kernel acknowledges nothing; that of a machine that is only busy does."""
+    monkeypatch.setattr("drivers.ssh.link.CUT_OFF", 1.0)
+    relay = ssh.relay(ssh.shared)
+    driver = ssh.driver(port=relay.port, command_timeout=600)
+    assert said(driver.observe([ITEM]), ITEM) == "0\n"
+    relay.cut()
+    assert "root@127.0.0.1" in reason(driver.observe([ITEM]), ITEM)
+
+
 def test_close_ends_connecting(ssh: World) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         driver = ssh.driver(port=mute.getsockname()[1], connect_timeout=600)
