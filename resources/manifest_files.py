@@ -99,6 +99,8 @@ def _linked(path: Path, top: Path) -> Iterator[_File | ManifestError]:
 def _read(path: str, root: Path) -> ManifestFile | ManifestError:
     try:
         if root == STDIN:
+            if sys.stdin is None:  # closed, as by `<&-` in a shell
+                return ManifestError("cannot be read: it is closed", file="stdin")
             return ManifestFile("stdin", "stdin", sys.stdin.buffer.read(MAX_BYTES + 1))
         name = path.removeprefix(f"{root}/") if path != str(root) else root.name
         with Path(path).open("rb") as file:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from controller.store.base import Access
+from resources.fleet import Fleet
 from salvusctl import out
 from salvusctl.diff import show_difference
 from salvusctl.exits import Code, UseError
@@ -44,11 +45,15 @@ def apply(
     if output is TextOrJson.JSON and not dry_run:
         raise UseError("apply prints JSON with --dry-run only", hint="salvusctl get -o json shows what came of it")
     context = context_of(ctx)
-    with comparing(context) if dry_run else reaching(context, Access.MAKE) as session:
+    named = manifest_paths(context, paths, files)
+    if dry_run:
+        with comparing(context) as session:
+            return show_difference(session, read_manifests(named, session.knowledge().fleet), output)
+    # No store is made for manifests that are wrong.
+    first = None if context.store.exists() else read_manifests(named, Fleet())
+    with reaching(context, Access.MAKE) as session:
         before = session.knowledge()
-        loaded = read_manifests(manifest_paths(context, paths, files), before.fleet)
-        if dry_run:
-            return show_difference(session, loaded, output)
+        loaded = first or read_manifests(named, before.fleet)
         puts = session.put(loaded)
         for put in puts:
             out.say(f"{put.ref} {put.verb}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resources.errors import ManifestError
+from resources.manifest_files import STDIN
 from salvusctl import out
 from salvusctl.config import Context
 from salvusctl.exits import UseError
@@ -35,8 +36,9 @@ def manifest_paths(context: Context, paths: Sequence[Path] | None, files: Sequen
 
 def no_manifests(paths: Sequence[Path]) -> ManifestError:
     """What to say of paths under which nothing is written: a name is mistyped more often than a fleet is empty."""
+    where = ("standard input" if path == STDIN else str(path) for path in paths)
     return ManifestError(
-        f"there are no manifests in {', '.join(map(str, paths))}",
+        f"there are no manifests in {', '.join(where)}",
         hint="files in a directory end in .yaml or .yml, and a manifest is more than comments",
     )
 

@@ -75,11 +75,14 @@ def test_no_wait_only_writes(cli: Cli) -> None:
 
 def test_an_error_stores_nothing(cli: Cli) -> None:
     path = cli.write(HOST, SERVICE.replace("alpha", "gamma"))
-    err = cli("apply", "-f", path, code=Code.INPUT).err
-    assert f"error: {path}:" in err
-    assert "there is no Host or VirtualMachine named 'gamma'" in err
-    assert err.endswith("error: 1 error in the manifests; nothing was changed\n")
-    assert cli("get", "all", "-o", "name").out == ""
+    for code in (Code.TROUBLE, Code.OK):
+        err = cli("apply", "-f", path, code=Code.INPUT).err
+        assert f"error: {path}:" in err
+        assert "there is no Host or VirtualMachine named 'gamma'" in err
+        assert err.endswith("error: 1 error in the manifests; nothing was changed\n")
+        assert cli("get", "all", "-o", "name", code=code).out == "", "and at first, no store is made"
+        with open_session(Settings(cli.store)):
+            pass
 
 
 def test_manifests_may_refer_to_the_store(cli: Cli) -> None:
@@ -90,6 +93,9 @@ def test_manifests_may_refer_to_the_store(cli: Cli) -> None:
 def test_an_empty_folder_is_an_error(cli: Cli) -> None:
     (cli.folder / "empty").mkdir()
     assert "there are no manifests in" in cli("apply", "-f", str(cli.folder / "empty"), code=Code.INPUT).err
+    for words in (["apply", "-f"], ["validate"]):
+        assert "there are no manifests in standard input" in cli(*words, "-", code=Code.INPUT, stdin="").err
+    assert not cli.store.exists()
 
 
 def test_what_cannot_work_ends_at_once_with_the_command_that_helps(cli: Cli) -> None:

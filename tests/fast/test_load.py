@@ -223,6 +223,11 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_a_closed_standard_input_is_an_error_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert list(map(str, load([Path("-")]).errors)) == ["stdin: cannot be read: it is closed"]
+
+
 def test_what_cannot_be_read_is_an_error_and_the_rest_is_read() -> None:
     write(HOST, name="d/host.yaml")
     write(IMAGE, name="outside.yaml")
