@@ -42,11 +42,16 @@ class MachineDiff:
     facts: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
-def difference(session: Session, loaded: Loaded | None = None) -> tuple[MachineDiff, ...]:
-    """All machines of the fleet, by name; with ``loaded``, as if these manifests were in force. Raises StoreError."""
+def difference(
+    session: Session, loaded: Loaded | None = None, deleted: Collection[str] = ()
+) -> tuple[MachineDiff, ...]:
+    """All machines of the fleet, by name; with ``loaded``, as if these manifests were in force. Raises StoreError.
+
+    ``deleted`` are resources whose deletion had begun then.
+    """
     knowledge = session.knowledge()
     if loaded is not None:
-        knowledge = overlay(knowledge, loaded, session.ledger.identity())
+        knowledge = overlay(knowledge, loaded, session.ledger.identity(), deleted)
     view = View()
     view.update(knowledge.fleet, knowledge.known, {f"resource/{ref}" for ref in knowledge.rows})
     names = sorted(machine.name for machine in knowledge.fleet.machines())
@@ -95,11 +100,12 @@ def _one(
     return MachineDiff(name, found.plan, here.waiting, found.unreachable, told(here, found.seen))
 
 
-def overlay(knowledge: Knowledge, loaded: Loaded, identity: str) -> Knowledge:
-    """The state that putting these manifests and one fleet pass would lead to. Pure."""
+def overlay(knowledge: Knowledge, loaded: Loaded, identity: str, deleted: Collection[str] = ()) -> Knowledge:
+    """The state that putting these manifests, deletions and one fleet pass would lead to. Pure."""
     moved = {f"{r.kind}/{r.moved_from}": r.ref for r in loaded.fleet if r.moved_from}
     moved = {before: ref for before, ref in moved.items() if before in knowledge.rows}
-    kept = [r for r in knowledge.fleet if r.ref not in moved and r.ref not in loaded.documents]
+    replaced = {*moved, *loaded.documents, *deleted}
+    kept = [r for r in knowledge.fleet if r.ref not in replaced]
     fleet = Fleet.of_resources([*kept, *loaded.fleet])
     uids = {moved.get(ref, ref): uid for ref, uid in knowledge.known.uids.items()}
     taken = set(uids.values())
@@ -116,9 +122,10 @@ def overlay(knowledge: Knowledge, loaded: Loaded, identity: str) -> Knowledge:
     while decisions := allocate(fleet, known)[0]:
         decided = {(one.ref, one.what): one.value for one in decisions}
         known = replace(known, allocations={**known.allocations, **decided})
-    rows = {ref: row for ref, row in knowledge.rows.items() if ref not in moved and ref not in loaded.documents}
+    rows = {ref: row for ref, row in knowledge.rows.items() if ref not in replaced}
+    gone = {ref: replace(knowledge.rows[ref], deleting_since=0.0) for ref in deleted}
     new = {
         ref: StoredResource(ref, uids[ref], 1, document, "", loaded.revision, 0.0, 0.0)
         for ref, document in loaded.documents.items()
     }
-    return Knowledge(fleet, known, rows | new, knowledge.statuses)
+    return Knowledge(fleet, known, rows | gone | new, knowledge.statuses)

@@ -80,10 +80,9 @@ class Sync:
         self._target.put(loaded, self._source)
         present = self._target.refs_from(self._source)
         missing = present - loaded.documents.keys()
-        former = (had & present for had in (self._former, before, known))
-        self._former = next(filter(None, former)) if missing else frozenset()
+        self._former = _former(present, self._former, before, known) if missing else frozenset()
         doomed, self._missing = missing & self._missing, missing
-        held = self._held(missing, doomed, len(present))
+        held = _held(missing, self._former, doomed, len(present), self._budget)
         if held - before:
             log(logging.WARNING, "deletions are held back; if they are meant: salvusctl delete", held=sorted(held)[:20])
         if go := doomed - held:
@@ -92,8 +91,34 @@ class Sync:
         self._target.report(self._source, loaded.revision, (), held)
         return bool(self._missing - held)
 
-    def _held(self, missing: frozenset[str], doomed: frozenset[str], total: int) -> frozenset[str]:
-        """What must not be deleted though it is missing."""
-        if missing >= self._former:
-            return missing
-        return frozenset() if self._budget.allows(len(doomed), total) else doomed
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Resources that are gone from their source: what the next syncs delete, and what they hold back."""
+
+    deleted: frozenset[str] = frozenset()
+    held: frozenset[str] = frozenset()
+
+
+def foresee(target: Target, source: str, loaded: Loaded) -> Leaving:
+    """What syncs of the source will do to what is gone from it, if it stays as it is. Changes nothing."""
+    before, known = target.held(source), target.refs_from(source)
+    moved = {f"{resource.kind}/{resource.moved_from}" for resource in loaded.fleet if resource.moved_from}
+    missing = known - moved - loaded.documents.keys()
+    present = missing | loaded.documents.keys()
+    held = _held(missing, _former(present, before, known), missing, len(present), Budget())
+    return Leaving(missing - held, held) if missing else Leaving()
+
+
+def _former(present: frozenset[str], *before: frozenset[str]) -> frozenset[str]:
+    """What is still there of what the source had when it last was whole, the best guess first."""
+    return next(filter(None, (had & present for had in before)), frozenset())
+
+
+def _held(
+    missing: frozenset[str], former: frozenset[str], doomed: frozenset[str], total: int, budget: Budget
+) -> frozenset[str]:
+    """What must not be deleted though it is missing."""
+    if missing >= former:
+        return missing
+    return frozenset() if budget.allows(len(doomed), total) else doomed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,11 +13,12 @@ from salvusctl import out
 from salvusctl.exits import Code
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
 from salvusctl.fleet import comparing, reaching
-from salvusctl.manifests import FilesOption, PathsArgument, manifest_paths, read_manifests
+from salvusctl.manifests import FilesOption, PathsArgument, read_manifests
 
 if TYPE_CHECKING:
     from controller.session import Session
     from resources.load import Loaded
+    from salvusctl.plan_outputs import ResourceDiff
 
 app = verb_app()
 
@@ -29,22 +32,45 @@ def diff(
 ) -> int:
     """Show what apply would do on the machines, field by field; change nothing.
 
-    With manifests (-f, or those of the context), as if they were in force; without any, what is in the store. Exits
-    with 0 when there is nothing to do, with 1 when there is, or when not all could be seen.
+    With -f, as if an apply had brought these manifests into force. Else with those of the context, as if the controller
+    that follows them had read them: what is gone from there is deleted, or its deletion held. Without any, what is in
+    the store. Exits with 0 when there is nothing to do, with 1 when there is, or when not all could be seen.
     """
     context = context_of(ctx)
-    named = bool(paths or files or context.manifests)
-    with comparing(context) if named else reaching(context, Access.READ) as session:
-        loaded = read_manifests(manifest_paths(context, paths, files), session.knowledge().fleet) if named else None
-        return show_difference(session, loaded, output)
+    if named := [*(files or ()), *(paths or ())]:
+        with comparing(context) as session:
+            return show_difference(session, read_manifests(named, session.knowledge().fleet), output)
+    if context.manifests is not None:
+        with comparing(context) as session:
+            return _as_followed(session, context.manifests, output)
+    with reaching(context, Access.READ) as session:
+        return show_difference(session, None, output)
 
 
-def show_difference(session: Session, loaded: Loaded | None, output: TextOrJson) -> int:
+def _as_followed(session: Session, directory: Path, output: TextOrJson) -> int:
+    """As the next syncs of the directory see it."""
+    from controller.store.records import DIRECTORY, SourceState
+    from controller.sync import foresee
+    from salvusctl.plan_outputs import ResourceDiff
+
+    source = f"{DIRECTORY}{directory.absolute()}"
+    loaded = read_manifests([directory], session.others(source))
+    leaving = foresee(session, source, loaded)
+    why = SourceState(source, "", 0.0).why_held
+    gone = [ResourceDiff(resource=ref, verb="deleted") for ref in sorted(leaving.deleted)]
+    held = [ResourceDiff(resource=ref, verb="deleted", held=why(ref)) for ref in sorted(leaving.held)]
+    return show_difference(session, loaded, output, [*gone, *held])
+
+
+def show_difference(
+    session: Session, loaded: Loaded | None, output: TextOrJson, leaving: Sequence[ResourceDiff] = ()
+) -> int:
     """Prints the difference; returns the exit code."""
     from controller.difference import difference
     from salvusctl.plans import as_output, print_diff
 
-    found = as_output(difference(session, loaded), session.knowledge(), loaded)
+    deleted = [one.resource for one in leaving if not one.held]
+    found = as_output(difference(session, loaded, deleted), session.knowledge(), loaded, leaving)
     if output is TextOrJson.JSON:
         out.emit(found)
     else:

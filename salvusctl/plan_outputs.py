@@ -95,8 +95,10 @@ class ResourceDiff(Output):
 
     resource: str
     """``Kind/name``."""
-    verb: Literal["created", "configured", "moved"]
+    verb: Literal["created", "configured", "moved", "deleted"]
     """In one word."""
+    held: str = ""
+    """Why that is not done; empty when it is."""
 
 
 class Totals(Output):
@@ -124,7 +126,7 @@ class Diff(Output):
     """``diff`` and ``apply --dry-run``."""
 
     resources: tuple[ResourceDiff, ...]
-    """Resources that the manifests would make or change; unchanged ones are left out."""
+    """Resources that would be made, changed or deleted; unchanged ones are left out."""
     machines: tuple[MachineDiffOutput, ...]
     """All machines of the fleet, by name."""
     totals: Totals

@@ -29,11 +29,17 @@ from salvusctl.values import line_difference, multiline, short
 
 MASK = "***"
 SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red")}
+RESOURCE_VERBS = {"created": "create", "deleted": "delete"}
 GRADE_STYLES = {"live": "green", "reload": "cyan", "restart": "yellow"}
 
 
-def as_output(machines: Sequence[MachineDiff], knowledge: Knowledge, loaded: Loaded | None) -> Diff:
-    """The difference as it is printed; ``loaded`` is compared with the store."""
+def as_output(
+    machines: Sequence[MachineDiff],
+    knowledge: Knowledge,
+    loaded: Loaded | None,
+    leaving: Iterable[ResourceDiff] = (),
+) -> Diff:
+    """The difference as it is printed; ``loaded`` is compared with the store, from which ``leaving`` would go."""
     shown = tuple(_machine(one) for one in machines)
     verbs = Counter(change.verb for one in shown for change in one.changes)
     totals = Totals(
@@ -46,7 +52,8 @@ def as_output(machines: Sequence[MachineDiff], knowledge: Knowledge, loaded: Loa
         unreachable=sum(1 for one in shown if one.unreachable),
         waiting=len({wait.resource for one in shown for wait in one.waiting}),
     )
-    return Diff(resources=tuple(_resources(knowledge, loaded)) if loaded else (), machines=shown, totals=totals)
+    resources = (*_resources(knowledge, loaded), *leaving) if loaded else ()
+    return Diff(resources=resources, machines=shown, totals=totals)
 
 
 def _resources(knowledge: Knowledge, loaded: Loaded) -> Iterator[ResourceDiff]:
@@ -102,10 +109,12 @@ def _drift(drift: Drift, *, secret: bool) -> DriftOutput:
 def print_diff(diff: Diff) -> None:
     """The difference on stdout, for people."""
     for resource in diff.resources:
-        sign, style = SIGNS["create" if resource.verb == "created" else "update"]
+        sign, style = SIGNS[RESOURCE_VERBS.get(resource.verb, "update")]
         out.say(
             Text.assemble((f"{sign} ", style), (out.clean(resource.resource), "bold"), f" would be {resource.verb}")
         )
+        if resource.held:
+            out.say(Text.assemble(("    held: ", "bold yellow"), out.clean(resource.held)))
     for machine in diff.machines:
         for line in _machine_lines(machine):
             out.say(line)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from controller.sources.watch import Watch
+from controller.store.records import DIRECTORY
 from drivers.base import SalvusError
 from resources.fleet import Fleet
 from resources.load import LoadCache, Loaded, load
@@ -26,7 +27,7 @@ class Directory:
     @property
     def name(self) -> str:
         """How resources name their source."""
-        return f"directory:{self.path}"
+        return f"{DIRECTORY}{self.path}"
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Calls ``changed`` (from another thread) soon after anything under the path was written, or took its place.

@@ -133,6 +133,10 @@ class Seen:
     reason: str = ""
 
 
+# How the names of sources begin that are directories: an absolute path follows.
+DIRECTORY = "directory:"
+
+
 @dataclass(frozen=True, slots=True)
 class SourceState:
     """How the last readings of a source went: the same since ``at``."""
@@ -146,7 +150,7 @@ class SourceState:
     @property
     def place(self) -> str:
         """Where the source is: a path."""
-        return self.source.removeprefix("directory:")
+        return self.source.removeprefix(DIRECTORY)
 
     def why_held(self, ref: str) -> str:
         """Of a resource whose deletion is held back."""

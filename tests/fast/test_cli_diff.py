@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
+
+from controller.session import Settings, open_session
+from controller.sync import Sync
+from resources.load import load
 from salvusctl.exits import Code
 from salvusctl.plan_outputs import Diff
-from tests.fast.cli import HOST, IMAGE, Cli, cli
+from tests.fast.cli import HOST, IMAGE, SERVICE, Cli, cli
 from tests.fast.domains import DOMAIN
 
 __all__ = ["cli"]
@@ -38,3 +44,58 @@ def test_a_domain_that_is_not_ours_is_refused_in_the_plan_and_nothing_is_made_be
     assert items["Domain:web01"]["owner"] == ""
     assert not any(key.startswith(("Volume:", "Seed:", "HostKey:")) for key in items)
     assert "Stalled: Domain:web01: there is a domain web01 already" in cli("why", "web01").out
+
+
+@pytest.fixture
+def followed(cli: Cli) -> Path:
+    """The context's manifests, with a host and three services, taken over by a controller and brought about."""
+    folder = cli.folder / "manifests"
+    folder.mkdir()
+    context = "{name: test, store: {sqlite: store.db}, manifests: manifests}"
+    (cli.folder / "config.yaml").write_text(f"contexts: [{context}]\n")
+    (folder / "host.yaml").write_text(HOST)
+    for name in ("one", "two", "three"):
+        (folder / f"{name}.yaml").write_text(SERVICE.replace("hello", name))
+    with open_session(Settings(cli.store)) as session:
+        Sync(session, f"directory:{folder}").once(load([folder]))
+    cli("apply")
+    return folder
+
+
+def test_diff_of_the_contexts_manifests_is_what_the_next_sync_does(cli: Cli, followed: Path) -> None:
+    assert cli("diff").out == "Plan: 0 to create, 0 to update, 0 to delete.\n"
+    (followed / "two.yaml").unlink()
+    cli.machines.machine("alpha").remove("File:/etc/two.conf")
+    cli.machines.machine("alpha").remove("File:/etc/three.conf")
+    lines = cli("diff", code=Code.DIFFERENT).lines
+    assert lines[:3] == [
+        "- Service/two would be deleted",
+        "alpha",
+        "+ File:/etc/three.conf create live Service/three",
+    ]
+    assert lines[-1] == "Plan: 1 to create, 0 to update, 0 to delete.", "what is to go and is gone is not made again"
+    (followed / "one.yaml").unlink()
+    assert "- File:/etc/one.conf delete live Service/one" in cli("diff", code=Code.DIFFERENT).lines
+    named = cli("diff", "-f", str(followed), code=Code.DIFFERENT)
+    assert "delete live" not in named.out
+    assert "+ File:/etc/two.conf create live Service/two" in named.lines, "apply deletes nothing"
+
+
+def test_diff_says_which_deletions_the_guard_holds(cli: Cli, followed: Path) -> None:
+    for file in followed.iterdir():
+        file.unlink()
+    (followed / "host.yaml").write_text(HOST.replace("alpha", "gamma"))
+    answer = cli("diff", code=Code.DIFFERENT)
+    assert "- Service/one would be deleted" in answer.lines
+    assert (
+        f"held: it is gone from {followed}, and not deleted, as too much is gone there at once; if that is meant: "
+        "salvusctl delete Service/one"
+    ) in answer.lines
+    assert "File:" not in answer.out
+    found = Diff.model_validate_json(cli("diff", "-o", "json", code=Code.DIFFERENT).out)
+    assert {one.resource for one in found.resources if one.held} == {
+        "Host/alpha",
+        "Service/one",
+        "Service/two",
+        "Service/three",
+    }
