@@ -36,10 +36,12 @@ def settled(condition: Condition) -> bool:
 
 
 def state_word(seen: Seen | None) -> str:
-    """How something that can run was seen: ``running``, ``stopped``, ``absent`` or ``unknown``."""
+    """How something that can run was seen: ``running``, ``stopped``, ``absent``, ``unknown``, or the machine's own word
+    for what is none of these (``failed``, ``paused``)."""
     if seen is None or seen.state != "present":
         return "unknown" if seen is None else seen.state
-    return "running" if seen.fields.get("running") else "stopped"
+    running = seen.fields.get("running")
+    return running if isinstance(running, str) else "running" if running else "stopped"
 
 
 def document(knowledge: Knowledge, ref: str, states: Mapping[str, str]) -> dict[str, object]:

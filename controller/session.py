@@ -19,6 +19,7 @@ from controller.store.records import Event, Job, SourceState, StoredResource
 from controller.store.sqlite import SqliteStore
 from resources.envelope import Document
 from resources.fleet import Fleet, kinds
+from resources.world import World
 
 if TYPE_CHECKING:
     from controller.machines import Connect
@@ -173,9 +174,11 @@ class Session:
         """How what runs of a resource was last seen, by machine; empty for what does not run, or is being deleted."""
         kind, _, name = ref.partition("/")
         resource = knowledge.fleet.get(kind, name)
-        key = kinds()[kind].runs_as(resource) if resource is not None else ""
-        on = machines(knowledge, ref) if key else ()
-        return {machine: state_word(self.ledger.seen_item(machine, key)) for machine in on}
+        if resource is None:
+            return {}
+        world = World(knowledge.fleet, knowledge.known)
+        keys = {machine: kinds()[kind].runs_as(resource, machine, world) for machine in machines(knowledge, ref)}
+        return {machine: state_word(self.ledger.seen_item(machine, key)) for machine, key in keys.items() if key}
 
     def controller(self) -> str:
         """Who holds leases now and is alive, as ``pid 7 on host``; empty for nobody."""

@@ -285,8 +285,8 @@ class Kind(Generic[S]):
         """Names of the machines on which the resource has items."""
         return ()
 
-    def runs_as(self, resource: Resource[S]) -> str:
-        """Key of the item that runs on each of its machines while the resource does; empty for what does not run."""
+    def runs_as(self, resource: Resource[S], machine: str, world: World) -> str:
+        """Key of the item that runs on one of its machines while the resource does; empty for what does not run."""
         return ""
 
     def items(self, resource: Resource[S], machine: str, world: World) -> Iterable[Placed]:

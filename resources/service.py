@@ -46,7 +46,7 @@ class ServiceKind(Kind[ServiceSpec]):
         """The machines that it names or selects."""
         yield from (machine.name for machine in resource.spec.machines.select(world))
 
-    def runs_as(self, resource: Resource[ServiceSpec]) -> str:
+    def runs_as(self, resource: Resource[ServiceSpec], machine: str, world: World) -> str:
         """Its unit, if it has one."""
         unit = resource.spec.unit_of(resource.name)
         return f"{SystemdUnit.type()}:{unit}" if unit else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from drivers.base import Grade, SshTarget
+from drivers.items.domain import Domain
 from resources.base import (
     AnyResource,
     Choice,
@@ -40,6 +41,7 @@ class VirtualMachineKind(MachineKind[VirtualMachineSpec]):
     spec = VirtualMachineSpec
     columns = (
         Column("HOST", ("status", "allocations", "host")),
+        Column("STATE", ("status", "states")),
         Column("ADDRESS", ("spec", "interfaces", 0, "address")),
         Column("CPU", ("spec", "cpu"), wide=True),
         Column("MEMORY", ("spec", "memory"), wide=True),
@@ -75,6 +77,11 @@ class VirtualMachineKind(MachineKind[VirtualMachineSpec]):
     def machines(self, resource: Vm, world: World) -> Iterator[str]:
         """Its host."""
         yield world.allocation(resource.ref, "host")
+
+    def runs_as(self, resource: Vm, machine: str, world: World) -> str:
+        """Its domain, on its host; on itself it runs nothing."""
+        instance = _decided(resource, "instance", world)
+        return f"{Domain.type()}:{instance}" if instance and machine == _decided(resource, "host", world) else ""
 
     def items(self, resource: Vm, machine: str, world: World) -> Iterator[Placed]:
         """Its image, disk, host key, seed and domain, on its host."""
@@ -121,7 +128,7 @@ def _hosts(resource: Vm, world: World) -> tuple[str, ...]:
     Where it is, if it may be there, is all of the answer: what stays needs no other hosts looked at.
     """
     placement = resource.spec.placement
-    here = world.get("Host", _decided(resource, world))
+    here = world.get("Host", _decided(resource, "host", world))
     if here is not None and _fits(here, placement):
         return (here.name,)
     if placement.host is not None:
@@ -131,9 +138,9 @@ def _hosts(resource: Vm, world: World) -> tuple[str, ...]:
     return tuple(host.name for host in hosts if host.spec.schedulable and _fits(host, placement))
 
 
-def _decided(resource: AnyResource, world: World) -> str:
+def _decided(resource: AnyResource, what: str, world: World) -> str:
     try:
-        return world.allocation(resource.ref, "host")
+        return world.allocation(resource.ref, what)
     except NotYet:
         return ""
 

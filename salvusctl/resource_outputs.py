@@ -60,8 +60,9 @@ class ResourceStatus(Output):
 
     machines: tuple[str, ...]
     """Names of the machines it is on."""
-    states: Mapping[str, Literal["running", "stopped", "absent", "unknown"]]
-    """How its unit was last seen, by machine; empty for what has none."""
+    states: Mapping[str, str]
+    """How its unit or domain was last seen, by machine: ``running``, ``stopped``, ``absent``, ``unknown``, or the
+    machine's own word (``failed``, ``paused``); empty for what has none."""
     conditions: tuple[ConditionOutput, ...]
     """The first is ``Ready``."""
     facts: Mapping[str, str]

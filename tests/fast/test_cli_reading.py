@@ -13,6 +13,7 @@ from controller.store.records import Condition, Event, InventoryRow, Job, Run, S
 from salvusctl.exits import Code
 from salvusctl.outputs import Events
 from salvusctl.resource_outputs import Reasons, ResourceList
+from tests.fast import documents
 from tests.fast.cli import HOST, IMAGE, OTHER, SERVICE, Cli, cli
 
 __all__ = ["cli"]
@@ -78,6 +79,8 @@ def test_state_is_what_was_seen_and_not_what_is_wanted(fleet: Cli) -> None:
     assert state("web") == "running"
     seen("beta", Seen("present", {"running": False}))
     assert state("web") == "1 running,1 stopped"
+    seen("beta", Seen("present", {"running": "failed"}))
+    assert state("web") == "1 failed,1 running", "what is tried again and again does not run"
     seen("alpha", Seen("absent"))
     seen("beta", Seen("unknown", reason="garbled"))
     assert state("web") == "1 absent,1 unknown"
@@ -85,6 +88,34 @@ def test_state_is_what_was_seen_and_not_what_is_wanted(fleet: Cli) -> None:
     assert web["status"]["states"] == {"alpha": "absent", "beta": "unknown"}
     fleet("apply", "-f", fleet.write(HOST, OTHER, UNIT))
     assert state("web") == "running", "by the keys and words of real passes, too"
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (Seen("present", {"running": True}), "running"),
+        (Seen("present", {"running": False}), "stopped"),
+        (Seen("present", {"running": "paused"}), "paused"),
+        (Seen("absent"), "absent"),
+        (None, "unknown"),
+    ],
+)
+def test_state_of_a_machine_is_that_of_its_domain_on_its_host(fleet: Cli, found: Seen | None, state: str) -> None:
+    fleet("apply", "--no-wait", "-f", fleet.write(f"\n{documents.HOST}", f"\n{documents.VM}"))
+
+    def states() -> object:
+        return fleet("get", "vm", "web01", "-o", "json").data["items"][0]["status"]["states"]
+
+    ref, on = "VirtualMachine/web01", (condition("True", "Placed", "on alpha", "Placed"),)
+    with open_session(Settings(fleet.store)) as session:
+        session.ledger.put_status(ref, "", Status(on, {"machines": "alpha web01"}))
+    assert states() == {}, "where it is to be is not decided"
+    with open_session(Settings(fleet.store)) as session:
+        session.ledger.allocate(ref, "host", "alpha")
+        session.ledger.allocate(ref, "instance", "web01-2")
+        session.ledger.put_seen("alpha", {"Domain:web01-2": found} if found else {})
+    assert states() == {"alpha": state}
+    assert f" alpha {state} " in fleet("get", "vm").lines[1]
 
 
 def test_get_wide_has_more_columns(fleet: Cli) -> None:
