@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import libvirt
@@ -44,12 +44,34 @@ class Guest:
         self._host.left -= 1
 
 
+@dataclass(frozen=True)
+class Running:
+    """A guest of somebody's."""
+
+    domain_type: str
+    seconds: int
+    ended: bool = False
+
+    def info(self) -> list[int]:
+        if self.ended:
+            raise error(libvirt.VIR_ERR_NO_DOMAIN)
+        return [libvirt.VIR_DOMAIN_RUNNING, 0, 0, 1, self.seconds * 10**9]
+
+    def XMLDesc(self, _: int) -> str:  # noqa: N802 - libvirt's name
+        return f"<domain type='{self.domain_type}'/>"
+
+
 class Host:
     """Starts guests of the types it is given, as far as it is told; counts those that are left."""
 
     def __init__(self, types: dict[str, list[int]], *, kvm_listed: bool = True) -> None:
         self.types, self.kvm_listed, self.left = types, kvm_listed, 0
         self.tried: list[str] = []
+        self.running: list[Running] = []
+
+    def listAllDomains(self, flags: int) -> list[Running]:  # noqa: N802 - libvirt's name
+        assert flags == libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING
+        return self.running
 
     def getCapabilities(self) -> str:  # noqa: N802 - libvirt's name
         return CAPABILITIES.format(kvm="<domain type='kvm'/>" if self.kvm_listed else "")
@@ -95,6 +117,23 @@ def test_a_host_that_runs_no_guest_now_does_not_lose_its_kvm(host: Host) -> None
     with pytest.raises(Failed):
         hypervisor.look(session(host))
     assert host.left == 0
+
+
+@pytest.mark.parametrize(
+    ("running", "tried"),
+    [
+        ([Running("qemu", 100), Running("kvm", 1), Running("kvm", 100)], []),
+        ([Running("kvm", 1)], ["kvm", "qemu"]),
+        ([Running("qemu", 100)], ["kvm", "qemu"]),
+        ([Running("kvm", 100, ended=True)], ["kvm", "qemu"]),
+    ],
+    ids=["for long", "just begun", "without kvm", "ended meanwhile"],
+)
+def test_no_guest_is_tried_where_one_has_run_with_kvm_for_long(running: list[Running], tried: list[str]) -> None:
+    host = Host({"qemu": RUNNING})
+    host.running = running
+    found = hypervisor.look(session(host)).facts["domain_type"]
+    assert (found, host.tried) == ("qemu" if tried else "kvm", tried)
 
 
 class Shared(Host):
