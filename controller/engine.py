@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from controller.jobs import Jobs
+from controller.journal import made
 from controller.knowledge import Knowledge
 from controller.leases import FLEET, Leases, shard_of
 from controller.log import log
@@ -171,6 +172,9 @@ class Engine:
             log(logging.WARNING, "a job was not noted", machine=job.machine, item=job.key, error=str(failure))
         if error is not None:
             log(logging.WARNING, "a job failed", machine=job.machine, item=job.key, error=str(error))
+        elif job.ended is not None:
+            outcome = self.outcomes.get(job.machine)
+            made(job.machine, change, outcome.planned.owners.get(job.key, "") if outcome is not None else "")
 
     def machine_names(self) -> Sequence[str]:
         """All machines in the fleet."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from controller.engine import Engine
+from controller.journal import Journal
 from controller.log import LOGGER, log
 from controller.lower import machine_named
 from controller.metrics import Metrics
@@ -51,6 +52,7 @@ class Runner:
         self.queue = Queue(Pace(doubtful=max(1, rhythm.workers // 2)))
         self._rhythm = rhythm
         self._metrics = metrics
+        self._journal = Journal()
         self._ended = ended
         self._clock = clock
         self._poke = threading.Event()
@@ -174,6 +176,7 @@ class Runner:
             self.queue.forget(gone)
             self.engine.forget(gone)
             self._metrics.forget_machine(gone)
+            self._journal.forget(gone)
         for machine in self._known if self._won else (self._affected & self._known) | (self._known - before):
             self.queue.add(machine)
         self._won, self._affected = False, frozenset()
@@ -215,8 +218,9 @@ class Runner:
         return None
 
     def _after(self, outcome: Outcome, again: float | None) -> None:
-        """What follows from a pass: numbers, history, and a look at the machines that live on this one."""
+        """What follows from a pass: numbers, log, history, and a look at the machines that live on this one."""
         self._measure(outcome)
+        self._journal.passed(outcome)
         try:
             self.engine.recorder.run(outcome, again)
         except StoreError as error:

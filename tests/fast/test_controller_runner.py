@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from controller.leases import FLEET, Holder, Leases
+from controller.log import Lines
 from controller.metrics import Metrics
 from controller.reconcile import Outcome
 from controller.runner import PASS_HANGS, STEP_HANGS, Rhythm, Runner
@@ -17,6 +18,7 @@ from controller.session import Session, Settings
 from controller.snapshot import snapshot
 from controller.store.base import StoreError, StoreUnavailable, StoreUnusable
 from controller.store.memory import MemoryStore
+from drivers.base import Failed
 from drivers.simulated import SimulatedFleet
 from resources.load import load
 from tests.fast.manifests import KEY
@@ -203,6 +205,35 @@ def test_an_outage_is_one_event_of_the_machine(desk: Desk) -> None:
     desk.visit()
     (event,) = [event for event in desk.session.ledger.events("Host/alpha") if event.type == "Warning"]
     assert (event.reason, event.message) == ("Unreachable", "alpha cannot be asked: connection refused")
+
+
+def test_the_log_tells_of_each_change_and_of_each_turn_but_not_of_contents(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="salvus")
+    alpha, key = desk.fleet.machine("alpha"), "File:/etc/hello.conf"
+    desk.runner.step()
+
+    def said() -> list[str]:
+        desk.runner.look_at_all()
+        desk.visit()
+        lines = [Lines().format(record).partition("Z ")[2] for record in caplog.records]
+        caplog.clear()
+        return lines
+
+    made = f'INFO change made machine="alpha" item="{key}" verb="create" grade="live" resource="Service/hello"'
+    assert said() == [made]
+    assert said() == [], "nothing of a pass that found all as wanted"
+    alpha.alter(key, mode="0666")
+    assert said() == [made.replace("create", "update")]
+    alpha.faults.unreachable = True
+    assert said() == ['WARNING cannot be asked machine="alpha" error="connection refused"']
+    assert said() == [], "an outage is said once"
+    alpha.faults.unreachable = False
+    assert said() == ['INFO can be asked again machine="alpha"']
+    alpha.alter(key, mode="0666")
+    alpha.faults.refuses[key] = Failed("no room", hint="make some")
+    assert said() == [f'WARNING changes failed machine="alpha" failed=1 errors=["{key}: no room; make some"]']
 
 
 def test_a_lease_that_ran_out_ends_the_writing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
