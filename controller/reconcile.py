@@ -21,6 +21,8 @@ from drivers.items.system import System
 Result = Literal["synced", "changed", "held", "waiting", "failed", "unreachable"]
 SYSTEM = System()
 NOTHING: Mapping[str, Rest] = {}
+# Reasons for which changes are held until somebody does something.
+FOR_SOMEBODY = frozenset({"HeldByCeiling", "Stalled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,14 @@ class Outcome:
 
     @property
     def result(self) -> Result:
-        """The pass in one word, for metrics and history."""
+        """The pass in one word, for metrics and history: what is held is so until somebody does something."""
         if self.unreachable:
             return "unreachable"
         if self.executed.failed:
             return "failed"
-        if self.left.held or self.left.unknown:
+        if any(held.reason in FOR_SOMEBODY for held in self.left.held):
             return "held"
-        if self.lowered.waiting:
+        if self.left.held or self.left.unknown or self.lowered.waiting:
             return "waiting"
         return "changed" if self.executed.applied else "synced"
 

@@ -21,6 +21,7 @@ NOTHING: Mapping[str, str] = {}
 ALARMING = frozenset({"Failed", "JobFailed", "CrashLooping", "Stalled", "Unreachable", "HeldByCeiling"})
 # Seconds: what stands still (a change that waits, a machine that is silent) is looked at much more often.
 RUN_QUIET = 60.0
+WELL = frozenset({"synced", "changed"})
 
 Verdicts = Mapping[str, tuple[Verdict, ...]]
 
@@ -60,7 +61,8 @@ class Recorder:
         """
         kept = self._machines.get(machine)
         if kept is None or kept.epoch != epoch:
-            kept = self._machines[machine] = _Machine(epoch, read_inventory(self._ledger, machine))
+            last = max(self._ledger.runs(machine), key=lambda run: run.at, default=None)
+            kept = self._machines[machine] = _Machine(epoch, read_inventory(self._ledger, machine), run=last)
         old = [owned for owned in kept.inventory.values() if not moved.keys().isdisjoint(owned.users)]
         if old:
             self.remember(machine, [_renamed(owned, moved) for owned in old])
@@ -102,9 +104,12 @@ class Recorder:
         self._ledger.tell(self._say(machine, unreached(lowered, wait), at))
 
     def run(self, outcome: Outcome, next_in: float | None) -> None:
-        """Keeps a pass that did or found something; ``next_in`` in seconds. One like the last is kept once a minute."""
+        """Keeps a pass that did or found something, and the first that found all well again; ``next_in`` in seconds.
+
+        One like the last is kept once a minute.
+        """
         kept = self._machines.get(outcome.machine)
-        if outcome.result == "synced" or kept is None:
+        if kept is None or (outcome.result == "synced" and (kept.run is None or kept.run.result in WELL)):
             return
         made = tuple(f"{a.change.verb} {a.change.item.key}" for a in outcome.executed.applied if a.error is None)
         next_at = self._clock() + next_in if next_in is not None else 0.0

@@ -1,4 +1,4 @@
-"""``salvusctl why``: what a resource waits for, since when, when it is tried next, and the command that helps."""
+"""``salvusctl why``: what a resource waits for, since when, when it is looked at next, and the command that helps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def why(
     words: WhatArgument = None,
     output: OutputOption = TextOrJson.TEXT,
 ) -> int:
-    """Say what a resource waits for, since when, when it is tried next, and the command that helps."""
+    """Say what a resource waits for, since when, when it is looked at next, and the command that helps."""
     if not words:
         raise UseError("why what?", hint="salvusctl why NAME; salvusctl get all shows what is not Ready")
     with reading(context_of(ctx)) as session:
@@ -69,7 +69,7 @@ def _helpful(knowledge: Knowledge, ref: str, ready: Condition, controller: str) 
 
 
 def last_runs(session: Session, knowledge: Knowledge, ref: str) -> list[Run]:
-    """The last pass over each of the resource's machines, where one is kept."""
+    """The last noted pass over each of the resource's machines: how things are there, as far as they are not well."""
     runs = (session.ledger.runs(machine) for machine in machines(knowledge, ref))
     return [found[-1] for found in runs if found]
 
@@ -91,9 +91,9 @@ def _explain(session: Session, knowledge: Knowledge, ref: str) -> None:
     controller = session.controller()
     runs = last_runs(session, knowledge, ref)
     for run in runs:
-        out.say(f"  last try   {_moment(run.at, now)} on {run.machine}: {run.result}")
+        out.say(f"  last noted {_moment(run.at, now)} on {run.machine}: {run.result}")
     if ready.status != "True":
-        out.say(f"  next try   {_next(runs, controller, now)}")
+        out.say(f"  next look  {_next(runs, controller, now)}")
     for command in _helpful(knowledge, ref, ready, controller):
         out.say(Text.assemble("  help       ", (out.clean(command), "cyan")))
 
@@ -110,8 +110,7 @@ def _next(runs: Sequence[Run], controller: str, now: float) -> str:
     if not controller:
         return "none: no controller works on the fleet"
     times = [run.next_at for run in runs if run.next_at > now]
-    where = ", ".join(run.machine for run in runs) or "its machine"
-    when = f"in {out.age(min(times) - now)} at the latest" if times else f"when {where} is looked at again"
+    when = f"in {out.age(min(times) - now)} at the latest" if times else "within a minute"
     return f"{when}, or as soon as something that it depends on changes (by the controller, {controller})"
 
 

@@ -242,7 +242,7 @@ class Ledger:
         self.store.write(Table.RUN, run.machine, {f"{run.at:.6f}": dump(run)}, ttl=RUN_TTL)
 
     def runs(self, machine: str) -> list[Run]:
-        """The machine's passes that did or found something, oldest first."""
+        """The machine's passes that did or found something, or were the first to find all well; oldest first."""
         return [parse(Run, row.value) for row in self.store.read(Table.RUN, machine).values()]
 
     def put_job(self, job: Job) -> None:

@@ -250,8 +250,8 @@ def test_why_says_who_works_and_what_helps(fleet: Cli) -> None:
     assert lines[0] == "Host/alpha is Ready: False, HeldByCeiling: needs a restart"
     assert lines[1].startswith("since 1970-01-01T00:16:40Z (")
     assert lines[2] == "Synced on alpha: False, HeldByCeiling: needs a restart"
-    assert lines[3].startswith("last try 1970-01-01T00:25:00Z (")
-    assert "next try none: no controller works on the fleet" in lines
+    assert lines[3].startswith("last noted 1970-01-01T00:25:00Z (")
+    assert "next look none: no controller works on the fleet" in lines
     assert any(line.startswith("help salvusctl controller run") for line in lines)
     assert any(line.startswith("help salvusctl diff") for line in lines)
 

@@ -10,7 +10,7 @@ import pytest
 from controller.execute import Executed
 from controller.knowledge import Knowledge
 from controller.lower import Lowered, Wait
-from controller.plan import Owned, Plan
+from controller.plan import Held, Owned, Plan
 from controller.reconcile import Outcome
 from controller.record import Recorder
 from controller.store.base import Conflict
@@ -206,3 +206,23 @@ def test_passes_in_sync_are_no_history(desk: Desk) -> None:
     desk.recorder.run(outcome(made), 30.0)
     (run,) = desk.ledger.runs("m")
     assert (run.result, run.made, run.next_at) == ("changed", ("create File:/etc/x",), 1030.0)
+    desk.recorder.run(outcome(), 30.0)
+    assert desk.ledger.runs("m") == [run]
+
+
+def test_the_first_pass_that_finds_all_well_again_is_history(desk: Desk) -> None:
+    """The last noted pass tells how it is now, also to who comes after the controller that noted it."""
+    desk.recorder.run(replace(outcome(unreachable="no route"), at=5.0), 30.0)
+    desk.start()
+    desk.recorder.run(replace(outcome(), at=6.0), 30.0)
+    desk.recorder.run(replace(outcome(), at=7.0), 30.0)
+    assert [(run.at, run.result) for run in desk.ledger.runs("m")] == [(5.0, "unreachable"), (6.0, "synced")]
+
+
+@pytest.mark.parametrize(
+    ("reason", "result"),
+    [("HeldByCeiling", "held"), ("Stalled", "held"), ("JobRunning", "waiting"), ("WaitsForItem", "waiting")],
+)
+def test_held_is_what_waits_for_somebody(reason: str, result: str) -> None:
+    held = Held(Change(FILE, Verb.UPDATE, (), Grade.RESTART), "Service/s", reason, "because")
+    assert outcome(left=Plan("m", held=(held,))).result == result
