@@ -8,7 +8,7 @@ from drivers.base import Grade
 from drivers.items.systemd_unit import SystemdUnit
 from resources.base import Column, Kind, Placed, Problem, Reference, Resource
 from resources.fleet import Fleet
-from resources.service_checks import alone, together
+from resources.service_checks import alone, template_references, together
 from resources.service_spec import ServiceSpec
 from resources.world import World
 
@@ -28,11 +28,12 @@ class ServiceKind(Kind[ServiceSpec]):
     )
 
     def references(self, resource: Resource[ServiceSpec]) -> Iterator[Reference]:
-        """The machines it names, and what it needs."""
+        """The machines it names, what it needs, and the services that its templates name."""
         yield from resource.spec.machines.references(("spec", "machines"))
         for position, need in enumerate(resource.spec.needs):
             for field, kind, name in need.named():
                 yield Reference(("spec", "needs", position, field), (kind,), name)
+        yield from template_references(resource.spec)
 
     def check(self, resource: Resource[ServiceSpec], fleet: Fleet) -> Iterator[Problem]:
         """Contradictions."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
-from resources.base import AnyResource, Path, Problem, Resource
+from resources.base import AnyResource, Path, Problem, Reference, Resource
 from resources.fleet import Fleet
 from resources.service_spec import PathSpec, ServiceSpec
 
@@ -53,6 +53,17 @@ def _needs(spec: ServiceSpec) -> Iterator[Finding]:
     for position, need in enumerate(spec.needs):
         if len(need.named()) != 1:
             yield ("needs", position), "write one of service, virtualMachine and host"
+
+
+def template_references(spec: ServiceSpec) -> Iterator[Reference]:
+    """The services that templates name with a text, as in ``service("hub")``."""
+    for position, file in enumerate(spec.files):
+        if file.template is not None:
+            # Here, because Jinja takes its time, and few manifests have templates.
+            from resources.templates import named
+
+            for name in named(file.template, "service"):
+                yield Reference(("spec", "files", position, "template"), ("Service",), name)
 
 
 def together(fleet: Fleet) -> Iterator[Problem]:

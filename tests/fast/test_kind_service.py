@@ -189,6 +189,15 @@ def test_what_cannot_be_rendered_says_where(text: str, why: str) -> None:
         content(text, vm("v", {"role": "dhcp"}))
 
 
+def test_a_service_that_a_template_names_with_a_text_must_be_there() -> None:
+    """What it works out is known only when it is rendered."""
+    template = "{{ service('hab').machines }}{{ service(machine.name) }}{{ service('h' ~ 'ub') }}"
+    hub = service(files=[{"path": "/etc/x", "content": "x"}, {"path": "/etc/y", "template": template}])
+    (problem,) = problems(hub, host())
+    assert "spec.files.1.template" in problem
+    assert "there is no Service named 'hab'; did you mean 'hub'" in problem
+
+
 def test_what_a_template_read_is_noted() -> None:
     hub = service(
         files=[{"path": "/etc/x", "template": "{% for m in members('role=db') %}{{ m.address }}{% endfor %}"}]
