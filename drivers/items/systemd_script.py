@@ -128,7 +128,8 @@ def delete(unit: str) -> str:
     return f"""\
 {_ours(unit)}{_EXPLAIN}if [ "$(show LoadState)" != not-found ]; then
     unit=$(show Id)
-    systemctl stop -- "$unit"
+    # What systemd refuses to load cannot be stopped either.
+    [ "$(show ActiveState)" = inactive ] || systemctl stop -- "$unit"
     systemctl --quiet disable -- "$unit"
     systemctl reset-failed -- "$unit" 2>/dev/null || true
 fi

@@ -117,7 +117,7 @@ def test_a_unit_whose_making_is_killed_anywhere_converges(machine: Machine) -> N
     assert machine.killed_anywhere_it_converges(example(), lambda: clean_units(machine), stride=4) > 10
 
 
-def test_a_unit_that_fails_leaves_no_marker_and_a_killed_one_is_swept(machine: Machine) -> None:
+def test_a_unit_that_fails_leaves_no_marker_and_can_be_deleted_and_a_killed_one_is_swept(machine: Machine) -> None:
     for service in ("ExecStart=/bin/false\n", "ExecStart=not-a-program\n", "Type=nonsense\n"):
         one = example(service)
         assert isinstance(one.item, SystemdUnit)
@@ -125,6 +125,8 @@ def test_a_unit_that_fails_leaves_no_marker_and_a_killed_one_is_swept(machine: M
             machine.mended(item)
         fails(machine, one.item)
         assert markers(machine) == set(), service
+        deleted = machine.delete(one.item)
+        assert deleted.returncode == 0, deleted.stderr.decode()
         clean(machine)
     unit = made(machine, example())
     machine.sh("touch /var/lib/salvus/units/salvus-test.service.new; systemctl stop salvus-test.service")
