@@ -14,6 +14,7 @@ from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit, Watched
 from lab import Lab, exec_in
 from tests.conformance.items import Done, Example, Machine, create, needed
+from tests.lab.libvirt_host import eventually
 
 pytestmark = pytest.mark.lab
 
@@ -207,9 +208,14 @@ def test_a_unit_that_does_not_keep_running_says_why_and_is_not_seen_running(
         machine.mended(item)
     unit = SystemdUnit("salvus-test.service", True, True)
     assert said in fails(machine, unit)
-    state = machine.see(unit)
-    assert isinstance(state, Present)
-    assert state.fields["running"] is not True
+
+    def runs() -> bool:
+        state = machine.see(unit)
+        assert isinstance(state, Present)
+        return state.fields["running"] is True
+
+    # One restart may be an accident: only from the second on it is called flapping.
+    assert eventually(lambda: not runs())
 
 
 def test_a_unit_that_is_up_for_moments_only_is_flapping(machine: Machine) -> None:
