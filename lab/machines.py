@@ -1,6 +1,7 @@
 """up, down, status, load: the lab's life."""
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -61,11 +62,12 @@ def down(name: str = "demo", progress: Progress = silent) -> None:
     Nothing is shut down in order: nothing of it is kept. Doing it again does no harm.
     """
     machine.require_root()
-    if status(name).state == "down":
+    if status(name).state == "down" and not _lock(name).exists():
         return
     with _locked(name):
         progress(f"removing lab {name}")
         _remove(name)
+        _lock(name).unlink()
 
 
 def load(name: str = "demo") -> Lab:
@@ -101,12 +103,29 @@ def _enough(lab: Lab, wanted: int) -> Lab:
 
 @contextmanager
 def _locked(name: str) -> Iterator[None]:
-    """One `up` or `down` of a name at a time; another waits."""
-    folder = model.state_dir(name).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    """One `up` or `down` of a name at a time; another waits. `down` takes the file away, before it is given free: who
+    waited for that one begins anew.
+    """
+    path = _lock(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_still(path, file.fileno()):
+                yield
+                return
+
+
+def _lock(name: str) -> Path:
+    folder = model.state_dir(name)
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _is_still(path: Path, opened: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(opened))
+    except FileNotFoundError:
+        return False
 
 
 def _prepare(name: str, progress: Progress) -> Lab:

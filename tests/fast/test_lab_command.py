@@ -1,13 +1,15 @@
 """``salvusctl lab`` without a lab: what it prints of one, and how it refuses."""
 
+import fcntl
 import json
+import threading
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 import lab
-from lab import Lab, LabError, LabHost, LabImage, machine
+from lab import Lab, LabError, LabHost, LabImage, machine, machines
 from resources.load import load
 from salvusctl.app import app
 from salvusctl.lab import manifest_documents
@@ -91,3 +93,26 @@ def test_a_refusal_of_the_lab_is_an_error_of_use(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(lab, "status", refuse)
     assert salvusctl("lab", "status") == (2, "", "error: no: do this\n")
+
+
+def test_who_waited_for_the_lock_of_a_lab_that_is_taken_down_has_one_that_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SALVUS_LAB_STATE", str(tmp_path))
+    begun = threading.Event()
+    seen: list[bool] = []
+
+    def second() -> None:
+        begun.set()
+        with machines._locked("one"):
+            with (tmp_path / "one.lock").open() as file, pytest.raises(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            seen.append(True)
+
+    thread = threading.Thread(target=second)
+    with machines._locked("one"):
+        thread.start()
+        begun.wait()
+        machines._lock("one").unlink()
+    thread.join()
+    assert seen == [True]
