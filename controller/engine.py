@@ -42,6 +42,7 @@ class Engine:
         self.outcomes: dict[str, Outcome] = {}
         self.recorder = Recorder(ledger)
         self.woken: Callable[[str], None] = lambda _: None
+        self.job_ended: Callable[[str, Change, DriverError | None], None] = lambda *_: None
         self.machines = Machines(connect, lambda machine: self.woken(machine))
         self.rests = Rests()
         self.jobs = Jobs(self._job_moved, lambda machine: self.woken(machine))
@@ -166,15 +167,15 @@ class Engine:
     def _job_moved(self, job: Job, change: Change, error: DriverError | None) -> None:
         if job.ended is not None:
             self._went(job.machine, change, error, "JobFailed")
+            self.job_ended(job.machine, change, error)
         try:
-            self.recorder.job(job)
+            self.recorder.job(job, change)
         except StoreError as failure:
             log(logging.WARNING, "a job was not noted", machine=job.machine, item=job.key, error=str(failure))
         if error is not None:
             log(logging.WARNING, "a job failed", machine=job.machine, item=job.key, error=str(error))
         elif job.ended is not None:
-            outcome = self.outcomes.get(job.machine)
-            made(job.machine, change, outcome.planned.owners.get(job.key, "") if outcome is not None else "")
+            made(job.machine, change, self.recorder.owner(job.machine, job.key))
 
     def machine_names(self) -> Sequence[str]:
         """All machines in the fleet."""

@@ -10,7 +10,9 @@ from controller.store.records import Condition, Seen
 from controller.summary import FLEET_PASS, MACHINES, merged
 
 # Waiting longer does not help: somebody has to do something.
-SETTLED = frozenset({"Stalled", "HeldByCeiling", "CrashLooping", "Halted", "NoAddress", "NotPlaced", "MachineGone"})
+SETTLED = frozenset(
+    {"Stalled", "InUse", "HeldByCeiling", "CrashLooping", "Halted", "NoAddress", "NotPlaced", "MachineGone"}
+)
 
 
 def conditions(knowledge: Knowledge, ref: str) -> tuple[Condition, ...]:

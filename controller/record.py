@@ -14,7 +14,7 @@ from controller.status import Verdict, conditions, reachable, unreached, verdict
 from controller.store.base import Conflict
 from controller.store.ledger import Ledger
 from controller.store.records import Event, InventoryRow, Job, Run, Seen, Status
-from drivers.base import Absent, Applied, Observation, Present, Verb
+from drivers.base import Absent, Applied, Change, Observation, Present, Verb
 from drivers.items import codec
 
 NOTHING: Mapping[str, str] = {}
@@ -118,9 +118,17 @@ class Recorder:
             self._ledger.put_run(run)
             kept.run = run
 
-    def job(self, job: Job) -> None:
-        """Notes that a job began, or how it ended."""
+    def owner(self, machine: str, key: str) -> str:
+        """The ``Kind/name`` that an item on the machine belongs to; empty when none is known."""
+        kept = self._machines.get(machine)
+        owned = kept.inventory.get(key) if kept is not None else None
+        return owned.owner if owned is not None else ""
+
+    def job(self, job: Job, change: Change) -> None:
+        """Notes that a job began, or how it ended. Unlike the others it may be called beside a pass."""
         self._ledger.put_job(job)
+        if job.ended is not None and not job.error:
+            self._ledger.tell([_made(self.owner(job.machine, job.key), job.machine, change, job.ended)])
 
     def _facts(self, outcome: Outcome, at: Knowledge) -> None:
         told: dict[str, dict[str, str]] = {}
@@ -209,10 +217,12 @@ def _turns(ref: str, machine: str, before: Status | None, said: Iterable[Verdict
 
 
 def _events(outcome: Outcome) -> Iterable[Event]:
-    at = outcome.at
     for one in outcome.executed.applied:
-        key = one.change.item.key
-        owner = outcome.planned.owners.get(key, "")
         if one.error is None:
-            text = f"{key} ({one.change.grade.word})"
-            yield Event(owner, outcome.machine, "Normal", f"{one.change.verb.title()}d", text, at, at)
+            owner = outcome.planned.owners.get(one.change.item.key, "")
+            yield _made(owner, outcome.machine, one.change, outcome.at)
+
+
+def _made(owner: str, machine: str, change: Change, at: float) -> Event:
+    text = f"{change.item.key} ({change.grade.word})"
+    return Event(owner, machine, "Normal", f"{change.verb.title()}d", text, at, at)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from controller.execute import explain
-from drivers.base import Change, DriverError, Rejected, Unreachable, Verb
+from drivers.base import Change, DriverError, InUse, Rejected, Unreachable, Verb
 from drivers.items.domain import Domain
 
 FIRST = 5.0
@@ -75,6 +75,7 @@ class Rests:
                 rest = Rest(change, "Stalled", message, math.inf)
             else:
                 again = self._clock() + min(LONGEST, FIRST * 2.0 ** min(count - 1, 10))
+                reason = "InUse" if isinstance(error, InUse) else reason
                 rest = Rest(change, reason, f"{message}; it is tried again at {time_of_day(again)}", again)
             failures[key] = _Failure(rest, count)
 

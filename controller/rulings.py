@@ -15,7 +15,7 @@ from controller.log import log
 from controller.lower import Wait, machine_named
 from controller.status import Verdict, conditions
 from controller.store.ledger import Ledger
-from controller.store.records import Event, InventoryRow, Status
+from controller.store.records import GONE, Event, InventoryRow, Status
 from controller.summary import FLEET_PASS, MACHINES
 from controller.view import View
 from resources.fleet import machine_kind
@@ -95,7 +95,9 @@ def _end_deletions(ledger: Ledger, knowledge: Knowledge) -> bool:
         if name := machine_named(ref):
             # First, so that a kill in between leaves nothing that a later machine of this name would be blamed for.
             ledger.drop_machine(name)
-        ledger.remove_resource(ref)
+        if ledger.remove_resource(ref):
+            now = time.time()
+            ledger.tell([Event(ref, "", "Normal", GONE, "the resource was deleted, and is gone", now, now)])
     return bool(ended)
 
 

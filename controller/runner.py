@@ -16,7 +16,7 @@ from controller.metrics import Metrics
 from controller.queue import Pace, Queue
 from controller.reconcile import Outcome
 from controller.store.base import StoreError, StoreUnusable
-from drivers.base import Fenced, SalvusError, Unreachable
+from drivers.base import Change, DriverError, Fenced, SalvusError, Unreachable
 
 POLL = 0.5
 STORE_RETRY = 2.0
@@ -37,6 +37,7 @@ class Rhythm:
 class Runner:
     """Runs passes until stopped. ``ended`` is called after each machine pass, from a worker.
 
+    ``made`` is called for each change that was made, by a pass or as a job, from any thread.
     A store that is away is waited for; ``broken`` is called, from any thread, when it is found to be damaged for good.
     """
 
@@ -67,7 +68,9 @@ class Runner:
         self.broken: Callable[[StoreUnusable], None] = lambda _: None
         self._keeper = threading.Thread(target=self._keep_up, name="fleet")
         self._workers = [threading.Thread(target=self._work, name=f"worker-{n}") for n in range(rhythm.workers)]
+        self.made: Callable[[str, Change], None] = lambda *_: None
         engine.woken = self.queue.add
+        engine.job_ended = self._changed
 
     def start(self) -> None:
         """Begins: one thread that keeps up with the store, ``workers`` that make passes."""
@@ -235,9 +238,13 @@ class Runner:
     def _measure(self, outcome: Outcome) -> None:
         self._metrics.passes.labels(outcome.result).observe(outcome.duration)
         for one in outcome.executed.applied:
-            change = one.change
-            self._metrics.changes.labels(change.verb, change.grade.word, "failed" if one.error else "made").inc()
+            self._changed(outcome.machine, one.change, one.error)
         self._metrics.writes.labels(outcome.machine).inc(len(outcome.executed.applied))
+
+    def _changed(self, machine: str, change: Change, error: DriverError | None) -> None:
+        self._metrics.changes.labels(change.verb, change.grade.word, "failed" if error else "made").inc()
+        if error is None:
+            self.made(machine, change)
 
 
 def silent(outcome: Outcome) -> bool:

@@ -9,6 +9,8 @@ from controller.store.records import Condition, Status, StoredResource
 # What the fleet pass says of a resource is kept under this name beside what machines say.
 FLEET_PASS = ""
 MACHINES = "machines"
+# A deletion does not end by itself: somebody has to do something.
+STUCK = frozenset({"InUse", "Stalled"})
 
 
 def merged(row: StoredResource, by_machine: Mapping[str, Status]) -> tuple[Condition, ...]:
@@ -40,12 +42,14 @@ def _ready(
     def ready(status: str, reason: str, message: str, since: float) -> Condition:
         return Condition("Ready", status, reason, message, since, row.generation)
 
+    bad = max((c for c in worst.values() if c.status != "True"), key=lambda c: _BADNESS[c.status], default=None)
     if row.deleting_since is not None:
         where = ", ".join(sorted(m for m in said if m != FLEET_PASS)) or "nowhere any more"
-        return ready("False", "Deleting", f"is being deleted; it has items on: {where}", row.deleting_since)
-    for bad in sorted(worst.values(), key=lambda c: -_BADNESS[c.status]):
-        if bad.status != "True":
-            return ready(bad.status, bad.reason, bad.message, bad.since)
+        why = f"; {bad.message}" if bad is not None else ""
+        reason = bad.reason if bad is not None and bad.reason in STUCK else "Deleting"
+        return ready("False", reason, f"is being deleted; it has items on: {where}{why}", row.deleting_since)
+    if bad is not None:
+        return ready(bad.status, bad.reason, bad.message, bad.since)
     if expected is None:
         return ready("Unknown", "NotSeenYet", "no controller has looked at it since it was written", row.written_at)
     if missing := [machine for machine in expected if not said.get(machine)]:

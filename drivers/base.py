@@ -242,6 +242,10 @@ class Failed(DriverError):
     """The machine was told, and it said no. Back off, slower."""
 
 
+class InUse(Failed):
+    """Something else on the machine needs it, a disk in the trash for example. Back off; somebody has to decide."""
+
+
 class Rejected(DriverError):
     """It will never work as written. Stalled until the generation changes."""
 

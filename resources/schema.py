@@ -70,7 +70,11 @@ def explain(words: str) -> Explanation:
     for name in path:
         around, found = _content(node), _content(node).field(name)
         if found is None:
-            raise ManifestError(f"{'.'.join(gone)} has no field {name!r}{similar(name, around.fields())}")
+            there = ".".join(gone)
+            raise ManifestError(
+                f"{there} has no field {name!r}{similar(name, around.fields())}",
+                hint=f"salvusctl explain {there} shows them all",
+            )
         node = found
         gone.append(name)
     return _explanation(".".join(gone), node, required=len(gone) > 1 and around.required(gone[-1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -55,6 +56,10 @@ class Verbs(Group):
 
     def make_context(self, *arguments: Any, **more: Any) -> Any:
         """Reads what is before the verb's name; ``--help`` and ``--version`` answer here."""
+        if os.environ.get("NO_COLOR"):  # Rich alone would still print bold
+            from typer import rich_utils
+
+            rich_utils.COLOR_SYSTEM = None
         with expected_errors():
             return super().make_context(*arguments, **more)
 

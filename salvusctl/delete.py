@@ -58,7 +58,7 @@ def _meant(knowledge: Knowledge, words: Sequence[str] | None, files: Sequence[Pa
         return tuple(ref for ref in loaded.documents if ref in knowledge.rows)
     if len(words) == 1 and "/" not in words[0]:
         raise UseError(f"delete which of {words[0]}?", hint=f"salvusctl delete {words[0]} NAME…")
-    return select(knowledge, words)
+    return select(knowledge.rows, words)
 
 
 def _agreed(refs: Collection[str], *, yes: bool) -> bool:

@@ -17,7 +17,7 @@ from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import UseError
 from salvusctl.flags import context_of, verb_app
-from salvusctl.fleet import by_name, jobs_of, on_machines, reading
+from salvusctl.fleet import jobs_of, on_machines, reading, still_there
 from salvusctl.values import field_lines
 from salvusctl.yaml_out import to_yaml
 
@@ -32,7 +32,7 @@ def describe(ctx: typer.Context, words: WhatArgument = None) -> None:
         raise UseError("describe what?", hint="salvusctl describe KIND NAME, or salvusctl describe NAME")
     with reading(context_of(ctx)) as session:
         knowledge = session.knowledge()
-        for position, ref in enumerate(by_name(knowledge, words)):
+        for position, ref in enumerate(still_there(session, knowledge, words)):
             if position:
                 out.say()
             _describe(session, knowledge, ref)

@@ -55,7 +55,9 @@ def _find(session: Session, words: list[str] | None, warnings: bool) -> list[Eve
     if not words:
         found: Iterable[Event] = session.ledger.events(None)
     else:
-        found = [event for ref in by_name(session.knowledge(), words) for event in session.ledger.events(ref)]
+        # Of what is gone, too: just then one wants to know what happened.
+        known = {*session.knowledge().rows, *(event.ref for event in session.ledger.events())}
+        found = [event for ref in by_name(known, words) for event in session.ledger.events(ref)]
     return sorted((event for event in found if event.type == "Warning" or not warnings), key=lambda event: event.last)
 
 

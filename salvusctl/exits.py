@@ -61,6 +61,11 @@ def expected_errors() -> Iterator[None]:
     except BrokenPipeError as error:
         _forget_output()
         raise typer.Exit(Code.PIPE) from error
+    except SystemExit as error:
+        # Rich turned the closed pipe into an end with a code of its own.
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        raise typer.Exit(Code.PIPE) from error
     except OSError as error:
         if error.errno not in _NOT_WRITTEN:
             raise

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from controller.knowledge import Knowledge
 from controller.present import machines
 from controller.session import Session, Settings, open_session
 from controller.store.base import Access, StoreMissing
-from controller.store.records import Condition, Job
+from controller.store.records import GONE, Condition, Job
 from resources.base import AnyKind
 from resources.fleet import did_you_mean, find_kind, kinds, no_kind
 from salvusctl import out
@@ -70,8 +71,8 @@ def kinds_of(word: str) -> tuple[AnyKind, ...]:
     return tuple(dict.fromkeys(kind_of(part) for part in word.split(",") if part))
 
 
-def select(knowledge: Knowledge, words: Sequence[str], *, forgiving: bool = False) -> tuple[str, ...]:
-    """The resources, as ``Kind/name``, that ``KIND``, ``KIND NAME…`` or ``KIND/NAME…`` mean.
+def select(rows: Collection[str], words: Sequence[str], *, forgiving: bool = False) -> tuple[str, ...]:
+    """Of the ``rows`` the resources, as ``Kind/name``, that ``KIND``, ``KIND NAME…`` or ``KIND/NAME…`` mean.
 
     Raises UseError for words that mean nothing, and, unless forgiving, Missing for names that are not there.
     """
@@ -80,27 +81,46 @@ def select(knowledge: Knowledge, words: Sequence[str], *, forgiving: bool = Fals
     else:
         chosen = kinds_of(words[0])
         if not words[1:]:
-            return tuple(ref for kind in chosen for ref in of_kind(knowledge, kind))
-        refs = [_named(knowledge, chosen, name) for name in words[1:]]
+            return tuple(ref for kind in chosen for ref in of_kind(rows, kind))
+        refs = [_named(rows, chosen, name) for name in words[1:]]
     if forgiving:
-        return tuple(ref for ref in dict.fromkeys(refs) if ref in knowledge.rows)
-    return tuple(_there(knowledge, ref) for ref in dict.fromkeys(refs))
+        return tuple(ref for ref in dict.fromkeys(refs) if ref in rows)
+    return tuple(_there(rows, ref) for ref in dict.fromkeys(refs))
 
 
-def by_name(knowledge: Knowledge, words: Sequence[str]) -> tuple[str, ...]:
+def by_name(rows: Collection[str], words: Sequence[str]) -> tuple[str, ...]:
     """As ``select``, but a single word may also be the name of a resource of any kind."""
+    if found := of_any_kind(rows, words):
+        return found
     if len(words) == 1 and "/" not in words[0] and find_kind(words[0]) is None:
-        found = tuple(ref for ref in knowledge.rows if ref.endswith(f"/{words[0]}"))
-        if found:
-            return tuple(sorted(found))
-        names = {ref.partition("/")[2] for ref in knowledge.rows}
+        names = {ref.partition("/")[2] for ref in rows}
         raise Missing(f"there is nothing named {words[0]!r}{did_you_mean(words[0], names)}", hint="salvusctl get all")
-    return select(knowledge, words)
+    return select(rows, words)
 
 
-def of_kind(knowledge: Knowledge, kind: AnyKind) -> Iterable[str]:
+def of_any_kind(rows: Iterable[str], words: Sequence[str]) -> tuple[str, ...]:
+    """The resources whose name a single word is; none when it means a kind."""
+    if len(words) != 1 or "/" in words[0] or words[0] == ALL or find_kind(words[0]) is not None:
+        return ()
+    return tuple(sorted(ref for ref in rows if ref.endswith(f"/{words[0]}")))
+
+
+def still_there(session: Session, knowledge: Knowledge, words: Sequence[str]) -> tuple[str, ...]:
+    """As ``by_name``, for all that is in the store. Of what is gone, Missing says since when."""
+    try:
+        return by_name(knowledge.rows, words)
+    except Missing:
+        ends = {event.ref: event.last for event in session.ledger.events() if event.reason == GONE}
+        for ref in by_name({*knowledge.rows, *ends}, words):
+            if ref not in knowledge.rows:
+                text = f"there is no {ref} any more: it was deleted {out.age(time.time() - ends[ref])} ago"
+                raise Missing(text, hint=f"salvusctl events {ref}") from None
+        raise
+
+
+def of_kind(rows: Iterable[str], kind: AnyKind) -> Iterable[str]:
     """All resources of a kind, those being deleted included, by name."""
-    return sorted(ref for ref in knowledge.rows if ref.startswith(f"{kind.name}/"))
+    return sorted(ref for ref in rows if ref.startswith(f"{kind.name}/"))
 
 
 def _pair(word: str) -> str:
@@ -110,16 +130,16 @@ def _pair(word: str) -> str:
     return f"{kind_of(kind).name}/{name}"
 
 
-def _named(knowledge: Knowledge, chosen: Sequence[AnyKind], name: str) -> str:
+def _named(rows: Collection[str], chosen: Sequence[AnyKind], name: str) -> str:
     refs = [f"{kind.name}/{name}" for kind in chosen]
-    return next((ref for ref in refs if ref in knowledge.rows), refs[0])
+    return next((ref for ref in refs if ref in rows), refs[0])
 
 
-def _there(knowledge: Knowledge, ref: str) -> str:
-    if ref in knowledge.rows:
+def _there(rows: Collection[str], ref: str) -> str:
+    if ref in rows:
         return ref
     kind, _, name = ref.partition("/")
-    names = [one.partition("/")[2] for one in knowledge.rows if one.startswith(f"{kind}/")]
+    names = [one.partition("/")[2] for one in rows if one.startswith(f"{kind}/")]
     raise Missing(f"there is no {kind} {name!r}{did_you_mean(name, names)}", hint=f"salvusctl get {kind.lower()}")
 
 

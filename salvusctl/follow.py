@@ -10,9 +10,9 @@ from controller.knowledge import Knowledge
 from controller.log import configure
 from controller.metrics import Metrics
 from controller.present import machines, settled
-from controller.reconcile import Outcome
 from controller.session import Session
 from controller.store.records import Condition
+from drivers.base import Change
 from salvusctl import out
 from salvusctl.progress import board
 from salvusctl.version import VERSION
@@ -90,13 +90,11 @@ def _working(session: Session, note: Callable[[str], None]) -> Iterator[Collecti
     asked: set[str] = set()
     alone = not session.controller()
 
-    def ended(outcome: Outcome) -> None:
-        for one in outcome.executed.applied:
-            if one.error is None:
-                note(f"{outcome.machine}: {one.change.verb} {one.change.item.key}")
-        asked.add(outcome.machine)
+    def made(machine: str, change: Change) -> None:
+        note(f"{machine}: {change.verb} {change.item.key}")
 
-    runner = session.runner(Metrics(VERSION), ended)
+    runner = session.runner(Metrics(VERSION), lambda outcome: asked.add(outcome.machine))
+    runner.made = made
     runner.start()
     try:
         yield asked if alone else None

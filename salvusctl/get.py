@@ -21,7 +21,7 @@ from salvusctl import out
 from salvusctl.completing import complete_words
 from salvusctl.exits import UseError
 from salvusctl.flags import context_of, verb_app
-from salvusctl.fleet import reading, select
+from salvusctl.fleet import of_any_kind, reading, select
 
 POLL = 0.5
 # By ``Kind/name``.
@@ -45,7 +45,7 @@ def get(
     ctx: typer.Context,
     words: Annotated[
         list[str],
-        typer.Argument(metavar="WHAT", help="KIND[,KIND…] [NAME…], KIND/NAME… or all", autocompletion=complete_words),
+        typer.Argument(metavar="WHAT", help="KIND[,…] [NAME…], KIND/NAME…, NAME or all", autocompletion=complete_words),
     ],
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.TABLE,
     selector: Annotated[str, typer.Option("--selector", "-l", help="Labels, as in role=web,tier!=old,ssd.")] = "",
@@ -60,13 +60,14 @@ def get(
     with reading(context_of(ctx)) as session:
         _warn_of_sources(session)
         knowledge = session.knowledge()
-        refs = _labelled(knowledge, select(knowledge, words), labels)
+        words = list(of_any_kind(knowledge.rows, words)) or words
+        refs = _labelled(knowledge, select(knowledge.rows, words), labels)
         _print(knowledge, _documents(session, knowledge, refs), output)
         shown = {ref: _signature(knowledge, ref) for ref in refs}
         while watch:
             time.sleep(POLL)
             knowledge = session.knowledge()
-            refs = _labelled(knowledge, select(knowledge, words, forgiving=True), labels)
+            refs = _labelled(knowledge, select(knowledge.rows, words, forgiving=True), labels)
             now = {ref: _signature(knowledge, ref) for ref in refs}
             changed = [ref for ref, signature in now.items() if shown.get(ref) != signature]
             if changed:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -20,15 +21,11 @@ GAP = "   "
 STATUS_STYLES = {"True": "green", "False": "red", "Unknown": "yellow"}
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Leaves the error to ``expected_errors``; Rich would end with a code of its own."""
-        raise
-
-
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False, soft_wrap: bool = True) -> Console:
     """A console that takes text as it is: no markup, no emoji, no wrapping. ``NO_COLOR`` and pipes are honoured."""
-    return _Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    # no-color.org; left alone, Rich still prints bold.
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=soft_wrap, color_system=colours)
 
 
 def clean(text: str) -> str:

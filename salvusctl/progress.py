@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
@@ -30,8 +30,8 @@ class Board(Protocol):
 @contextmanager
 def board(refs: Collection[str], done: str) -> Iterator[Board]:
     """Shows on stderr how the resources stand; ``done`` is the word for those that are not pending any more."""
-    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
+    console = out.console(stderr=True, soft_wrap=False)
+    if not console.is_terminal or console.is_dumb_terminal:
         yield _Lines(refs, done)
         return
     with Live(console=console, transient=True, refresh_per_second=4) as live:

@@ -15,7 +15,7 @@ from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import Code, UseError
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
-from salvusctl.fleet import by_name, jobs_of, on_machines, reading
+from salvusctl.fleet import jobs_of, on_machines, reading, still_there
 
 if TYPE_CHECKING:
     from controller.knowledge import Knowledge
@@ -37,7 +37,7 @@ def why(
         raise UseError("why what?", hint="salvusctl why NAME; salvusctl get all shows what is not Ready")
     with reading(context_of(ctx)) as session:
         knowledge = session.knowledge()
-        refs = by_name(knowledge, words)
+        refs = still_there(session, knowledge, words)
         if output is TextOrJson.JSON:
             from salvusctl.resource_outputs import Reasons
 
@@ -111,7 +111,7 @@ def _next(runs: Sequence[Run], controller: str, now: float) -> str:
         return "none: no controller works on the fleet"
     times = [run.next_at for run in runs if run.next_at > now]
     when = f"in {out.age(min(times) - now)} at the latest" if times else "within a minute"
-    return f"{when}, or as soon as something that it depends on changes (by the controller, {controller})"
+    return f"{when}, or as soon as something that it depends on changes (by {controller})"
 
 
 def _reason(session: Session, knowledge: Knowledge, ref: str) -> Reason:

@@ -108,13 +108,16 @@ class Ledger:
             raise Conflict(f"somebody else changed {ref} at the same time{by}", hint="look at it and apply again")
 
     def mark_deleted(self, ref: str) -> bool:
-        """Begins a deletion; False when there is no such resource. Raises Conflict."""
+        """Begins a deletion; False when there is no such resource. Raises Conflict.
+
+        It is a new generation: what was said of the resource while it was to be there does not count any more.
+        """
         row = self.store.get(Table.RESOURCE, ref, MANIFEST)
         if row is None:
             return False
         old = parse(StoredResource, row.value)
         if old.deleting_since is None:
-            self._set(ref, row.version, replace(old, deleting_since=time.time()))
+            self._set(ref, row.version, replace(old, generation=old.generation + 1, deleting_since=time.time()))
         return True
 
     def rename(self, before: str, new: StoredResource, *, machine: bool) -> bool:

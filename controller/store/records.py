@@ -75,6 +75,10 @@ class InventoryRow:
         return (self.owner, *self.producers)
 
 
+# The reason of the last event of a resource: its deletion has ended.
+GONE = "Gone"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened to a resource; repeats are counted, not listed. ``type`` is Normal or Warning."""

@@ -113,7 +113,7 @@ def _unused(path: str) -> str:
     return f"""\
 for overlay in {root}/*/*; do
     if [ -f "$overlay" ] && [ "$overlay" != "$path" ] && head -c 4096 -- "$overlay" | grep -qaF -- "$path"; then
-        fail "$path is the base of $overlay; delete that first"
+        in_use "$path is the base of $overlay; delete that first, or move it away"
     fi
 done
 """

@@ -49,7 +49,12 @@ _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symbol
 
 # What a link points to belongs to somebody else.
 NO_LINK = '[ ! -L "$path" ] || fail "$path is a symbolic link, which salvus does not follow; remove it"\n'
-FAIL = "fail() { printf '%s\\n' \"$*\" >&2; exit 1; }\n"
+# With this status a script ends that left something alone because somebody else needs it.
+IN_USE = 16
+FAIL = f"""\
+fail() {{ printf '%s\\n' "$*" >&2; exit 1; }}
+in_use() {{ printf '%s\\n' "$*" >&2; exit {IN_USE}; }}
+"""
 
 
 @dataclass(frozen=True, slots=True)

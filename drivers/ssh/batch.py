@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from string import Template
 
-from drivers.base import DriverError, Failed, Fenced, Unreachable
+from drivers.base import DriverError, Failed, Fenced, InUse, Unreachable
+from drivers.items.paths import IN_USE
 from drivers.ssh.frames import PRELUDE, Frame, clean
 
 # While it works it prints a dot now and then, so that silence means a frozen machine, however long apt takes.
@@ -129,7 +130,8 @@ def ended(frame: Frame, name: str, machine: str, limit: int) -> DriverError | No
     said = clean(frame.text) or f"it ended with status {status}"
     if status in ("124", "137"):
         said = f"it took longer than {limit} s and was ended; {said}"
-    return Failed(f"{machine}: {name}: {said}", machine=machine)
+    kind = InUse if status == str(IN_USE) else Failed
+    return kind(f"{machine}: {name}: {said}", machine=machine)
 
 
 def unseen(name: str, machine: str) -> DriverError:

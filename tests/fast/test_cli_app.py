@@ -160,7 +160,7 @@ def test_a_broken_store_is_trouble_and_no_traceback(cli: Cli) -> None:
     assert "hint:" in err
 
 
-@pytest.mark.parametrize("words", [["explain"], ["schema"]])
+@pytest.mark.parametrize("words", [["explain"], ["schema"], ["--help"], ["get", "--help"], ["lab", "--help"]])
 def test_a_closed_pipe_ends_quietly(words: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
