@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.base import Absent, Change, Grade, Present, Verb
+from drivers.base import Absent, Change, Grade, InUse, Present, Verb
 from drivers.items.directory import Directory
 from drivers.items.file import File
 from drivers.items.image_file import ImageFile
@@ -41,6 +41,7 @@ def test_what_a_hypervisor_gets_goes_over_ssh_and_away_again(ssh: World) -> None
     away = [Change(item, Verb.DELETE, (), Grade.LIVE) for item in reversed(items)]
     [volume, refused] = driver.apply(away, 1)
     assert volume.error is None
+    assert isinstance(refused.error, InUse)
     assert "is the base of" in str(refused.error)
     for kept in (root / "trash").iterdir():
         kept.unlink()
