@@ -7,7 +7,8 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from typing import TextIO
 
 import typer
 
@@ -59,7 +60,7 @@ def expected_errors() -> Iterator[None]:
     except typer.Abort as error:
         raise typer.Exit(Code.INTERRUPTED) from error
     except BrokenPipeError as error:
-        _forget_output()
+        _forget(sys.__stdout__, 1)
         raise typer.Exit(Code.PIPE) from error
     except SystemExit as error:
         # Rich turned the closed pipe into an end with a code of its own.
@@ -69,7 +70,7 @@ def expected_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NOT_WRITTEN:
             raise
-        _forget_output()
+        _forget(sys.__stdout__, 1)
         what = error.filename or "the output"
         raise _ended(SalvusError(f"{what} cannot be written: {error.strerror}")) from error
 
@@ -81,11 +82,13 @@ _NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 def _ended(error: SalvusError) -> typer.Exit:
     from salvusctl.out import complain
 
-    with suppress(OSError):  # stderr may go where stdout goes
+    try:
         complain(error)
+    except OSError:  # stderr may go where stdout goes
+        _forget(sys.__stderr__, 2)
     return typer.Exit(code_of(error))
 
 
-def _forget_output() -> None:
-    """What is still buffered must not raise again when Python closes stdout."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+def _forget(stream: TextIO | None, number: int) -> None:
+    """What is still buffered must not raise again when Python closes the stream: its exit code would be 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno() if stream else number)
