@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
+import termios
 import textwrap
 import time
-from pathlib import Path
 
 import pytest
 
@@ -313,6 +315,12 @@ def test_delete_refuses(cli: Cli, words: list[str], code: Code, said: str) -> No
     assert cli("get", "all", "-o", "name").out == "Host/alpha\n"
 
 
+def _as_a_login() -> None:
+    """In the child: the terminal is its own, and Ctrl-C means what it does, also where tests run in the background."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def on_terminal(words: list[str], reply: tuple[bytes, bytes] | None = None, **environment: str) -> tuple[str, int]:
     """Runs salvusctl on a terminal of its own; once the first of ``reply`` is read, the second is typed."""
     master, slave = pty.openpty()
@@ -323,7 +331,7 @@ def on_terminal(words: list[str], reply: tuple[bytes, bytes] | None = None, **en
         stderr=slave,
         start_new_session=True,
         cwd=ROOT,
-        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+        preexec_fn=_as_a_login,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30", **environment},
     )
     os.close(slave)
