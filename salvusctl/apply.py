@@ -57,11 +57,12 @@ def apply(
         puts = session.put(loaded)
         for put in puts:
             out.say(f"{put.ref} {put.verb}")
-        _warn_of_sync(before, [put.ref for put in puts if put.verb != "unchanged"])
+        warn_of_sync(before, [put.ref for put in puts if put.verb != "unchanged"])
         return _brought_about(session, tuple(loaded.documents), timeout) if wait else Code.OK
 
 
-def _warn_of_sync(before: Knowledge, refs: Collection[str]) -> None:
+def warn_of_sync(before: Knowledge, refs: Collection[str]) -> None:
+    """Says of what comes from a directory that is followed, that a change by hand does not last."""
     for ref in refs:
         row = before.rows.get(ref)
         if row is not None and row.source.startswith(SYNCED):

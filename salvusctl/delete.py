@@ -11,7 +11,7 @@ import typer
 
 from controller.store.base import Access
 from salvusctl import out
-from salvusctl.apply import TimeoutOption, WaitOption
+from salvusctl.apply import TimeoutOption, WaitOption, warn_of_sync
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import Code, UseError
 from salvusctl.flags import context_of, verb_app
@@ -47,6 +47,8 @@ def delete(
             return Code.DIFFERENT
         for ref in session.delete(refs):
             out.say(f"{ref} is being deleted")
+        held = {ref for source in session.ledger.sources().values() for ref in source.held}
+        warn_of_sync(knowledge, [ref for ref in refs if ref not in held])
         return _gone(session, refs, timeout) if wait else Code.OK
 
 

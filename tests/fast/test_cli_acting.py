@@ -149,6 +149,16 @@ def test_apply_says_when_a_sync_will_take_it_back(cli: Cli) -> None:
     assert "warning: Host/alpha came from /srv/fleet: the next sync takes this back; change it there" in err
 
 
+def test_delete_says_when_a_sync_will_take_it_back_and_not_when_it_waits_for_this(cli: Cli) -> None:
+    loaded = load([Path(cli.write(HOST, OTHER))])
+    with open_session(Settings(cli.store)) as session:
+        session.put(loaded, "directory:/srv/fleet")
+        session.report("directory:/srv/fleet", "1", (), ["Host/beta"])
+    said = cli("delete", "host", "alpha", "beta", "--yes", "--no-wait").err
+    assert "warning: Host/alpha came from /srv/fleet: the next sync takes this back; change it there" in said
+    assert "beta came from" not in said, "it is gone there, and was held back until somebody says so"
+
+
 def test_apply_follows_a_controller_that_is_there(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Session, "controller", lambda self: "pid 1 on elsewhere")
     path = cli.write(HOST, SERVICE)
