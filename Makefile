@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-fast test-conformance test-lab lint lock bench clean
+.PHONY: help setup demo test test-fast test-conformance test-lab test-cassandra lint lock bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -30,6 +30,9 @@ test-conformance: lint  ## (2) stores and drivers against real parts: sshd, libv
 
 test-lab: lint  ## (3) real hosts, real guests, real faults (as root)
 	$(BIN)/pytest tests/lab
+
+test-cassandra: lint  ## the store in Cassandra, in work: three real nodes, brought by Maven (as root)
+	$(BIN)/pytest tests/conformance -m cassandra
 
 bench: $(STAMP)  ## (4) ratios against Ansible and pyinfra, and the scale run; a quarter of an hour (as root)
 	$(BIN)/python -m tools.bench

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from controller.clock import uptime
 from controller.store.base import Row, Store, StoreError, Table
 
 PARTITION = "leases"
@@ -87,11 +88,6 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def uptime() -> float:
-    """Seconds since the boot, time asleep included (CLOCK_BOOTTIME): a lease must run out while its holder sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def _product(recipe: Recipe, progress: Progress) -> Path:
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.parent / f"{recipe.name}.lock") as lock:
+    with locked(folder.parent / f"{recipe.name}.lock") as lock:
         if not folder.is_dir():
             if shutil.disk_usage(folder.parent).free < _NEEDED:
                 raise LabError(
@@ -67,7 +67,7 @@ def _product(recipe: Recipe, progress: Progress) -> Path:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[int]:
+def locked(path: Path) -> Iterator[int]:
     """A second run waits here, and then finds the product made. Whoever keeps the file open has the lock."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

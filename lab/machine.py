@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from lab.model import LabError
@@ -33,10 +34,10 @@ def require_root() -> None:
         raise LabError("the lab makes containers and networks and must be root for it: run it with sudo")
 
 
-def missing_packages() -> tuple[str, ...]:
-    """The Debian packages that bring what is not here."""
+def missing_packages(programs: Mapping[str, str] = _PROGRAMS) -> tuple[str, ...]:
+    """The Debian packages that bring the programs (with their packages) that are not here."""
     path = ENVIRONMENT["PATH"]  # where `run` looks: the caller's may be without sbin
-    packages = {package for program, package in _PROGRAMS.items() if not shutil.which(program, path=path)}
+    packages = {package for program, package in programs.items() if not shutil.which(program, path=path)}
     if not Path(_TRUST).exists():
         packages.add("debian-archive-keyring")
     return tuple(sorted(packages))

@@ -1,6 +1,7 @@
 """Fixtures of the conformance tests."""
 
+from tests.cassandra_ring import keyspace, lasting_keyspace, ring
 from tests.conformance.libvirt_machine import admin, world
 from tests.conformance.ssh_world import shared_sshd, ssh
 
-__all__ = ["admin", "shared_sshd", "ssh", "world"]
+__all__ = ["admin", "keyspace", "lasting_keyspace", "ring", "shared_sshd", "ssh", "world"]

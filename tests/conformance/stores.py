@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -15,8 +15,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from controller.leases import Holder, Leases
 from controller.store.base import Access, Store, StoreError, StoreUnavailable, Table
+from controller.store.cassandra.settings import CassandraSettings
+from controller.store.cassandra.store import CassandraStore
 from controller.store.memory import MemoryStore
 from controller.store.sqlite import SqliteStore
 
@@ -44,15 +48,21 @@ class Backend:
         store: an empty one.
         again: opens the same data once more, as another client would.
         advance: lets so many seconds pass for rows that expire (a backend whose server keeps time sleeps).
+        pace: how many seconds a test takes for one, so that what it does meanwhile takes next to nothing.
     """
 
     store: Store
     again: Callable[[], Store]
     advance: Callable[[float], None]
+    pace: float = 1.0
+
+
+# Gives a keyspace that is empty, in a ring that runs.
+Keyspace = Callable[[], CassandraSettings]
 
 
 @contextmanager
-def memory(folder: Path) -> Iterator[Backend]:
+def memory(folder: Path, keyspace: Keyspace) -> Iterator[Backend]:
     """In memory there is one client only."""
     clock = Clock()
     store = MemoryStore(clock)
@@ -60,7 +70,7 @@ def memory(folder: Path) -> Iterator[Backend]:
 
 
 @contextmanager
-def sqlite(folder: Path) -> Iterator[Backend]:
+def sqlite(folder: Path, keyspace: Keyspace) -> Iterator[Backend]:
     """A file."""
     clock = Clock()
     opened: list[Store] = []
@@ -76,7 +86,30 @@ def sqlite(folder: Path) -> Iterator[Backend]:
             store.close()
 
 
-BACKENDS = {"memory": memory, "sqlite": sqlite}
+@contextmanager
+def cassandra(folder: Path, keyspace: Keyspace) -> Iterator[Backend]:
+    """Real nodes; they keep time, so passing it is sleeping."""
+    settings = keyspace()
+    opened: list[Store] = []
+
+    def again() -> Store:
+        opened.append(CassandraStore(settings))
+        return opened[-1]
+
+    try:
+        yield Backend(again(), again, time.sleep, pace=4.0)
+    finally:
+        for store in opened:
+            store.close()
+
+
+def named(backends: Iterable[str]) -> list[Any]:
+    """The backends as parameters of tests."""
+    marks = {"cassandra": pytest.mark.cassandra}
+    return [pytest.param(name, marks=marks.get(name, ())) for name in sorted(backends)]
+
+
+BACKENDS = {"memory": memory, "sqlite": sqlite, "cassandra": cassandra}
 
 
 @dataclass(frozen=True)
@@ -90,8 +123,20 @@ class SqliteElsewhere:
 
 
 # The backends that several processes can use at once: how to open an empty one in the folder.
-SHARED: dict[str, Callable[[Path], Callable[[], Store]]] = {
-    "sqlite": lambda folder: SqliteElsewhere(folder / "salvus.db")
+@dataclass(frozen=True)
+class CassandraElsewhere:
+    """Opens a keyspace from another process."""
+
+    settings: CassandraSettings
+
+    def __call__(self) -> Store:
+        return CassandraStore(self.settings)
+
+
+# The backends that several processes can use at once: how to open an empty one.
+SHARED: dict[str, Callable[[Path, Keyspace], Callable[[], Store]]] = {
+    "sqlite": lambda folder, _: SqliteElsewhere(folder / "salvus.db"),
+    "cassandra": lambda _, keyspace: CassandraElsewhere(keyspace()),
 }
 
 

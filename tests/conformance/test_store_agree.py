@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from controller.store.base import Partition, Row, Store, Table
-from tests.conformance.stores import BACKENDS
+from tests.conformance.stores import BACKENDS, Keyspace, named
 
 TABLES = st.sampled_from([Table.FACT, Table.EVENT])
 PARTITIONS = ("", "p", "q\0", "Kind/ñ")
@@ -31,12 +31,17 @@ class Agreement(RuleBasedStateMachine):
     """Two stores to which the same happens. Versions may differ; what they say of changes may not."""
 
     name = ""
+    keyspace: Keyspace
+    # Whether the backend's time is the test's, and its cursors outlive who was given them.
+    exact = True
 
     def __init__(self) -> None:
         super().__init__()
         self.stack = ExitStack()
         folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
-        self.backends = [self.stack.enter_context(BACKENDS[name](folder)) for name in ("memory", self.name)]
+        self.backends = [
+            self.stack.enter_context(BACKENDS[name](folder, self.keyspace)) for name in ("memory", self.name)
+        ]
         self.stores: list[Store] = [backend.store for backend in self.backends]
         self.cursors = [0, 0]
         self.versions: list[dict[tuple[Partition, str], Row]] = [{}, {}]
@@ -50,6 +55,7 @@ class Agreement(RuleBasedStateMachine):
     )
     def write(self, table: Table, name: str, puts: dict[str, str], deletes: set[str], ttl: float | None) -> None:
         gone = deletes - puts.keys()
+        ttl = ttl if self.exact else None
         first, second = (store.write(table, name, puts, gone, ttl=ttl) for store in self.stores)
         assert first == second
 
@@ -65,7 +71,7 @@ class Agreement(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, 2.5]))
     def time_passes(self, seconds: float) -> None:
-        for backend in self.backends:
+        for backend in self.backends if self.exact else ():
             backend.advance(seconds)
 
     @rule()
@@ -74,7 +80,7 @@ class Agreement(RuleBasedStateMachine):
         for number, store in enumerate(self.stores):
             self.cursors[number], changed = store.changed_since(self.cursors[number])
             told.append(changed)
-        assert told[0] == told[1]
+        assert told[0] == told[1] if self.exact else told[0] <= told[1]
 
     @rule()
     def opened_again(self) -> None:
@@ -116,7 +122,10 @@ class Agreement(RuleBasedStateMachine):
         self.stack.close()
 
 
-@pytest.mark.parametrize("backend", sorted(BACKENDS.keys() - {"memory"}))
-def test_a_backend_agrees_with_the_one_in_memory(backend: str) -> None:
-    machine = type("AgreementOf" + backend, (Agreement,), {"name": backend})
-    run_state_machine_as_test(machine, settings=settings(max_examples=30, stateful_step_count=25, deadline=None))
+@pytest.mark.parametrize("backend", named(BACKENDS.keys() - {"memory"}))
+def test_a_backend_agrees_with_the_one_in_memory(backend: str, request: pytest.FixtureRequest) -> None:
+    exact = backend != "cassandra"
+    own = {"name": backend, "keyspace": lambda _: request.getfixturevalue("keyspace")(), "exact": exact}
+    machine = type("AgreementOf" + backend, (Agreement,), own)
+    examples = 30 if exact else 8  # each begins with empty tables, which real nodes take a second for
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=25, deadline=None))

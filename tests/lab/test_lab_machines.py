@@ -262,7 +262,7 @@ def test_a_killed_build_ends_and_is_in_nobody_s_way(lab: Lab, tmp_path: Path) ->
     building.kill()
     building.wait()
     for name in ("host", "guest"):
-        with build._locked(cache / f"{name}.lock"):
+        with build.locked(cache / f"{name}.lock"):
             at_work = subprocess.run(["pgrep", "--full", f"{cache}/{name}.building"], capture_output=True, check=False)
             assert at_work.stdout == b""
             shutil.rmtree(cache / f"{name}.building")

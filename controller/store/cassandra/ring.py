@@ -1,0 +1,270 @@
+"""The connection to the ring: how it is made, how sure each kind of request must be, and what errors mean."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from cassandra import (
+    AlreadyExists,
+    AuthenticationFailed,
+    ConsistencyLevel,
+    DriverException,
+    RequestValidationException,
+    UnresolvableContactPoints,
+)
+from cassandra.auth import PlainTextAuthProvider
+from cassandra.cluster import Cluster, ExecutionProfile, NoHostAvailable
+from cassandra.policies import (
+    ConstantSpeculativeExecutionPolicy,
+    DCAwareRoundRobinPolicy,
+    ExponentialReconnectionPolicy,
+    FallthroughRetryPolicy,
+    RetryPolicy,
+    TokenAwarePolicy,
+)
+from cassandra.query import BatchStatement
+
+from controller.store.base import StoreUnavailable, StoreUnusable
+from controller.store.cassandra.settings import CassandraSettings, Tls
+
+# Seconds. A node that does not answer for so long is left: the request goes to another, or its outcome is found out.
+PATIENCE = 1.0
+# Seconds between signs of life that a silent node is asked for, and until it counts as dead: a busy one must not.
+HEARTBEAT = 2.0
+SILENCE = 5.0
+# Seconds that are waited, before nothing was asked, for any node to be there again.
+AWAY = 5.0
+# Seconds to make a connection, and after which a dead node is tried again, at most.
+CONNECT = 5.0
+RETURN = 10.0
+# Seconds after which a read is sent to a second node, too.
+SPECULATE = 0.3
+
+READ, MARK, SWAP, SERIAL = "read", "mark", "swap", "serial"
+LOCAL, GLOBAL = "local", "global"
+
+
+T = TypeVar("T")
+
+
+class NobodyThere(StoreUnavailable):
+    """No node could be asked; nothing was done."""
+
+
+def _profiles(datacenter: str) -> dict[str, ExecutionProfile]:
+    """How a request is made, by ``use/scope``. What may be done twice is retried, and sent to a second node when
+    the first is slow; a swap is neither: whether it happened is found out (see store.py).
+    """
+    quorum = {LOCAL: ConsistencyLevel.LOCAL_QUORUM, GLOBAL: ConsistencyLevel.QUORUM}
+    serial = {LOCAL: ConsistencyLevel.LOCAL_SERIAL, GLOBAL: ConsistencyLevel.SERIAL}
+
+    def profile(use: str, scope: str) -> ExecutionProfile:
+        again = use != SWAP
+        return ExecutionProfile(
+            load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(datacenter)),
+            retry_policy=RetryPolicy() if again else FallthroughRetryPolicy(),
+            speculative_execution_policy=ConstantSpeculativeExecutionPolicy(SPECULATE, 2) if again else None,
+            consistency_level=serial[scope] if use == SERIAL else quorum[scope],
+            serial_consistency_level=serial[scope],
+            request_timeout=PATIENCE if use == SWAP else 4 * PATIENCE,
+        )
+
+    uses = [(use, scope) for use in (READ, MARK, SWAP, SERIAL) for scope in (LOCAL, GLOBAL)]
+    return {f"{use}/{scope}": profile(use, scope) for use, scope in uses}
+
+
+def _tls(files: Tls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Nodes are met under whatever address the ring gives; their certificates carry names, if anything.
+    context.check_hostname = False
+    try:
+        context.load_verify_locations(files.authority)
+        if files.certificate is not None:
+            context.load_cert_chain(files.certificate, files.key)
+    except OSError as error:
+        raise StoreUnusable(
+            f"the certificates for Cassandra cannot be used: {error}",
+            hint="see store.cassandra.tls in the configuration: files of PEM that this user can read",
+        ) from error
+    return context
+
+
+def _auth(settings: CassandraSettings) -> PlainTextAuthProvider | None:
+    if settings.credentials is None:
+        return None
+    try:
+        user, password = settings.credentials.read_text().splitlines()[:2]
+    except (OSError, ValueError) as error:
+        raise StoreUnusable(
+            f"the credentials for Cassandra cannot be read from {settings.credentials}: {error}",
+            hint="a file of two lines: the user's name, the password",
+        ) from error
+    return PlainTextAuthProvider(user, password)
+
+
+@dataclass
+class Ring:
+    """A connection to the ring. Safe for threads."""
+
+    settings: CassandraSettings
+    cluster: Any
+    session: Any
+    _prepared: dict[str, Any] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def connect(cls, settings: CassandraSettings) -> Ring:
+        """Connects. Raises StoreUnavailable where no node answers, StoreUnusable where the settings are wrong."""
+        cluster = Cluster(
+            list(settings.contact_points),
+            port=settings.port,
+            protocol_version=5,
+            auth_provider=_auth(settings),
+            ssl_context=_tls(settings.tls) if settings.tls else None,
+            execution_profiles=_profiles(settings.datacenter),
+            reconnection_policy=ExponentialReconnectionPolicy(PATIENCE, RETURN),
+            connect_timeout=CONNECT,
+            control_connection_timeout=CONNECT,
+            idle_heartbeat_interval=HEARTBEAT,
+            idle_heartbeat_timeout=SILENCE,
+        )
+        # Whoever wants to hear what the driver says attaches a handler to the root; nobody else is to.
+        logging.getLogger("cassandra").addHandler(logging.NullHandler())
+        try:
+            with errors(settings):
+                ring = cls(settings, cluster, cluster.connect())
+            # A controller's clock is worth nothing: the nodes say when.
+            ring.session.use_client_timestamp = False
+            ring.check()
+        except BaseException:
+            cluster.shutdown()
+            raise
+        return ring
+
+    def check(self) -> None:
+        """Raises StoreUnusable when the data centre is none of the ring's."""
+        here = self.settings.datacenter
+        known = sorted({host.datacenter for host in self.cluster.metadata.all_hosts() if host.datacenter})
+        if here not in known:
+            raise StoreUnusable(
+                f"the store {self.settings}: the ring has no data centre {here!r}; it has {', '.join(known)}",
+                hint="set store.cassandra.datacenter in the configuration to the one that this controller is in",
+            )
+
+    def replication(self) -> Mapping[str, int] | None:
+        """Data centre → number of replicas of our keyspace, as the ring says now; None without the keyspace.
+
+        Raises StoreUnusable for a replication that does not say where the replicas are.
+        """
+        keyspace = self.cluster.metadata.keyspaces.get(self.settings.keyspace)
+        if keyspace is None:
+            return None
+        options = keyspace.replication_strategy.export_for_schema()
+        if "NetworkTopologyStrategy" not in options:
+            raise StoreUnusable(
+                f"the store {self.settings}: the keyspace's replication is {options}, which knows no data centres",
+                hint=f"ALTER KEYSPACE {self.settings.keyspace} WITH replication = "
+                f"{{'class': 'NetworkTopologyStrategy', '{self.settings.datacenter}': 3}}",
+            )
+        factors = keyspace.replication_strategy.dc_replication_factors
+        return {name: int(str(factor)) for name, factor in factors.items() if int(str(factor))}
+
+    def scope(self) -> str:
+        """Whether it is enough to ask one data centre: only where no other has replicas, so that whoever writes
+        elsewhere needs the same nodes. Raises StoreUnusable.
+        """
+        replicas = self.replication() or {}
+        if len(replicas) > 1:
+            return GLOBAL
+        if self.settings.datacenter not in replicas:
+            where = ", ".join(replicas) or "none"
+            raise StoreUnusable(
+                f"the store {self.settings}: no replicas of it are in {self.settings.datacenter}, but in: {where}",
+                hint="name another data centre in the configuration, or alter the keyspace's replication",
+            )
+        return LOCAL
+
+    def ours(self, statement: str) -> str:
+        """A statement that is written for a keyspace named salvus, for ours."""
+        return statement.replace("salvus.", f'"{self.settings.keyspace}".')
+
+    def prepare(self, query: str) -> Any:
+        """The statement, prepared once; ``salvus.`` in it stands for our keyspace."""
+        with self._lock:
+            if query not in self._prepared:
+                statement = self.session.prepare(self.ours(query))
+                statement.is_idempotent = True  # only told to profiles that may do it twice
+                self._prepared[query] = statement
+            return self._prepared[query]
+
+    def execute(self, use: str, query: str, *values: object) -> list[Any]:
+        """All rows that a statement gives. Raises StoreUnavailable, StoreUnusable."""
+
+        def ask() -> list[Any]:
+            bound = self.prepare(query).bind(values)
+            return list(self.session.execute(bound, execution_profile=f"{use}/{self.scope()}"))
+
+        return self.patiently(ask)
+
+    def patiently(self, ask: Callable[[], T]) -> T:
+        """What ``ask`` gives; it is done again for a while when no node could be asked.
+
+        Raises StoreUnavailable, StoreUnusable.
+        """
+        end = time.monotonic() + AWAY
+        while True:
+            try:
+                with errors(self.settings):
+                    return ask()
+            except NobodyThere:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+
+    def swap(self, batch: BatchStatement) -> bool:
+        """Whether a conditional batch was applied. After StoreUnavailable it may be, or not. Raises StoreUnusable."""
+        with errors(self.settings):
+            return bool(self.session.execute(batch, execution_profile=f"{SWAP}/{self.scope()}").was_applied)
+
+    def close(self) -> None:
+        """Ends it."""
+        self.cluster.shutdown()
+
+
+@contextmanager
+def errors(settings: CassandraSettings) -> Iterator[None]:
+    """The one table of the driver's errors."""
+    try:
+        yield
+    except AlreadyExists:
+        raise
+    except (RequestValidationException, AuthenticationFailed) as error:
+        raise _refused(settings, error) from error
+    except UnresolvableContactPoints as error:
+        raise StoreUnusable(
+            f"the store {settings}: no contact point can be resolved", hint="see store.cassandra.contactPoints"
+        ) from error
+    except NoHostAvailable as error:
+        for cause in error.errors.values():
+            if isinstance(cause, AuthenticationFailed | RequestValidationException):
+                raise _refused(settings, cause) from error
+        said = "; ".join(sorted({f"{host}: {cause}" for host, cause in error.errors.items()})) or str(error)
+        raise NobodyThere(
+            f"the store {settings} cannot be reached: {said}", hint="are its nodes up? it is tried again"
+        ) from error
+    except (DriverException, OSError) as error:
+        raise StoreUnavailable(f"the store {settings} cannot be used now: {error}", hint="it is tried again") from error
+
+
+def _refused(settings: CassandraSettings, error: Exception) -> StoreUnusable:
+    return StoreUnusable(
+        f"the store {settings} refuses: {error}",
+        hint="see its user, password and rights, and `salvusctl store status`",
+    )

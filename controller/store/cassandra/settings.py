@@ -1,0 +1,36 @@
+"""Where a ring is; known without loading the driver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files of PEM: whom the nodes must be certified by, and who we are if they ask."""
+
+    authority: Path
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CassandraSettings:
+    """Where the ring is.
+
+    Attributes:
+        contact_points: addresses of some nodes; the others are found through them.
+        datacenter: the one whose nodes are asked.
+        credentials: file with the user's name and the password, a line each; None where the ring wants none.
+    """
+
+    contact_points: tuple[str, ...]
+    datacenter: str
+    keyspace: str = "salvus"
+    port: int = 9042
+    credentials: Path | None = None
+    tls: Tls | None = None
+
+    def __str__(self) -> str:
+        return f"in Cassandra ({', '.join(self.contact_points)}; keyspace {self.keyspace})"

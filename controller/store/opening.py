@@ -1,0 +1,63 @@
+"""The store that a configuration names: opened, made, looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.store.base import Access, Store
+from controller.store.cassandra.settings import CassandraSettings
+from controller.store.sqlite import SqliteStore
+
+# A file of SQLite, or a ring.
+Where = Path | CassandraSettings
+
+
+def open_store(where: Where, access: Access) -> Store:
+    """The store. A keyspace is never made by the way: that is for ``salvusctl store init``. Raises StoreError."""
+    if isinstance(where, Path):
+        return SqliteStore(where, access=access)
+    from controller.store.cassandra.store import CassandraStore  # the driver takes a while to load
+
+    return CassandraStore(where)
+
+
+def make_store(where: Where, replicas: int | None = None) -> None:
+    """Makes the store, or what is missing of it; once more does no harm. ``replicas`` of a ring's data centre.
+
+    Raises StoreError.
+    """
+    if isinstance(where, Path):
+        SqliteStore(where, access=Access.MAKE).close()
+        return
+    from controller.store.cassandra.store import CassandraStore
+
+    CassandraStore.make(where, replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of a ring."""
+
+    address: str
+    datacenter: str
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a store is: its nodes, how many replicas each data centre has, and what a human must do, a sentence each."""
+
+    nodes: tuple[Node, ...] = ()
+    replicas: tuple[tuple[str, int], ...] = ()
+    advice: tuple[str, ...] = ()
+
+
+def health(where: Where) -> Health:
+    """Looks, and changes nothing. Raises StoreError where it cannot be used at all."""
+    if isinstance(where, Path):
+        SqliteStore(where, access=Access.READ).close()
+        return Health()
+    from controller.store.cassandra.health import look
+
+    return look(where)
