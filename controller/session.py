@@ -15,8 +15,8 @@ from controller.present import machines, state_word
 from controller.store.base import Access, Store
 from controller.store.ledger import Ledger, taken
 from controller.store.mirror import Mirror
+from controller.store.opening import Where, open_store
 from controller.store.records import Event, Job, SourceState, StoredResource
-from controller.store.sqlite import SqliteStore
 from resources.envelope import Document
 from resources.fleet import Fleet, kinds
 from resources.world import World
@@ -37,13 +37,13 @@ class Settings:
     """What a context of the configuration says of the controller.
 
     Attributes:
-        store: the SQLite file.
+        store: the SQLite file, or where the ring of Cassandra is.
         identity_files: private keys for machines whose manifest names none.
         resync: seconds after which a machine is looked at again, though nothing happened.
         workers: passes that are made at the same time.
     """
 
-    store: Path
+    store: Where
     identity_files: tuple[str, ...] = ()
     resync: float = 30.0
     workers: int = 16
@@ -220,7 +220,7 @@ def fresh_uid(identity: str, ref: str, taken: Collection[str]) -> str:
 @contextmanager
 def open_session(settings: Settings, connect: Connect | None = None, access: Access = Access.MAKE) -> Iterator[Session]:
     """Opens the store and closes it at the end. Raises StoreError."""
-    store = SqliteStore(settings.store, access=access)
+    store = open_store(settings.store, access)
     try:
         session = Session(store, settings, connect)
         if access is not Access.READ:

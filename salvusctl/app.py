@@ -36,6 +36,7 @@ VERBS = {
     "why": Verb("salvusctl.why", "Say what a resource waits for.", FLEET),
     "events": Verb("salvusctl.events", "Show what happened.", FLEET),
     "controller": Verb("salvusctl.daemon", "The controller: keep the fleet as it is written.", SETUP),
+    "store": Verb("salvusctl.store", "The store: make it, look at it, copy it into a file and back.", SETUP),
     "lab": Verb("salvusctl.lab", "A real fleet on this machine, to try salvus with.", SETUP),
     "completion": Verb("salvusctl.completion", "Print a completion script for a shell.", SETUP),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,7 +51,8 @@ def apply(
         with comparing(context) as session:
             return show_difference(session, read_manifests(named, session.knowledge().fleet), output)
     # No store is made for manifests that are wrong.
-    first = None if context.store.exists() else read_manifests(named, Fleet())
+    there = not isinstance(context.store, Path) or context.store.exists()
+    first = None if there else read_manifests(named, Fleet())
     with reaching(context, Access.MAKE) as session:
         before = session.knowledge()
         loaded = first or read_manifests(named, before.fleet)

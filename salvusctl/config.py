@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from resources.base import Model
 from resources.envelope import nearest
@@ -20,16 +20,53 @@ from salvusctl.exits import UseError
 from salvusctl.flags import Flags
 
 if TYPE_CHECKING:
+    from controller.store.opening import Where
     from resources.yaml12 import Fault
 
 HTTP = "127.0.0.1:9465"
 
 
+class TlsConfig(Model):
+    """Files of PEM for encrypted connections."""
+
+    authority: Annotated[str, Field(min_length=1)]
+    """The certificate of who certifies the nodes."""
+    certificate: str | None = None
+    """Ours, for nodes that ask for one."""
+    key: str | None = None
+    """The private key of ours."""
+
+
+class CassandraConfig(Model):
+    """A ring of Cassandra 4.1 or newer."""
+
+    contact_points: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Addresses of some of its nodes; the others are found through them."""
+    datacenter: Annotated[str, Field(min_length=1)]
+    """The data centre that is near, whose nodes are asked."""
+    keyspace: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")] = "salvus"
+    """The keyspace of this fleet."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 9042
+    """The port for clients."""
+    credentials_file: str | None = None
+    """File of two lines, the user's name and the password; readable by salvus alone."""
+    tls: TlsConfig | None = None
+    """Encrypted connections; without it they are not."""
+
+
 class StoreConfig(Model):
     """Where salvus keeps what it knows."""
 
-    sqlite: Annotated[str, Field(min_length=1)]
+    sqlite: Annotated[str, Field(min_length=1)] | None = None
     """Path of the SQLite file; it is made when it is not there."""
+    cassandra: CassandraConfig | None = None
+    """A ring of Cassandra, instead of the file; ``salvusctl store init`` makes the tables."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.sqlite is None) == (self.cassandra is None):
+            raise ValueError("a store is either sqlite or cassandra")
+        return self
 
 
 class ContextConfig(Model):
@@ -63,7 +100,7 @@ class Context:
     """What a command works with, after file and flags."""
 
     name: str
-    store: Path
+    store: Where
     manifests: Path | None = None
     namespace: str = ""
     http: str = HTTP
@@ -136,10 +173,27 @@ def _chosen(configuration: Configuration, wanted: str | None, file: Path) -> Con
     if (found := by_name.get(name)) is None:
         raise UseError(f"{file} has no context {name!r}{did_you_mean(name, by_name)}", hint=f"edit {file}")
     folder = file.absolute().parent
-    store = folder / Path(found.store.sqlite).expanduser() if found.store else _state_folder() / f"{name}.db"
+    store = _store(found.store, folder) if found.store else _state_folder() / f"{name}.db"
     manifests = folder / Path(found.manifests).expanduser() if found.manifests else None
     keys = tuple(str(folder / Path(key).expanduser()) for key in found.identity_files)
     return Context(name, store, manifests, found.network_namespace, found.http, keys)
+
+
+def _store(store: StoreConfig, folder: Path) -> Where:
+    if store.sqlite is not None:
+        return folder / Path(store.sqlite).expanduser()
+    assert store.cassandra is not None, "one of the two, as it was checked"
+    ring = store.cassandra
+
+    from controller.store.cassandra.settings import CassandraSettings, Tls
+
+    def path(text: str | None) -> Path | None:
+        return None if text is None else folder / Path(text).expanduser()
+
+    tls = None if ring.tls is None else Tls(folder / ring.tls.authority, path(ring.tls.certificate), path(ring.tls.key))
+    return CassandraSettings(
+        ring.contact_points, ring.datacenter, ring.keyspace, ring.port, path(ring.credentials_file), tls
+    )
 
 
 def _state_folder() -> Path:

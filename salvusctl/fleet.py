@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 
 from controller.knowledge import Knowledge
 from controller.present import machines
@@ -28,6 +29,8 @@ def settings_of(context: Context) -> Settings:
 
 def reading(context: Context) -> AbstractContextManager[Session]:
     """The store, for reading; machines are not reached. Raises SalvusError, also when there is no store."""
+    if not isinstance(context.store, Path):
+        enter(context)  # a ring is reached as the machines are
     return open_session(settings_of(context), access=Access.READ)
 
 
@@ -35,11 +38,15 @@ def reaching(context: Context, access: Access) -> AbstractContextManager[Session
     """The store, and the machines from the context's network namespace; to be called before any thread is started."""
     # What drivers and libraries log is for a controller; here every error comes back as a value, and is shown once.
     logging.getLogger().addHandler(logging.NullHandler())
-    if context.namespace:
-        from salvusctl.netns import enter
-
-        enter(context.namespace)
+    enter(context)
     return open_session(settings_of(context), access=access)
+
+
+def enter(context: Context) -> None:
+    if context.namespace:
+        from salvusctl import netns
+
+        netns.enter(context.namespace)
 
 
 @contextmanager

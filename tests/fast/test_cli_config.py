@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.store.cassandra.settings import CassandraSettings, Tls
 from resources.errors import ManifestError
 from salvusctl.config import HTTP, Context, resolve
 from salvusctl.exits import Code, UseError
@@ -48,6 +49,43 @@ def test_all_fields_relative_to_the_file(tmp_path: Path) -> None:
     assert resolve(Flags(config=tmp_path / "c.yaml", context="one"), {}) == Context(
         "one", tmp_path / "state/salvus/one.db", None, "", HTTP
     )
+
+
+RING = """\
+contexts:
+- name: one
+  store:
+    cassandra:
+      contactPoints: [10.0.0.1, node2.example.org]
+      datacenter: dc1
+      credentialsFile: secret
+      tls: {authority: ca.pem, certificate: own.pem, key: own.key}
+"""
+
+
+def test_a_ring_instead_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(RING)
+    tls = Tls(tmp_path / "ca.pem", tmp_path / "own.pem", tmp_path / "own.key")
+    points = ("10.0.0.1", "node2.example.org")
+    assert resolve(Flags(config=tmp_path / "c.yaml"), {}).store == CassandraSettings(
+        points, "dc1", "salvus", 9042, tmp_path / "secret", tls
+    )
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        ("{}", "either sqlite or cassandra"),
+        ("{sqlite: a.db, cassandra: {contactPoints: [a], datacenter: b}}", "either sqlite or cassandra"),
+        ("{cassandra: {contactPoints: [], datacenter: b}}", "contactPoints"),
+        ("{cassandra: {contactPoints: [a]}}", "datacenter"),
+        ("{cassandra: {contactPoints: [a], datacenter: b, keyspace: drop-it}}", "keyspace"),
+    ],
+)
+def test_a_store_that_cannot_be_meant(tmp_path: Path, store: str, said: str) -> None:
+    (tmp_path / "c.yaml").write_text(f"contexts: [{{name: one, store: {store}}}]\n")
+    with pytest.raises(ManifestError, match=said):
+        resolve(Flags(config=tmp_path / "c.yaml"), {})
 
 
 def test_flags_override(tmp_path: Path) -> None:

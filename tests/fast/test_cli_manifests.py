@@ -14,6 +14,7 @@ from salvusctl.schema import SCHEMAS, output_schema
 from tests.fast.cli import HOST, IMAGE, SERVICE, Cli, cli
 
 __all__ = ["cli"]
+OF_GROUPS = ("lab status", "store status")
 SCHEMA_FOLDER = Path(__file__).parents[2] / "docs" / "schemas"
 
 
@@ -97,11 +98,11 @@ def test_schema_of_what_there_is_not(cli: Cli) -> None:
     assert "not both" in cli("schema", "host", "--of", "get", code=Code.INPUT).err
 
 
-@pytest.mark.parametrize("verb", [*SCHEMAS, "lab status"])
+@pytest.mark.parametrize("verb", [*SCHEMAS, *OF_GROUPS])
 def test_committed_schemas_are_what_is_printed_by(verb: str) -> None:
     path = SCHEMA_FOLDER / f"{verb.replace(' ', '-')}.json"
     assert json.loads(path.read_text()) == output_schema(verb), f"salvusctl schema --of '{verb}' > {path}"
 
 
 def test_no_other_schemas_are_committed() -> None:
-    assert {path.stem for path in SCHEMA_FOLDER.iterdir()} == {v.replace(" ", "-") for v in [*SCHEMAS, "lab status"]}
+    assert {path.stem for path in SCHEMA_FOLDER.iterdir()} == {v.replace(" ", "-") for v in [*SCHEMAS, *OF_GROUPS]}
