@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from controller.store.base import Access
+from controller.store.records import DIRECTORY
 from resources.fleet import Fleet
 from salvusctl import out
 from salvusctl.diff import show_difference
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from controller.knowledge import Knowledge
     from controller.session import Session
 
-SYNCED = "directory:"
 WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
 TimeoutOption = Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")]
 app = verb_app()
@@ -67,8 +67,8 @@ def warn_of_sync(before: Knowledge, refs: Collection[str]) -> None:
     """Says of what comes from a directory that is followed, that a change by hand does not last."""
     for ref in refs:
         row = before.rows.get(ref)
-        if row is not None and row.source.startswith(SYNCED):
-            folder = row.source.removeprefix(SYNCED)
+        if row is not None and row.source.startswith(DIRECTORY):
+            folder = row.source.removeprefix(DIRECTORY)
             out.warn(f"{ref} came from {folder}: the next sync takes this back; change it there")
 
 

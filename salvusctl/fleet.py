@@ -29,8 +29,7 @@ def settings_of(context: Context) -> Settings:
 
 def reading(context: Context) -> AbstractContextManager[Session]:
     """The store, for reading; machines are not reached. Raises SalvusError, also when there is no store."""
-    if not isinstance(context.store, Path):
-        enter(context)  # a ring is reached as the machines are
+    enter_for_store(context)
     return open_session(settings_of(context), access=Access.READ)
 
 
@@ -38,11 +37,20 @@ def reaching(context: Context, access: Access) -> AbstractContextManager[Session
     """The store, and the machines from the context's network namespace; to be called before any thread is started."""
     # What drivers and libraries log is for a controller; here every error comes back as a value, and is shown once.
     logging.getLogger().addHandler(logging.NullHandler())
-    enter(context)
+    _enter(context)
     return open_session(settings_of(context), access=access)
 
 
-def enter(context: Context) -> None:
+def enter_for_store(context: Context) -> None:
+    """Enters the context's network namespace where the store is a ring, which is reached as the machines are.
+
+    To be called before any thread is started.
+    """
+    if not isinstance(context.store, Path):
+        _enter(context)
+
+
+def _enter(context: Context) -> None:
     if context.namespace:
         from salvusctl import netns
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +17,7 @@ from controller.store.opening import health, make_store, open_store
 from salvusctl import out
 from salvusctl.exits import Code, UseError
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
-from salvusctl.fleet import enter, settings_of
+from salvusctl.fleet import enter_for_store, settings_of
 from salvusctl.outputs import Output
 
 if TYPE_CHECKING:
@@ -53,8 +55,7 @@ class StoreStatus(Output):
 def _entered(ctx: typer.Context) -> Context:
     """The context; its network namespace is entered, in which a ring is reached."""
     context = context_of(ctx)
-    if not isinstance(context.store, Path):
-        enter(context)
+    enter_for_store(context)
     return context
 
 
@@ -122,15 +123,16 @@ def dump(
 
 def _write(path: Path, lines: list[str]) -> int:
     """A new file, readable by its owner, there whole or not at all. Raises UseError."""
-    draft = path.with_name(f".{path.name}.new")
     try:
-        if path.exists():
-            raise UseError(f"{path} is there already", hint="give the name of a new file")
-        draft.touch(mode=0o600)
-        draft.write_text("".join(lines))
-        draft.rename(path)
+        # A name that nobody foresees, and a link that replaces nothing: the folder may be anybody's.
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as draft:
+            draft.writelines(lines)
+            draft.flush()
+            os.fsync(draft.fileno())
+            path.hardlink_to(draft.name)
+    except FileExistsError as error:
+        raise UseError(f"{path} is there already", hint="give the name of a new file") from error
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise UseError(
             f"{path} cannot be written: {error.strerror}", hint="check the path, and room on its disk"
         ) from error

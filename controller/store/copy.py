@@ -11,14 +11,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from controller.store.base import Partition, Store, StoreError, Table
+from controller.store.base import Partition, Row, Store, StoreError, Table
+from controller.store.ledger import EVENT_TTL, PUTS, RUN_TTL
 
 FORMAT = 1
 KEPT: tuple[Table, ...] = tuple(table for table in Table if table not in (Table.LEASE, Table.JOB))
 # The time that rows of a table get when they are put back; how much they had left is not known.
-LIVES: Mapping[Table, float] = {Table.EVENT: 7 * 86400.0, Table.RUN: 86400.0}
+LIVES: Mapping[Table, float] = {Table.EVENT: EVENT_TTL, Table.RUN: RUN_TTL}
 # Topics of META that are of the moment.
-PASSING = frozenset({"puts"})
+PASSING = frozenset({PUTS})
 # So often what changed during the copying is read again; on a store that never rests the copy is of no one moment.
 ROUNDS = 20
 
@@ -55,7 +56,7 @@ def dump(store: Store) -> Iterator[str]:
     yield json.dumps({"sha256": digest.hexdigest()}) + "\n"
 
 
-def _texts(rows: Mapping[str, Any]) -> dict[str, str]:
+def _texts(rows: Mapping[str, Row]) -> dict[str, str]:
     return {key: row.value for key, row in rows.items()}
 
 
@@ -94,7 +95,12 @@ def checked(lines: Iterable[str]) -> tuple[Part, ...]:
         raise NotACopy("the copy is not whole: its checksum is missing or another one", hint=_HINT)
     if (format_ := found[0].get("format")) != FORMAT:
         raise NotACopy(f"the copy has format {format_}, this salvus knows {FORMAT}", hint=_HINT)
-    return tuple(Part(Table(part["table"]), part["partition"], part["rows"]) for part in found[1:-1])
+    try:
+        return tuple(Part(Table(part["table"]), part["partition"], part["rows"]) for part in found[1:-1])
+    except (KeyError, TypeError, ValueError) as error:
+        raise NotACopy(
+            f"the copy has what this salvus does not know: {error}", hint="use the salvus that wrote it"
+        ) from error
 
 
 _HINT = "give a file that `salvusctl store dump` wrote"

@@ -41,13 +41,6 @@ class Ring:
     jars: str
     nodes: tuple[Node, ...]
 
-    def node(self, name: str) -> Node:
-        """The node of that name. LabError names those there are."""
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        raise LabError(f"there is no node {name!r}; there are {', '.join(node.name for node in self.nodes)}")
-
 
 def plan(
     group: str, folder: Path, jars: Path, *, namespace: str = "", network: str = "127.0.0", datacenters: tuple[int, ...]

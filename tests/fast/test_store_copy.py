@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 
 import pytest
 
 from controller.leases import Holder, Leases
-from controller.store.base import StoreError, Table
+from controller.store.base import Row, StoreError, Table
 from controller.store.copy import KEPT, NotACopy, checked, dump, restore
 from controller.store.memory import MemoryStore
 
@@ -44,7 +46,7 @@ def test_what_changes_while_it_is_copied_is_copied_too() -> None:
     class Busy(MemoryStore):
         left = 5
 
-        def read_all(self, table: Table):  # type: ignore[no-untyped-def]
+        def read_all(self, table: Table) -> Mapping[str, Mapping[str, Row]]:
             found = super().read_all(table)
             if table is Table.RESOURCE and self.left:
                 self.left -= 1
@@ -83,6 +85,13 @@ def test_what_is_no_whole_copy_is_refused(lines: list[str], said: str) -> None:
     with pytest.raises(NotACopy, match=said) as caught:
         checked(lines)
     assert "store dump" in caught.value.hint
+
+
+def test_what_this_salvus_does_not_know_is_told() -> None:
+    lines = [WHOLE[0], json.dumps({"table": "moon", "partition": "p", "rows": {}}) + "\n"]
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    with pytest.raises(NotACopy, match="'moon'"):
+        checked([*lines, json.dumps({"sha256": digest}) + "\n"])
 
 
 def test_a_newer_format_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from controller.store.cassandra.ring import Ring
-from controller.store.cassandra.schema import check
+from controller.store.cassandra.schema import USUAL, check
 from controller.store.cassandra.settings import CassandraSettings
 from controller.store.opening import Health, Node
 
@@ -38,7 +38,7 @@ def advice(keyspace: str, replication: Mapping[str, int], known: Iterable[Node])
     for name, factor in replication.items():
         members = len(places.get(name, ()))
         if problem := _problem(factor, members):
-            wanted = {**replication, name: min(3, max(members, 1))}
+            wanted = {**replication, name: min(USUAL, max(members, 1))}
             found.append(
                 f"keyspace {keyspace} has replication {factor} in {name} with {_nodes(members)}: {problem}"
                 + (_run(keyspace, wanted) if wanted[name] != factor else "; add nodes, three at least")

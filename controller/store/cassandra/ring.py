@@ -39,7 +39,7 @@ PATIENCE = 1.0
 # Seconds between signs of life that a silent node is asked for, and until it counts as dead: a busy one must not.
 HEARTBEAT = 2.0
 SILENCE = 5.0
-# Seconds that are waited, before nothing was asked, for any node to be there again.
+# Seconds that are waited for any node to be there again.
 AWAY = 5.0
 # Seconds to make a connection, and after which a dead node is tried again, at most.
 CONNECT = 5.0
@@ -55,7 +55,7 @@ T = TypeVar("T")
 
 
 class NobodyThere(StoreUnavailable):
-    """No node could be asked; nothing was done."""
+    """No node gave an answer; what was asked of one that went away meanwhile may be done."""
 
 
 def _profiles(datacenter: str) -> dict[str, ExecutionProfile]:
@@ -214,7 +214,7 @@ class Ring:
         return self.patiently(ask)
 
     def patiently(self, ask: Callable[[], T]) -> T:
-        """What ``ask`` gives; it is done again for a while when no node could be asked.
+        """What ``ask`` gives, which may be done twice; it is done again for a while when no node gives an answer.
 
         Raises StoreUnavailable, StoreUnusable.
         """

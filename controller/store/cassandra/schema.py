@@ -12,6 +12,8 @@ from controller.store.base import StoreMissing, StoreUnusable, Table
 from controller.store.cassandra.ring import READ, SWAP, Ring, errors
 
 VERSION = 1
+# Replicas: the least with which one node may die.
+USUAL = 3
 # Seconds that a mark of a change stays; who has not looked for longer reads everything.
 MARK_TTL = 900
 # Seconds: as long as Cassandra keeps hints for a node that is away (max_hint_window).

@@ -25,7 +25,6 @@ PERSISTENCE = 6.0
 # The low bits of a stamp are random: who knows the stamp that it wanted to set finds out whether it did,
 # also when so many others came after.
 NONCE_BITS = 20
-USUAL = 3
 REMEMBERED = 16
 
 _GET = "SELECT value, version FROM salvus.{} WHERE part = ? AND key = ?"
@@ -211,15 +210,16 @@ class CassandraStore:
 
 
 def _usual(ring: Ring) -> int:
-    """Three replicas: the least with which one node may die."""
+    """The replicas of a keyspace of which nobody said how many. Raises StoreUnusable where there are fewer nodes."""
     name = ring.settings.datacenter
     seen = sum(host.datacenter == name for host in ring.cluster.metadata.all_hosts())
-    if seen < USUAL and ring.replication() is None:
+    if seen < schema.USUAL and ring.replication() is None:
         raise StoreUnusable(
-            f"the store {ring.settings}: {seen} of the {USUAL} nodes that are wanted at least are seen in {name}",
+            f"the store {ring.settings}: {seen} of the {schema.USUAL} nodes that are wanted at least are seen "
+            f"in {name}",
             hint="start the others; or say how many replicas there are to be, with --replicas",
         )
-    return USUAL
+    return schema.USUAL
 
 
 def _part(partition: str) -> str:
