@@ -233,7 +233,7 @@ class Leases:
         """One compare-and-set. The time counts from before it was sent."""
         before = self._clock()
         version = row.version if row else None
-        if not self._store.compare_and_set(Table.LEASE, PARTITION, name, version, entry.text()):
+        if not self._store.compare_and_set(Table.LEASE, PARTITION, {name: version}, {name: entry.text()}):
             self._held.pop(name, None)
             return
         self._won |= not self._holds(name, entry.epoch)
@@ -254,6 +254,6 @@ class Leases:
                     entry = _Entry.of(row)
                     if entry.holder == self._me and entry.epoch == term.epoch:
                         free = replace(entry, holder=None).text()
-                        self._store.compare_and_set(Table.LEASE, PARTITION, name, row.version, free)
+                        self._store.compare_and_set(Table.LEASE, PARTITION, {name: row.version}, {name: free})
             except StoreError:
                 return  # they run out by themselves

@@ -1,7 +1,6 @@
 """The row store that every backend is: tables of partitions of rows, each row a key, a text and a version.
 
-Shaped for Cassandra as for SQLite: no transaction spans two partitions, compare-and-set is per row, rows may
-expire.
+Shaped for Cassandra as for SQLite: no transaction spans two partitions, and rows may expire.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class Table(enum.StrEnum):
     EVENT = "event"  # Kind/name / digest of what is said
     RUN = "run"  # machine / time
     JOB = "job"  # machine / item key
-    LEASE = "lease"  # "leases" / lease name
+    LEASE = "lease"  # "leases" / lease name, or member/ID
     META = "meta"  # topic / key
 
 
@@ -104,8 +103,19 @@ class Store(Protocol):
         """
         ...
 
-    def compare_and_set(self, table: Table, partition: str, key: str, expected: int | None, value: str | None) -> bool:
-        """Writes (or with None deletes) the row if its version is as expected (None: there is none)."""
+    def compare_and_set(
+        self,
+        table: Table,
+        partition: str,
+        expected: Mapping[str, int | None],
+        puts: Mapping[str, str],
+        deletes: Collection[str] = (),
+    ) -> bool:
+        """Writes and deletes rows of one partition at once, or nothing: only while each row in ``expected`` has the
+        version there (None: there is no such row).
+
+        Also a row that is so already is written: its version grows. Returns whether it was done.
+        """
         ...
 
     def changed_since(self, cursor: int) -> tuple[int, frozenset[Partition]]:

@@ -60,7 +60,7 @@ class Ledger:
 
     def identity(self) -> str:
         """A UUID of this store, made once: two fleets with machines of one name give them different UUIDs."""
-        self.store.compare_and_set(Table.META, IDENTITY, IDENTITY, None, str(uuid.uuid4()))
+        self.store.compare_and_set(Table.META, IDENTITY, {IDENTITY: None}, {IDENTITY: str(uuid.uuid4())})
         row = self.store.get(Table.META, IDENTITY, IDENTITY)
         if row is None:
             raise StoreUnavailable("the store's identity is not there just after it was written")
@@ -102,7 +102,7 @@ class Ledger:
         return "configured"
 
     def _set(self, ref: str, version: int | None, value: StoredResource) -> None:
-        if not self.store.compare_and_set(Table.RESOURCE, ref, MANIFEST, version, dump(value)):
+        if not self.store.compare_and_set(Table.RESOURCE, ref, {MANIFEST: version}, {MANIFEST: dump(value)}):
             now = self.resource(ref)
             by = f"; now it is generation {now.generation} from {now.source}" if now else ""
             raise Conflict(f"somebody else changed {ref} at the same time{by}", hint="look at it and apply again")
@@ -168,13 +168,14 @@ class Ledger:
     def _remove(self, ref: str, row: Row | None) -> bool:
         for table in (Table.STATUS, Table.FACT, Table.ALLOCATION):
             self.store.write(table, ref, {}, tuple(self.store.read(table, ref)))
-        return row is None or self.store.compare_and_set(Table.RESOURCE, ref, MANIFEST, row.version, None)
+        expected = {MANIFEST: row.version} if row else {}
+        return row is None or self.store.compare_and_set(Table.RESOURCE, ref, expected, {}, expected)
 
     # What the fleet pass and the machine passes write
 
     def allocate(self, ref: str, what: str, value: str) -> str:
         """Keeps a decision; the first one wins. Returns the one that is in force."""
-        if self.store.compare_and_set(Table.ALLOCATION, ref, what, None, value):
+        if self.store.compare_and_set(Table.ALLOCATION, ref, {what: None}, {what: value}):
             return value
         row = self.store.get(Table.ALLOCATION, ref, what)
         return row.value if row else value

@@ -76,11 +76,7 @@ class MemoryStore:
             gone = [key for key in deletes if self._kept(table, partition, key)]
             if not new and not gone:
                 return False
-            stamp = self._stamp((table, partition))
-            rows = self._partitions.setdefault((table, partition), {})
-            rows |= {key: _Kept(Row(value, stamp), expires) for key, value in new.items()}
-            for key in gone:
-                rows.pop(key, None)
+            self._put((table, partition), new, expires, gone)
             self._sweep(now)
             return True
 
@@ -100,19 +96,28 @@ class MemoryStore:
         self._changes[partition] = self._cursor
         return self._cursor
 
-    def compare_and_set(self, table: Table, partition: str, key: str, expected: int | None, value: str | None) -> bool:
+    def compare_and_set(
+        self,
+        table: Table,
+        partition: str,
+        expected: Mapping[str, int | None],
+        puts: Mapping[str, str],
+        deletes: Collection[str] = (),
+    ) -> bool:
         """See Store."""
         with self._lock:
-            row = self.get(table, partition, key)
-            if (row.version if row else None) != expected:
+            now = {key: row.version for key, row in self.read(table, partition).items()}
+            if any(now.get(key) != version for key, version in expected.items()):
                 return False
-            stamp = self._stamp((table, partition))
-            rows = self._partitions.setdefault((table, partition), {})
-            if value is None:
-                rows.pop(key, None)
-            else:
-                rows[key] = _Kept(Row(value, stamp), None)
+            self._put((table, partition), puts, None, deletes)
             return True
+
+    def _put(self, where: Partition, puts: Mapping[str, str], expires: float | None, gone: Collection[str]) -> None:
+        stamp = self._stamp(where)
+        rows = self._partitions.setdefault(where, {})
+        rows |= {key: _Kept(Row(value, stamp), expires) for key, value in puts.items()}
+        for key in gone:
+            rows.pop(key, None)
 
     def changed_since(self, cursor: int) -> tuple[int, frozenset[Partition]]:
         """See Store."""

@@ -294,23 +294,27 @@ class SqliteStore:
             self._db.execute("DELETE FROM rows WHERE expires <= ?", (now,))
             self._swept = now
 
-    def compare_and_set(self, table: Table, partition: str, key: str, expected: int | None, value: str | None) -> bool:
+    def compare_and_set(
+        self,
+        table: Table,
+        partition: str,
+        expected: Mapping[str, int | None],
+        puts: Mapping[str, str],
+        deletes: Collection[str] = (),
+    ) -> bool:
         """See Store."""
-        if self._version(table, partition, key) != expected:
+        if not self._as_expected(table, partition, expected):
             return False
         with self._transaction():
-            if self._version(table, partition, key) != expected:
+            if not self._as_expected(table, partition, expected):
                 return False
-            stamp = self._stamp(table, partition)
-            if value is None:
-                self._drop(table, partition, [key])
-            else:
-                self._put(table, partition, {key: value}, None, stamp)
+            self._put(table, partition, puts, None, self._stamp(table, partition))
+            self._drop(table, partition, deletes)
         return True
 
-    def _version(self, table: Table, partition: str, key: str) -> int | None:
-        row = self.get(table, partition, key)
-        return row.version if row else None
+    def _as_expected(self, table: Table, partition: str, expected: Mapping[str, int | None]) -> bool:
+        rows = ((self.get(table, partition, key), version) for key, version in expected.items())
+        return all((row.version if row else None) == version for row, version in rows)
 
     def changed_since(self, cursor: int) -> tuple[int, frozenset[Partition]]:
         """See Store."""

@@ -163,7 +163,7 @@ def increment(store: Store, times: int) -> int:
         while True:
             row = store.get(Table.META, "race", "counter")
             value = str(int(row.value) + 1 if row else 1)
-            if store.compare_and_set(Table.META, "race", "counter", row.version if row else None, value):
+            if store.compare_and_set(Table.META, "race", {"counter": row.version if row else None}, {"counter": value}):
                 break
             lost += 1
     return lost

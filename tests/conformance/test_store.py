@@ -103,7 +103,7 @@ def test_hostile_keys_partitions_and_values_are_just_text(backend: Backend) -> N
     for key in HOSTILE:
         row = backend.store.get(Table.FACT, key, key)
         assert row is not None
-        assert backend.store.compare_and_set(Table.FACT, key, key, row.version, None)
+        assert backend.store.compare_and_set(Table.FACT, key, {key: row.version}, {}, [key])
         assert backend.store.get(Table.FACT, key, key) is None
         assert len(backend.store.read(Table.FACT, key)) == len(HOSTILE) - 1, "only that one"
 
@@ -145,25 +145,41 @@ def test_only_rows_that_differ_get_a_new_version_and_versions_only_grow(store: S
 
 
 def test_compare_and_set_of_a_new_row(store: Store) -> None:
-    assert not store.compare_and_set(Table.FACT, "p", "k", 1, "1"), "there is none"
-    assert store.compare_and_set(Table.FACT, "p", "k", None, "1")
-    assert not store.compare_and_set(Table.FACT, "p", "k", None, "2"), "there is one"
+    assert not store.compare_and_set(Table.FACT, "p", {"k": 1}, {"k": "1"}), "there is none"
+    assert store.compare_and_set(Table.FACT, "p", {"k": None}, {"k": "1"})
+    assert not store.compare_and_set(Table.FACT, "p", {"k": None}, {"k": "2"}), "there is one"
     assert values(store.read(Table.FACT, "p")) == {"k": "1"}
 
 
 def test_compare_and_set_of_a_row_that_is_there(store: Store) -> None:
     store.write(Table.FACT, "p", {"k": "1", "other": "x"})
     first = store.read(Table.FACT, "p")["k"].version
-    assert store.compare_and_set(Table.FACT, "p", "k", first, "2")
-    assert not store.compare_and_set(Table.FACT, "p", "k", first, "3"), "its version is old"
+    assert store.compare_and_set(Table.FACT, "p", {"k": first}, {"k": "2"})
+    assert not store.compare_and_set(Table.FACT, "p", {"k": first}, {"k": "3"}), "its version is old"
     second = store.read(Table.FACT, "p")["k"].version
-    assert store.compare_and_set(Table.FACT, "p", "k", second, "2"), "the same value again"
+    assert store.compare_and_set(Table.FACT, "p", {"k": second}, {"k": "2"}), "the same value again"
     third = store.read(Table.FACT, "p")["k"].version
     assert third > second, "is a write all the same: who waits for a change sees that somebody is alive"
-    assert not store.compare_and_set(Table.FACT, "p", "k", second, None)
-    assert store.compare_and_set(Table.FACT, "p", "k", third, None)
+    assert not store.compare_and_set(Table.FACT, "p", {"k": second}, {}, ["k"])
+    assert store.compare_and_set(Table.FACT, "p", {"k": third}, {}, ["k"])
     assert values(store.read(Table.FACT, "p")) == {"other": "x"}
-    assert not store.compare_and_set(Table.FACT, "p", "k", third, "4"), "it is gone"
+    assert not store.compare_and_set(Table.FACT, "p", {"k": third}, {"k": "4"}), "it is gone"
+
+
+def test_compare_and_set_of_several_rows_is_all_or_nothing(store: Store) -> None:
+    store.write(Table.FACT, "p", {"a": "1", "b": "1", "other": "x"})
+    rows = store.read(Table.FACT, "p")
+    both = {key: rows[key].version for key in ("a", "b")}
+    assert not store.compare_and_set(Table.FACT, "p", both | {"new": 1}, {"a": "2", "new": "2"}, ["b"])
+    assert not store.compare_and_set(Table.FACT, "p", both | {"other": None}, {"a": "2", "new": "2"}, ["b"])
+    assert values(store.read(Table.FACT, "p")) == {"a": "1", "b": "1", "other": "x"}
+    assert store.compare_and_set(Table.FACT, "p", both | {"new": None}, {"a": "2", "new": "2"}, ["b"])
+    now = store.read(Table.FACT, "p")
+    assert values(now) == {"a": "2", "new": "2", "other": "x"}
+    assert now["a"].version == now["new"].version > rows["a"].version, "one write"
+    assert now["other"] == rows["other"], "what was not named is not touched"
+    store.write(Table.FACT, "p", {"other": "y"})
+    assert not store.compare_and_set(Table.FACT, "p", {"other": rows["other"].version}, {"a": "3"}), "only looked at"
 
 
 def test_rows_that_expire(backend: Backend) -> None:
@@ -178,7 +194,7 @@ def test_rows_that_expire(backend: Backend) -> None:
     assert list(store.read(Table.EVENT, "p")) == ["same", "stays"], "written again without a time, it stays"
     assert list(store.read_all(Table.EVENT)) == ["p"]
     assert not store.write(Table.EVENT, "p", {}, ["soon"]), "there is nothing to delete"
-    assert store.compare_and_set(Table.EVENT, "p", "soon", None, "2"), "nor to compare with"
+    assert store.compare_and_set(Table.EVENT, "p", {"soon": None}, {"soon": "2"}), "nor to compare with"
     backend.advance(3.0 * backend.pace)
     assert values(store.read(Table.EVENT, "p")) == {"same": "1", "soon": "2", "stays": "1"}
 
@@ -201,12 +217,12 @@ def test_what_changed_is_told_from_where_one_was(backend: Backend) -> None:
     assert store.changed_since(cursor) == (cursor, frozenset())
     other = backend.again()
     other.write(Table.FACT, "p", {"k": "2"})
-    other.compare_and_set(Table.FACT, "r", "k", None, "1")
+    other.compare_and_set(Table.FACT, "r", {"k": None}, {"k": "1"})
     cursor, changed = store.changed_since(cursor)
     assert changed >= {(Table.FACT, "p"), (Table.FACT, "r")}
     other.write(Table.STATUS, "q", {}, ["k"])
     row = other.read(Table.FACT, "r")["k"]
-    other.compare_and_set(Table.FACT, "r", "k", row.version, None)
+    other.compare_and_set(Table.FACT, "r", {"k": row.version}, {}, ["k"])
     cursor, changed = store.changed_since(cursor)
     assert changed >= {(Table.STATUS, "q"), (Table.FACT, "r")}, "deletions, too"
     assert store.changed_since(cursor) == (cursor, frozenset())

@@ -59,15 +59,24 @@ class Agreement(RuleBasedStateMachine):
         first, second = (store.write(table, name, puts, gone, ttl=ttl) for store in self.stores)
         assert first == second
 
-    @rule(table=TABLES, name=NAMES, key=KEYS, value=st.one_of(st.none(), VALUES), stale=st.booleans())
-    def compare_and_set(self, table: Table, name: str, key: str, value: str | None, stale: bool) -> None:
+    @rule(
+        table=TABLES,
+        name=NAMES,
+        looked_at=st.sets(KEYS, min_size=1, max_size=3),
+        stale=st.sets(KEYS, max_size=1),
+        puts=st.dictionaries(KEYS, VALUES, max_size=3),
+        deletes=st.sets(KEYS, max_size=2),
+    )
+    def compare_and_set(
+        self, table: Table, name: str, looked_at: set[str], stale: set[str], puts: dict[str, str], deletes: set[str]
+    ) -> None:
         results = []
         for store in self.stores:
-            row = store.get(table, name, key)
-            expected = row.version if row else None
-            wrong = (expected or 0) + 1_000_000 if stale else expected
-            results.append(store.compare_and_set(table, name, key, wrong, value))
-        assert results == [not stale] * 2
+            rows = store.read(table, name)
+            expected: dict[str, int | None] = {key: rows[key].version if key in rows else None for key in looked_at}
+            expected |= {key: (expected[key] or 0) + 1_000_000 for key in stale & looked_at}
+            results.append(store.compare_and_set(table, name, expected, puts, deletes - puts.keys()))
+        assert results == [stale.isdisjoint(looked_at)] * 2
 
     @rule(seconds=st.sampled_from([1.0, 2.5]))
     def time_passes(self, seconds: float) -> None:

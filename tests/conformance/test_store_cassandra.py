@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from cassandra import OperationTimedOut
 
+from controller.leases import TTL, USABLE
 from controller.store.base import StoreMissing, StoreUnavailable, StoreUnusable, Table
 from controller.store.cassandra import changes, ring
 from controller.store.cassandra.settings import CassandraSettings
-from controller.store.cassandra.store import CassandraStore
+from controller.store.cassandra.store import PERSISTENCE, CassandraStore
 from lab import cassandra
 from lab.cassandra import Node, Ring
 from tests.cassandra_ring import running_ring
@@ -71,7 +72,7 @@ def count(store: CassandraStore, until: int) -> None:
                 break
             assert row is None or int(row.value) == number // 10 - 1, "nothing is lost, nothing is done twice"
             try:
-                store.compare_and_set(Table.FACT, place, "n", row.version if row else None, value)
+                store.compare_and_set(Table.FACT, place, {"n": row.version if row else None}, {"n": value})
             except StoreUnavailable:
                 continue
 
@@ -138,8 +139,8 @@ def test_what_was_done_without_an_answer_is_known_by_its_stamp(
     assert row is not None
     lossy = Loses(store._ring.session, made)
     monkeypatch.setattr(store._ring, "session", lossy)
-    assert store.compare_and_set(Table.FACT, "p", "n", row.version, "2"), "once, and told as done"
-    assert not store.compare_and_set(Table.FACT, "p", "n", row.version, "3")
+    assert store.compare_and_set(Table.FACT, "p", {"n": row.version}, {"n": "2"}), "once, and told as done"
+    assert not store.compare_and_set(Table.FACT, "p", {"n": row.version}, {"n": "3"})
     lossy.left = 1
     assert store.write(Table.FACT, "p", {"other": "x"}, ["n"])
     assert list(store.read(Table.FACT, "p")) == ["other"]
@@ -148,8 +149,25 @@ def test_what_was_done_without_an_answer_is_known_by_its_stamp(
 def test_what_never_gets_an_answer_is_told(store: CassandraStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("controller.store.cassandra.store.PERSISTENCE", 0.5)
     monkeypatch.setattr(store._ring, "session", Loses(store._ring.session, False, times=10_000))
-    with pytest.raises(StoreUnavailable, match="overtaken"):
+    with pytest.raises(StoreUnavailable, match="came too late"):
         store.write(Table.FACT, "p", {"n": "1"})
+
+
+@pytest.mark.parametrize("answers", [1, 2], ids=["before the first look", "before the second swap"])
+def test_who_was_stopped_inside_a_write_does_not_send_it_later(
+    store: CassandraStore, monkeypatch: pytest.MonkeyPatch, answers: int
+) -> None:
+    """As after SIGSTOP: by then another controller may hold the lease that was valid when the write began."""
+    now = [*[0.0] * answers, 60.0]
+    monkeypatch.setattr("controller.store.cassandra.store.uptime", lambda: now.pop(0) if len(now) > 1 else now[0])
+    monkeypatch.setattr(store._ring, "session", Loses(store._ring.session, False))
+    with pytest.raises(StoreUnavailable, match="came too late"):
+        store.write(Table.FACT, "p", {"n": "1"})
+    assert store.read(Table.FACT, "p") == {}
+
+
+def test_a_write_is_over_before_anybody_else_can_hold_the_lease_under_which_it_began() -> None:
+    assert PERSISTENCE + ring.PATIENCE <= TTL * (1 - USABLE) + 1e-9
 
 
 def test_a_change_whose_end_was_never_marked_is_told_again(settings: CassandraSettings, store: CassandraStore) -> None:
@@ -249,7 +267,7 @@ def sign(store: CassandraStore, who: str, times: int) -> None:
                 book = row.value.split() if row else []
                 value = " ".join([*book, name])
                 signed = name in book or store.compare_and_set(
-                    Table.META, "race", "book", row.version if row else None, value
+                    Table.META, "race", {"book": row.version if row else None}, {"book": value}
                 )
 
 

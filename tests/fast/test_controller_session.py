@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -147,10 +148,16 @@ def test_who_writes_at_the_same_time_is_not_overwritten(desk: Desk, monkeypatch:
     store = desk.ledger.store
     genuine = store.compare_and_set
 
-    def beaten(table: Table, partition: str, key: str, expected: int | None, value: str | None) -> bool:
+    def beaten(
+        table: Table,
+        partition: str,
+        expected: Mapping[str, int | None],
+        puts: Mapping[str, str],
+        deletes: Collection[str] = (),
+    ) -> bool:
         if table is Table.RESOURCE:
-            store.write(table, partition, {key: value.replace("192.0.2.2", "192.0.2.3") if value else ""})
-        return genuine(table, partition, key, expected, value)
+            store.write(table, partition, {key: value.replace("192.0.2.2", "192.0.2.3") for key, value in puts.items()})
+        return genuine(table, partition, expected, puts, deletes)
 
     monkeypatch.setattr(store, "compare_and_set", beaten)
     with pytest.raises(Conflict, match="now it is generation 2"):

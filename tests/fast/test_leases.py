@@ -39,9 +39,16 @@ class Flaky(MemoryStore):
         with self._call():
             return self._behind.read(table, partition)
 
-    def compare_and_set(self, table: Table, partition: str, key: str, expected: int | None, value: str | None) -> bool:
+    def compare_and_set(
+        self,
+        table: Table,
+        partition: str,
+        expected: Mapping[str, int | None],
+        puts: Mapping[str, str],
+        deletes: Collection[str] = (),
+    ) -> bool:
         with self._call():
-            return self._behind.compare_and_set(table, partition, key, expected, value)
+            return self._behind.compare_and_set(table, partition, expected, puts, deletes)
 
     def write(
         self,

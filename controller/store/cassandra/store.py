@@ -14,14 +14,16 @@ from dataclasses import dataclass
 
 from cassandra.query import BatchStatement, BatchType
 
+from controller.clock import uptime
 from controller.store.base import Partition, Row, StoreUnavailable, StoreUnusable, Table
 from controller.store.cassandra import schema
 from controller.store.cassandra.changes import Changes
 from controller.store.cassandra.ring import READ, SERIAL, Ring
 from controller.store.cassandra.settings import CassandraSettings
 
-# Seconds: after which a write that was always overtaken, or whose outcome nobody tells, is given up.
-PERSISTENCE = 6.0
+# Seconds after its beginning in which a write may be sent, also by a process that was stopped meanwhile. With the time
+# that a node may take for it, it is over before anybody else can hold a lease that was valid when it began (leases.py).
+PERSISTENCE = 2.0
 # The low bits of a stamp are random: who knows the stamp that it wanted to set finds out whether it did,
 # also when so many others came after.
 NONCE_BITS = 20
@@ -126,13 +128,19 @@ class CassandraStore:
 
         return self._change(table, partition, wanted)
 
-    def compare_and_set(self, table: Table, partition: str, key: str, expected: int | None, value: str | None) -> bool:
+    def compare_and_set(
+        self,
+        table: Table,
+        partition: str,
+        expected: Mapping[str, int | None],
+        puts: Mapping[str, str],
+        deletes: Collection[str] = (),
+    ) -> bool:
         """See Store."""
 
         def wanted(part: _Part) -> _Change | None:
-            if part.version(key) != expected:
-                return None
-            return _Change({}, (key,)) if value is None else _Change({key: value})
+            same = all(part.version(key) == version for key, version in expected.items())
+            return _Change(puts, [key for key in deletes if key in part.rows]) if same else None
 
         return self._change(table, partition, wanted, once=True)
 
@@ -164,26 +172,33 @@ class CassandraStore:
 
         ``once``: what may have been done must not be done again. Raises StoreUnavailable: it is done, or not.
         """
+        end = uptime() + PERSISTENCE
         part = self._look(READ, table, partition)
         if (change := wanted(part)) is None:
             return False
-        end = time.monotonic() + PERSISTENCE
         name = mark = _next(part.stamp)
         self._changes.tell(table, partition, mark, done=False)
         unclear = False
-        while change is not None and not (done := self._swap(table, partition, part, name, change)):
+        while change is not None:
+            if uptime() > end:
+                raise self._given_up(table, partition, "may be done, or not" if unclear else "came too late")
+            done = self._swap(table, partition, part, name, change)
+            if done:
+                break
             unclear |= done is None
-            if (done is None and once) or time.monotonic() > end:
-                raise StoreUnavailable(
-                    f"the store {self._ring.settings} cannot be used now: a write to {table}/{partition} "
-                    + ("may be done, or not" if unclear else "was overtaken again and again"),
-                    hint="it is tried again",
-                )
+            if done is None and once:
+                raise self._given_up(table, partition, "may be done, or not")
             time.sleep(random.uniform(0, 0.02))  # noqa: S311 - so that two do not meet again and again
             part = self._look(SERIAL, table, partition)
             change, name = wanted(part), _next(part.stamp)
         self._changes.tell(table, partition, mark, done=True)
         return change is not None or unclear
+
+    def _given_up(self, table: Table, partition: str, what: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"the store {self._ring.settings} cannot be used now: a write to {table}/{partition} {what}",
+            hint="it is tried again",
+        )
 
     def _swap(self, table: Table, partition: str, before: _Part, stamp: int, change: _Change) -> bool | None:
         """One transaction: whether it was made; None where nobody knows. Raises StoreUnavailable as well."""
