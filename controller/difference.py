@@ -95,7 +95,7 @@ def _one(
         return MachineDiff(name, Plan(name), dict.fromkeys((*here.refs, *here.waiting), why))
     inventory = tuple(read_inventory(session.ledger, name).values())
     keepers = view.keepers(name, {owned.owner for owned in inventory}, living)
-    about = Circumstances(now=time.time(), living=keepers)
+    about = Circumstances(now=time.time(), living=keepers, pauses=session.ledger.pauses())
     found = look(here, inventory, driver, about)
     return MachineDiff(name, found.plan, here.waiting, found.unreachable, told(here, found.seen))
 

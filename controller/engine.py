@@ -14,6 +14,8 @@ from controller.leases import FLEET, Leases, shard_of
 from controller.log import log
 from controller.lower import Lowered, Wait
 from controller.machines import Connect, Machines
+from controller.pauses import concerned
+from controller.pausing import Pausing
 from controller.plan import Circumstances, Owned
 from controller.reconcile import Outcome, reconcile
 from controller.record import Recorder
@@ -49,6 +51,7 @@ class Engine:
         self._ledger = ledger
         self._keys = keys
         self._mirror = Mirror(ledger.store)
+        self.pausing = Pausing(ledger, self._mirror)
         self._view = View()
         self._lock = threading.RLock()
         self._undecided = True
@@ -68,6 +71,13 @@ class Engine:
             touched = self.knowledge.touched
             self._undecided |= any(not name.startswith("condition/") for name in touched)
             return self._view.update(self.knowledge.fleet, self.knowledge.known, touched)
+
+    def turned(self) -> frozenset[str]:
+        """The machines on which something was paused, or is not any more, since the last call."""
+        with self._lock:
+            what = self.pausing.turned(self.knowledge, first=self.leases.lease(FLEET).valid())
+            self._undecided |= bool(what)
+            return concerned(what, self.knowledge)
 
     def _recount(self) -> None:
         """A deletion may have ended when an inventory changed."""
@@ -89,9 +99,9 @@ class Engine:
             self._undecided = True
             return False
         with self._lock:
-            if not self._undecided:
+            if not self._undecided or self.pausing.world_stopped():
                 return False
-            wrote = self._tell_keys() | fleet_pass(self._ledger, self.knowledge, self._view)
+            wrote = self._tell_keys() | fleet_pass(self._ledger, self.knowledge, self._view, self.pausing.in_force())
             self._undecided = False
             return wrote
 
@@ -116,9 +126,6 @@ class Engine:
             self.recorder.waiting(machine, lowered, wait, at)
             return None
 
-        def over() -> bool:
-            return stop() or not lease.valid()
-
         def remember(rows: Sequence[Owned]) -> None:
             if not lease.valid():
                 raise Fenced("our lease ran out while the machine was looked at", machine=machine)
@@ -132,7 +139,15 @@ class Engine:
             jobs=self.jobs.under_way(machine),
             rests=self.rests.of(machine),
             living=living,
+            pauses=self.pausing.pauses(),
         )
+        refs = {*lowered.refs, *lowered.waiting, *(ref for owned in inventory for ref in owned.users)}
+
+        def over() -> bool:
+            if stop() or not lease.valid() or self.pausing.came(about.pauses, machine, refs):
+                return True
+            return self.pausing.world_stopped()
+
         outcome = reconcile(
             lowered,
             inventory,
@@ -148,7 +163,9 @@ class Engine:
             return None
         self.recorder.outcome(outcome, at)
         self.outcomes[machine] = outcome
-        for change in () if over() else outcome.jobs:
+        for change in outcome.jobs:
+            if over():
+                break
             self.jobs.start(machine, change, driver, lease.epoch)
         return outcome
 

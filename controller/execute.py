@@ -34,25 +34,28 @@ def carry_out(
 ) -> Executed:
     """Makes the changes in waves: all shell changes whose needs are met in one batch, libvirt changes beside it.
 
-    ``stop`` is asked between waves: the safe points. A machine that falls silent is not told anything more: each
-    change would cost its whole deadline. Raises Fenced.
+    ``stop`` is asked before each batch, from several threads: the safe points. A machine that falls silent is not told
+    anything more: each change would cost its whole deadline. Raises Fenced.
     """
     left = list(changes)
     applied: list[Applied] = []
     skipped: list[Change] = []
     lost: set[str] = set()
-    silent = threading.Event()
+    over = threading.Event()
 
     def tell(batch: tuple[Change, ...]) -> tuple[Applied, ...]:
-        if silent.is_set():
+        if over.is_set():
+            return ()
+        if stop():
+            over.set()
             return ()
         results = driver.apply(batch, epoch)
         if any(isinstance(one.error, Unreachable) for one in results):
-            silent.set()
+            over.set()
         return results
 
     with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="apply") as pool:
-        while left and not silent.is_set() and not stop():
+        while left and not over.is_set():
             for change in tuple(left):
                 if lost.intersection(change.after):
                     lost.add(change.item.key)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from controller.leases import Holder, Leases
 from controller.log import LOGGER, log
+from controller.pauses import explained
 from controller.session import Session
 from controller.sources.directory import Directory
 from controller.store.base import Conflict, StoreUnavailable, StoreUnusable
@@ -102,6 +103,9 @@ class Intake:
         """One reading, taken over; what it raises is logged. Returns whether another one is wanted soon."""
         try:
             loaded = self._directory.read(self._session.others(self._directory.name))
+            if (world := self._session.ledger.world()) is not None:
+                self._note("the manifests are not taken over", explained(world)[1])
+                return True
             again = self._sync.once(loaded)
         except Conflict as error:
             return self._met(error)

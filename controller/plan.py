@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 
 from controller.execute import explain
 from controller.lower import Lowered, Wanted
+from controller.pauses import Pauses, explained, pause_of
 from controller.rests import Rest
 from drivers.base import Absent, Change, Drift, Grade, Item, Observation, Present, Unknown, Verb, drift
 
@@ -56,8 +57,8 @@ class Plan:
 
     Attributes:
         changes: in the order in which they are made.
-        held: changes that wait: above the ceiling, failed before, behind a job or behind something unknown; and all of
-            a resource of which something would be refused, as what is there is somebody else's (``Stalled``).
+        held: changes that wait: above the ceiling, paused, failed before, behind a job or behind something unknown; and
+            all of a resource of which something would be refused, as what is there is somebody else's (``Stalled``).
         unknown: item key → why nothing is known of it; nothing is planned on those (rule 1).
         forgotten: inventory keys that are no longer wanted, and gone or never ours.
         owners: item key → ``Kind/name``, of all items in this plan.
@@ -87,6 +88,7 @@ class Circumstances:
         jobs: item key → (reason, sentence), of jobs that are under way.
         rests: item key → what failed lately or was refused: just this change is not made now, nor what comes after it.
         living: ``Kind/name`` of the resources whose items stay on the machine, wanted or not.
+        pauses: what is not to be worked on for a while, anywhere.
     """
 
     now: float
@@ -94,6 +96,7 @@ class Circumstances:
     jobs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     rests: Mapping[str, Rest] = field(default_factory=dict)
     living: Collection[str] = ()
+    pauses: Pauses = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -102,10 +105,12 @@ class _Sheet:
 
     Attributes:
         refused: ``Kind/name`` → why nothing of it is made.
+        paused: item key → reason and sentence, of what is not to be touched for a while.
         blocked: item key → why what comes after it has to wait.
     """
 
     refused: Mapping[str, str]
+    paused: Mapping[str, tuple[str, str]]
 
     changes: list[Change] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
@@ -120,10 +125,11 @@ class _Sheet:
 
 def plan(lowered: Lowered, seen: Mapping[str, Observation], inventory: Iterable[Owned], about: Circumstances) -> Plan:
     """The changes that make the machine equal to its items, and the deletions of what is no longer wanted."""
-    sheet = _Sheet(dict(_refusals(lowered, seen)))
+    inventory = tuple(inventory)
+    sheet = _Sheet(dict(_refusals(lowered, seen)), _paused(lowered, inventory, about))
     for wanted in lowered.wanted:
         _want(wanted, _state(seen.get(wanted.key), about), lowered, about, sheet)
-    gone, forgotten = _gone(lowered, seen, tuple(inventory), about)
+    gone, forgotten = _gone(lowered, seen, inventory, about)
     for owned, change in _deletions(gone):
         refused = _refused(owned.item, owned.key, seen)
         _unwant(owned, change, _state(seen.get(owned.key), about), about, sheet, refused)
@@ -136,6 +142,16 @@ def _refusals(lowered: Lowered, seen: Mapping[str, Observation]) -> Iterator[tup
     for wanted in lowered.wanted:
         if (why := _refused(wanted.item, wanted.key, seen)) is not None:
             yield wanted.owner, why
+
+
+def _paused(lowered: Lowered, inventory: Sequence[Owned], about: Circumstances) -> Mapping[str, tuple[str, str]]:
+    """The items that are paused: of what several want, a pause of any of them is enough."""
+    if not about.pauses:
+        return {}
+    users = {owned.key: owned.users for owned in inventory}
+    users |= {w.key: (w.owner, *w.producers, *users.get(w.key, ())) for w in lowered.wanted}
+    found = {key: pause_of(about.pauses, about.now, refs, lowered.machine) for key, refs in users.items()}
+    return {key: explained(pause) for key, pause in found.items() if pause is not None}
 
 
 def _refused(item: Item, key: str, seen: Mapping[str, Observation]) -> str | None:
@@ -180,7 +196,7 @@ def _unwant(
     before = next((sheet.blocked[key] for key in change.after if key in sheet.blocked), None)
     if isinstance(state, Unknown):
         sheet.not_known(owned.key, state.reason)
-    elif (why := ("Stalled", refused) if refused else _busy(change, about)) is not None or before is not None:
+    elif (why := ("Stalled", refused) if refused else _busy(change, about, sheet)) is not None or before is not None:
         hold = Held(change, owned.owner, *(why or ("WaitsForItem", before or "")))
         sheet.held.append(hold)
         sheet.blocked[owned.key] = f"{owned.key} is still there: {hold.message}"
@@ -217,10 +233,11 @@ def _rest(change: Change, about: Circumstances) -> Rest | None:
     return rest if rest is not None and rest.change == change else None
 
 
-def _busy(change: Change, about: Circumstances) -> tuple[str, str] | None:
-    """Reason and sentence when a job makes it, or when just this failed before."""
-    rest = _rest(change, about)
-    return about.jobs.get(change.item.key, (rest.reason, rest.message) if rest is not None else None)
+def _busy(change: Change, about: Circumstances, sheet: _Sheet) -> tuple[str, str] | None:
+    """Reason and sentence when a job makes it, when it is paused, or when just this failed before."""
+    key, rest = change.item.key, _rest(change, about)
+    resting = (rest.reason, rest.message) if rest is not None else None
+    return about.jobs.get(key) or sheet.paused.get(key) or resting
 
 
 def _hold(wanted: Wanted, change: Change, lowered: Lowered, about: Circumstances, sheet: _Sheet) -> Held | None:
@@ -228,7 +245,7 @@ def _hold(wanted: Wanted, change: Change, lowered: Lowered, about: Circumstances
         return Held(change, wanted.owner, "Stalled", refused)
     ceiling = min((lowered.ceilings[ref] for ref in wanted.producers), default=Grade.RESTART)
     before = next((sheet.blocked[key] for key in wanted.after if key in sheet.blocked), None)
-    if (why := _busy(change, about)) is not None:
+    if (why := _busy(change, about, sheet)) is not None:
         return Held(change, wanted.owner, *why)
     if before is not None:
         return Held(change, wanted.owner, "WaitsForItem", before)

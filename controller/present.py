@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
 
+from controller.clock import rfc3339
 from controller.knowledge import Knowledge
 from controller.store.records import Condition, Seen
 from controller.summary import FLEET_PASS, MACHINES, merged
@@ -12,6 +12,7 @@ from controller.summary import FLEET_PASS, MACHINES, merged
 # Waiting longer does not help: somebody has to do something.
 SETTLED = frozenset(
     {"Stalled", "InUse", "HeldByCeiling", "CrashLooping", "Halted", "NoAddress", "NotPlaced", "MachineGone"}
+    | {"Paused", "WorldStopped"}
 )
 
 
@@ -85,8 +86,3 @@ def condition_document(condition: Condition) -> dict[str, object]:
         "lastTransitionTime": rfc3339(condition.since),
         "observedGeneration": condition.generation,
     }
-
-
-def rfc3339(at: float) -> str:
-    """Seconds since the epoch as ``2026-11-24T13:00:00Z``."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))

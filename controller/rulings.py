@@ -13,6 +13,7 @@ from controller.allocate import allocate
 from controller.knowledge import Knowledge
 from controller.log import log
 from controller.lower import Wait, machine_named
+from controller.pauses import Pauses, pause_of
 from controller.status import Verdict, conditions
 from controller.store.ledger import Ledger
 from controller.store.records import GONE, Event, InventoryRow, Status
@@ -21,14 +22,17 @@ from controller.view import View
 from resources.fleet import machine_kind
 
 
-def fleet_pass(ledger: Ledger, knowledge: Knowledge, view: View) -> bool:
-    """One fleet pass. Returns whether anything was written, so that another one may find more to decide."""
+def fleet_pass(ledger: Ledger, knowledge: Knowledge, view: View, pauses: Pauses) -> bool:
+    """One fleet pass. Returns whether anything was written, so that another one may find more to decide.
+
+    What is paused is still placed; but its deletion does not end.
+    """
     decisions, waiting = allocate(knowledge.fleet, knowledge.known)
     for decision in decisions:
         ledger.allocate(decision.ref, decision.what, decision.value)
     stated = [_state(ledger, knowledge, ref, view, waiting) for ref in knowledge.rows]
     silenced = _silence_the_gone(ledger, knowledge)
-    ended = _end_deletions(ledger, knowledge)
+    ended = _end_deletions(ledger, knowledge, pauses)
     return bool(decisions) or any(stated) or silenced or ended
 
 
@@ -70,12 +74,12 @@ def _silence_the_gone(ledger: Ledger, knowledge: Knowledge) -> bool:
     return bool(gone)
 
 
-def _end_deletions(ledger: Ledger, knowledge: Knowledge) -> bool:
+def _end_deletions(ledger: Ledger, knowledge: Knowledge, pauses: Pauses) -> bool:
     """Removes the resources of which no machine of the fleet has anything any more.
 
     What was on a machine that left the fleet is forgotten and not touched: nobody may write there.
     """
-    doomed = knowledge.rows.keys() - knowledge.living
+    doomed = {ref for ref in knowledge.rows.keys() - knowledge.living if not pause_of(pauses, time.time(), [ref])}
     if not doomed:
         return False
     here = {machine.name for machine in knowledge.fleet.machines()}

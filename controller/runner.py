@@ -171,6 +171,7 @@ class Runner:
         if self.stopping:
             return
         self._affected |= self.engine.refresh()
+        self._affected |= self.engine.turned()
         while self.engine.fleet_pass():
             self._metrics.fleet_passes.labels("wrote").inc()
             self._affected |= self.engine.refresh()

@@ -10,7 +10,7 @@ from controller.store.records import Condition, Status, StoredResource
 FLEET_PASS = ""
 MACHINES = "machines"
 # A deletion does not end by itself: somebody has to do something.
-STUCK = frozenset({"InUse", "Stalled"})
+STUCK = frozenset({"InUse", "Stalled", "Paused", "WorldStopped"})
 
 
 def merged(row: StoredResource, by_machine: Mapping[str, Status]) -> tuple[Condition, ...]:

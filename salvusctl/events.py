@@ -76,7 +76,7 @@ def _row(event: Event) -> tuple[Text, ...]:
 
 
 def _output(event: Event) -> EventOutput:
-    from controller.present import rfc3339
+    from controller.clock import rfc3339
     from salvusctl.outputs import EventOutput
 
     kind: Literal["Normal", "Warning"] = "Warning" if event.type == "Warning" else "Normal"

@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from controller.clock import rfc3339
 from controller.knowledge import Knowledge
-from controller.present import conditions, document, rfc3339
+from controller.present import conditions, document
 from controller.session import Session
 from resources.base import AnyKind, Column, Selector
 from resources.fleet import kinds

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
-from controller.present import condition_document, conditions, machines, rfc3339, settled
+from controller.clock import rfc3339
+from controller.present import condition_document, conditions, machines, settled
 from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import Code, UseError

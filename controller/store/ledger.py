@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from controller.store.base import Conflict, Row, Store, StoreUnavailable, Table
-from controller.store.mirror import MANIFEST
+from controller.store.mirror import MANIFEST, PAUSES
 from controller.store.records import (
+    WORLD,
     Event,
     InventoryRow,
     Job,
+    Pause,
     Run,
     Seen,
     SourceState,
@@ -21,6 +23,7 @@ from controller.store.records import (
     StoredResource,
     dump,
     parse,
+    pause_key,
 )
 
 EVENT_TTL = 7 * 86400.0
@@ -31,6 +34,8 @@ EVENT_QUIET = 60.0
 SOURCES = "sources"
 IDENTITY = "identity"
 PUTS = "puts"
+# Seconds that a pause is kept after its end: on a controller whose clock is late it has not ended yet.
+PAUSE_KEPT = 3600.0
 # The allocation that names a machine.
 HOST = "host"
 # Far longer than a put takes, and short enough to wait for after a kill.
@@ -137,6 +142,7 @@ class Ledger:
             self._copy(table, before, new.ref)
         if machine:
             self._move_machine(before.partition("/")[2], new.ref.partition("/")[2])
+        self._move_pause(pause_key(before, machine=machine), pause_key(new.ref, machine=machine))
         version = row.version if row else None
         kept = replace(new, uid=old.uid, created_at=old.created_at, generation=old.generation + 1)
         self._set(new.ref, version, kept)
@@ -151,6 +157,11 @@ class Ledger:
         for ref, rows in self.store.read_all(Table.ALLOCATION).items():
             moved = {what: after for what, row in rows.items() if what == HOST and row.value == before}
             self.store.write(Table.ALLOCATION, ref, moved)
+
+    def _move_pause(self, before: str, after: str) -> None:
+        if (pause := self.pauses().get(before)) is not None:
+            self.put_pause(replace(pause, what=after))
+            self.end_pause(before)
 
     def _copy(self, table: Table, before: str, after: str) -> None:
         self.store.write(table, after, {key: row.value for key, row in self.store.read(table, before).items()})
@@ -170,6 +181,26 @@ class Ledger:
             self.store.write(table, ref, {}, tuple(self.store.read(table, ref)))
         expected = {MANIFEST: row.version} if row else {}
         return row is None or self.store.compare_and_set(Table.RESOURCE, ref, expected, {}, expected)
+
+    # What is not to be worked on for a while
+
+    def pauses(self) -> Mapping[str, Pause]:
+        """The pauses by what they are of; those that have just ended are among them."""
+        return {key: parse(Pause, row.value) for key, row in self.store.read(Table.META, PAUSES).items()}
+
+    def world(self) -> Pause | None:
+        """The switch that stops everything, as it is at this very moment."""
+        row = self.store.get(Table.META, PAUSES, WORLD)
+        return parse(Pause, row.value) if row else None
+
+    def put_pause(self, pause: Pause) -> None:
+        """Begins a pause, or gives it another end."""
+        ttl = None if pause.until is None else max(0.0, pause.until - time.time()) + PAUSE_KEPT
+        self.store.write(Table.META, PAUSES, {pause.what: dump(pause)}, ttl=ttl)
+
+    def end_pause(self, what: str) -> bool:
+        """Ends a pause; False when there is none."""
+        return self.store.write(Table.META, PAUSES, {}, (what,))
 
     # What the fleet pass and the machine passes write
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
 from controller.store.base import Row, Store, Table
-from controller.store.records import Status, StoredResource, parse
+from controller.store.records import Pause, Status, StoredResource, parse
 
 V = TypeVar("V")
 
 MANIFEST = "manifest"
+# The topic in META.
+PAUSES = "pauses"
 
 
 class Mirror:
@@ -27,11 +29,12 @@ class Mirror:
         self.statuses: Mapping[str, Mapping[str, Status]] = {}
         self.facts: Mapping[tuple[str, str], str] = {}
         self.allocations: Mapping[tuple[str, str], str] = {}
+        self.pauses: Mapping[str, Pause] = {}
         self.inventories = 0
         self._resources_moved = False
 
     def refresh(self) -> bool:
-        """Reads what changed since the last time; returns whether anything of the above did.
+        """Reads what changed since the last time; returns whether anything of the above did, pauses excepted.
 
         Until no resource changed while it was read: all of them are of one moment.
         """
@@ -49,6 +52,8 @@ class Mirror:
         self.statuses = self._statuses(refs.get(Table.STATUS, []))
         self.facts = self._texts(self.facts, Table.FACT, refs.get(Table.FACT, []))
         self.allocations = self._texts(self.allocations, Table.ALLOCATION, refs.get(Table.ALLOCATION, []))
+        if PAUSES in refs.get(Table.META, ()):
+            self.pauses = self._read(Table.META, [PAUSES], 0, _pause)[PAUSES]
         # Last: what a store that failed in between did not tell is asked for again.
         self._cursor = cursor
         self._resources_moved = Table.RESOURCE in refs
@@ -114,6 +119,10 @@ class Mirror:
 
 def _resource(text: str) -> StoredResource:
     return parse(StoredResource, text)
+
+
+def _pause(text: str) -> Pause:
+    return parse(Pause, text)
 
 
 def _status(text: str) -> Status:

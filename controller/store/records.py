@@ -137,6 +137,35 @@ class Seen:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing is written to machines for ``what``, until it ends by itself or somebody ends it.
+
+    Attributes:
+        what: ``world`` or ``all``: everything; ``machine/NAME``: all that is on a machine, and what it is itself;
+            else a ``Kind/name``, on all its machines.
+        by: ``user@host``.
+        until: when it ends by itself; None: never.
+    """
+
+    what: str
+    by: str
+    reason: str
+    since: float
+    until: float | None = None
+
+
+def pause_key(ref: str, *, machine: bool) -> str:
+    """What a pause of a resource, or of a machine, is kept under."""
+    return f"{MACHINE}{ref.partition('/')[2]}" if machine else ref
+
+
+# No kind has such a name: kinds begin with a capital letter.
+MACHINE = "machine/"
+WORLD = "world"
+ALL = "all"
+
+
 # How the names of sources begin that are directories: an absolute path follows.
 DIRECTORY = "directory:"
 

@@ -1,0 +1,71 @@
+"""Pauses: what is not to be worked on for a while. Pure; each is judged by its own end, whatever row is still there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from controller.clock import rfc3339
+from controller.knowledge import Knowledge
+from controller.lower import machine_named
+from controller.store.records import ALL, MACHINE, WORLD, Pause, pause_key
+
+# By what they are of.
+Pauses = Mapping[str, Pause]
+
+# Seconds. Who wants it longer says so again, or takes the thing out of the manifests.
+SHORTEST, LONGEST = 1, 7 * 86400
+
+
+def key_of(ref: str) -> str:
+    """What a pause of a resource is kept under. A machine is one thing, whichever way it is named."""
+    return pause_key(ref, machine=bool(machine_named(ref)))
+
+
+def word_of(what: str) -> str:
+    """What ``salvusctl pause`` and ``resume`` take for it."""
+    return "--all" if what == ALL else what.removeprefix(MACHINE)
+
+
+def in_force(pauses: Pauses, now: float) -> Pauses:
+    """Those that have not ended."""
+    return {what: pause for what, pause in pauses.items() if pause.until is None or pause.until > now}
+
+
+def pause_of(pauses: Pauses, now: float, refs: Iterable[str], machine: str = "") -> Pause | None:
+    """What holds the changes for these resources, on this machine: of several pauses the one that lasts longest."""
+    keys = {WORLD, ALL, *map(key_of, refs), *([f"{MACHINE}{machine}"] if machine else [])}
+    found = [pause for what, pause in in_force(pauses, now).items() if what in keys]
+    return max(found, key=_end, default=None)
+
+
+def _end(pause: Pause) -> float:
+    return float("inf") if pause.until is None else pause.until
+
+
+def explained(pause: Pause) -> tuple[str, str]:
+    """Reason and sentence of a condition; the same as long as the pause is, so that nothing is written anew."""
+    if pause.what == WORLD:
+        how = "salvusctl stop-the-world --end"
+        return "WorldStopped", f"the world is stopped since {rfc3339(pause.since)} by {_who(pause)}; to go on: {how}"
+    until = f" until {rfc3339(pause.until)}" if pause.until is not None else ""
+    what = "everything is " if pause.what == ALL else ""
+    return "Paused", f"{what}paused{until} by {_who(pause)}; to go on before: salvusctl resume {word_of(pause.what)}"
+
+
+def _who(pause: Pause) -> str:
+    return f"{pause.by}: {pause.reason}"
+
+
+def ref_of(what: str, knowledge: Knowledge) -> str:
+    """The ``Kind/name`` that a pause is of; empty for all, and for what is gone."""
+    return next((ref for ref in knowledge.rows if key_of(ref) == what), "")
+
+
+def concerned(what: Collection[str], knowledge: Knowledge) -> frozenset[str]:
+    """The machines of the fleet on which pauses of this hold something."""
+    here = {machine.name for machine in knowledge.fleet.machines()}
+    if not {WORLD, ALL}.isdisjoint(what):
+        return frozenset(here)
+    refs = {ref for ref in knowledge.statuses if key_of(ref) in what} if what else ()
+    found = {key.removeprefix(MACHINE) for key in what} | {name for ref in refs for name in knowledge.statuses[ref]}
+    return frozenset(found & here)
