@@ -67,8 +67,9 @@ class _Source:
             self._intake.start()
         log(logging.INFO, "manifests are followed", directory=str(path or ""))
 
-    def _taken(self, errors: int) -> None:
+    def _taken(self, errors: int, held: int) -> None:
         self._metrics.manifest_errors.set(errors)
+        self._metrics.held_by_budget.set(held)
         self._runner.poke()
 
     def close(self) -> None:

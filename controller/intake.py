@@ -13,7 +13,7 @@ from controller.log import LOGGER, log
 from controller.pauses import explained
 from controller.session import Session
 from controller.sources.directory import Directory
-from controller.store.base import Conflict, StoreUnavailable, StoreUnusable
+from controller.store.base import Conflict, StoreError, StoreUnavailable, StoreUnusable
 from controller.sync import Sync
 from drivers.base import SalvusError
 
@@ -29,20 +29,21 @@ SHOWN = 20
 class Intake:
     """One directory, read when it changes, and now and then, by one controller of those that follow it.
 
-    ``taken`` is called after each reading with its number of errors, ``broken`` when the store is found to be damaged.
+    ``taken`` is called after each reading with its number of errors and of what budgets hold, ``broken`` when the store
+    is found to be damaged.
     """
 
     def __init__(
         self,
         session: Session,
         path: Path,
-        taken: Callable[[int], None],
+        taken: Callable[[int, int], None],
         broken: Callable[[StoreUnusable], None],
     ) -> None:
         self.path = path
         self._session = session
         self._directory = Directory(path)
-        self._sync = Sync(session, self._directory.name)
+        self._sync = Sync(session, self._directory.name, session.settings.budgets)
         self._taken = taken
         self._broken = broken
         self._lease = f"source/{self._directory.name}"
@@ -78,7 +79,7 @@ class Intake:
             if not self.holds():
                 due = 0.0
                 self._changed.clear()
-            elif self._changed.is_set() or time.monotonic() >= due:
+            elif self._changed.is_set() or time.monotonic() >= due or self._approved():
                 self._changed.clear()
                 due = time.monotonic() + (CONFIRM if self.once() else RESYNC)
             self._changed.wait(TURN)
@@ -98,6 +99,13 @@ class Intake:
             log(logging.INFO, "manifests are taken over", source=str(self.path), by=turn or "nobody at the moment")
             self._turn = turn
         return mine
+
+    def _approved(self) -> bool:
+        """Whether something that is held may go on; that the store is away is told elsewhere."""
+        try:
+            return self._sync.let_through()
+        except StoreError:
+            return False
 
     def once(self) -> bool:
         """One reading, taken over; what it raises is logged. Returns whether another one is wanted soon."""
@@ -120,7 +128,7 @@ class Intake:
             self._conflict = ""
             errors = "\n".join(map(str, loaded.errors[:SHOWN]))
             self._note("the manifests have errors; the last good state is kept" if errors else "", errors)
-            self._taken(len(loaded.errors))
+            self._taken(len(loaded.errors), sum(len(hold.of) for hold in self._sync.holds))
             return again
         return False
 

@@ -70,6 +70,11 @@ class Metrics(Collector):
             "Errors in the source at its last reading; the last good state is kept.",
             registry=self.registry,
         )
+        self.held_by_budget = Gauge(
+            "salvus_held_by_budget",
+            "Deletions and disturbances in the source that are above the budget, and wait to be approved.",
+            registry=self.registry,
+        )
         build = Gauge("salvus_build_info", "The running version.", ["version"], registry=self.registry)
         build.labels(version).set(1)
         self._read: Callable[[], Snapshot] = Snapshot

@@ -6,9 +6,11 @@ from collections.abc import Collection, Mapping
 
 from controller.clock import rfc3339
 from controller.knowledge import Knowledge
-from controller.store.records import Condition, Seen
+from controller.store.records import HELD_BY_BUDGET, Condition, Seen
 from controller.summary import FLEET_PASS, MACHINES, merged
 
+# The condition of a resource of which more is wanted than a budget allows.
+CURRENT = "Current"
 # Waiting longer does not help: somebody has to do something.
 SETTLED = frozenset(
     {"Stalled", "InUse", "HeldByCeiling", "CrashLooping", "Halted", "NoAddress", "NotPlaced", "MachineGone"}
@@ -17,8 +19,16 @@ SETTLED = frozenset(
 
 
 def conditions(knowledge: Knowledge, ref: str) -> tuple[Condition, ...]:
-    """All conditions of a resource, ``Ready`` first. Raises KeyError for one that is not there."""
-    return merged(knowledge.rows[ref], knowledge.statuses.get(ref, {}))
+    """All conditions of a resource, ``Ready`` first. Raises KeyError for one that is not there.
+
+    ``Ready`` is about what is in force; that a budget holds what is to come is a condition of its own, ``Current``.
+    """
+    row = knowledge.rows[ref]
+    found = merged(row, knowledge.statuses.get(ref, {}))
+    if (held := knowledge.held.get(ref)) is None:
+        return found
+    why, since = held
+    return (*found, Condition(CURRENT, "False", HELD_BY_BUDGET, why, since, row.generation))
 
 
 def machines(knowledge: Knowledge, ref: str) -> tuple[str, ...]:

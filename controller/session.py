@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from controller.budget import Budgets
 from controller.knowledge import Knowledge
 from controller.present import machines, state_word
 from controller.store.base import Access, Store
 from controller.store.ledger import Ledger, taken
 from controller.store.mirror import Mirror
 from controller.store.opening import Where, open_store
-from controller.store.records import Event, Job, SourceState, StoredResource
+from controller.store.records import HELD_BY_BUDGET, Event, Hold, Job, SourceState, StoredResource
 from resources.envelope import Document
 from resources.fleet import Fleet, kinds
 from resources.world import World
 
 if TYPE_CHECKING:
+    from controller.foresight import Foresight
     from controller.machines import Connect
     from controller.metrics import Metrics
     from controller.reconcile import Outcome
     from controller.runner import Runner
+    from controller.sync import Impact
     from resources.load import Loaded
 
 # The source of what was applied by hand.
@@ -41,12 +45,14 @@ class Settings:
         identity_files: private keys for machines whose manifest names none.
         resync: seconds after which a machine is looked at again, though nothing happened.
         workers: passes that are made at the same time.
+        budgets: what one sync of manifests may do without being asked about.
     """
 
     store: Where
     identity_files: tuple[str, ...] = ()
     resync: float = 30.0
     workers: int = 16
+    budgets: Budgets = field(default_factory=Budgets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +70,16 @@ class Session:
         self.ledger = Ledger(store)
         self.settings = settings
         self._connect = connect
+        self._foresight: Foresight | None = None
+        self._foreseeing = threading.Lock()
 
     def knowledge(self) -> Knowledge:
         """The store as it is now."""
         mirror = Mirror(self.ledger.store)
         mirror.refresh()
-        return Knowledge().after(mirror)
+        states = self.ledger.sources().values()
+        held = {ref: (hold.message, state.at) for state in states for hold in state.holds for ref in hold.refs}
+        return replace(Knowledge().after(mirror), held=held)
 
     def put(self, loaded: Loaded, source: str = BY_HAND) -> tuple[Put, ...]:
         """Brings manifests without errors into force; controllers act on all of them, or on none.
@@ -127,20 +137,39 @@ class Session:
         knowledge = self.knowledge()
         return Fleet.of_resources(r for r in knowledge.fleet if knowledge.rows[r.ref].source != source)
 
-    def report(self, source: str, revision: str, errors: Collection[str], held: Collection[str]) -> None:
-        """Notes how the last reading of a source went; writes nothing while it goes as before."""
-        now, before = time.time(), self.ledger.sources().get(source)
-        went = tuple(errors), tuple(sorted(held))
-        same = before is not None and went == (before.errors, before.held)
-        state = SourceState(source, revision, before.at if before and same else now, *went)
-        self.ledger.put_source(state)
-        new = set(held) - set(before.held if before else ())
-        self.ledger.tell(Event(ref, "", "Warning", "DeletionHeld", state.why_held(ref), now, now) for ref in new)
+    def impact(self, loaded: Loaded) -> Impact:
+        """What ``put`` would disturb that is not disturbed anyway, as far as is known of the machines."""
+        with self._foreseeing:
+            if self._foresight is None:
+                # Here, because most commands foresee nothing.
+                from controller.foresight import Foresight
 
-    def held(self, source: str) -> frozenset[str]:
-        """Resources that are gone from the source, and whose deletion was held back at the last reading."""
-        state = self.ledger.sources().get(source)
-        return frozenset(state.held) if state else frozenset()
+                self._foresight = Foresight(self.ledger)
+            return self._foresight.impact(loaded)
+
+    def last(self, source: str) -> SourceState | None:
+        """How the last reading of a source went."""
+        return self.ledger.sources().get(source)
+
+    def report(self, source: str, revision: str, errors: Collection[str], holds: Collection[Hold]) -> None:
+        """Notes how the last reading of a source went; writes nothing while it goes as before."""
+        now, before = time.time(), self.last(source)
+        went = tuple(errors), tuple(holds)
+        same = before is not None and went == (before.errors, before.holds)
+        self.ledger.put_source(SourceState(source, revision, before.at if before and same else now, *went))
+        known = {hold.id for hold in before.holds} if before else set()
+        new = [hold for hold in holds if hold.id not in known]
+        self.ledger.tell(
+            Event(ref, "", "Warning", HELD_BY_BUDGET, hold.message, now, now) for hold in new for ref in hold.refs
+        )
+
+    def approvals(self, source: str) -> tuple[Hold, ...]:
+        """What somebody lets through of what is held of the source."""
+        return tuple(hold for hold in self.ledger.approvals() if hold.source == source)
+
+    def end_approvals(self, ended: Collection[Hold]) -> None:
+        """They are used up, or of no use any more."""
+        self.ledger.end_approvals([hold.id for hold in ended])
 
     @property
     def connect(self) -> Connect:

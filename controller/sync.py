@@ -1,18 +1,24 @@
-"""Keeping the store equal to a source of manifests, with the guards of pruning (DESIGN rule 6)."""
+"""Keeping the store equal to a source of manifests, with the guards of pruning and of disruption (DESIGN rule 6)."""
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from controller.budget import Budget, Budgets
 from controller.log import log
+from controller.store.records import Disturbed, Hold, SourceState
 from resources.load import Loaded
 
-MAX_DELETES = 5
-MAX_DELETE_PERCENT = 25
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """What bringing manifests into force would disturb, of ``total`` that run."""
+
+    of: tuple[Disturbed, ...] = ()
+    total: int = 0
 
 
 class Target(Protocol):
@@ -30,84 +36,149 @@ class Target(Protocol):
         """Resources that came from the source and are not being deleted."""
         ...
 
-    def held(self, source: str) -> frozenset[str]:
-        """What the last reading held back."""
+    def impact(self, loaded: Loaded) -> Impact:
+        """What ``put`` would disturb that is not disturbed anyway."""
         ...
 
-    def report(self, source: str, revision: str, errors: Collection[str], held: Collection[str]) -> None:
+    def last(self, source: str) -> SourceState | None:
+        """How the last reading went."""
+        ...
+
+    def report(self, source: str, revision: str, errors: Collection[str], holds: Collection[Hold]) -> None:
         """Notes how the last reading went."""
         ...
 
+    def approvals(self, source: str) -> tuple[Hold, ...]:
+        """What somebody lets through, once."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How many resources one sync may delete: the larger of a number and a percentage of what the source has."""
-
-    deletes: int = MAX_DELETES
-    percent: int = MAX_DELETE_PERCENT
-
-    def allows(self, doomed: int, total: int) -> bool:
-        """Whether ``doomed`` of ``total`` resources may go."""
-        return doomed <= max(self.deletes, math.floor(total * self.percent / 100))
+    def end_approvals(self, ended: Collection[Hold]) -> None:
+        """They are used up, or of no use any more."""
+        ...
 
 
 class Sync:
     """One source. A resource is deleted when two successive good readings lack it; never more than the budget at once.
 
     When nothing is left of what the source had, whatever is new in it, nothing is deleted: this looks like another
-    directory, or another branch. Then, too, it says what it held back.
+    directory, or another branch. A revision that would disturb more than its budget is not taken over at all. What is
+    held back goes through once when it is approved, just as it was shown, or less of it.
     """
 
-    def __init__(self, target: Target, source: str, budget: Budget | None = None) -> None:
+    def __init__(self, target: Target, source: str, budgets: Budgets | None = None) -> None:
         self._target = target
         self._source = source
-        self._budget = budget or Budget()
-        self._missing: frozenset[str] = frozenset()
+        self._budgets = budgets or Budgets()
+        self._missing: frozenset[str] | None = None
         self._former: frozenset[str] = frozenset()
+        self.holds: tuple[Hold, ...] = ()
 
     def once(self, loaded: Loaded) -> bool:
         """Takes a reading over; with any error in it nothing is, and the last good state stays.
 
         Returns whether another reading is wanted soon, to confirm a deletion.
         """
-        errors = [str(error) for error in loaded.errors]
-        before = self._target.held(self._source)
-        if errors:
-            self._target.report(self._source, loaded.revision, errors, before)
+        before = self._target.last(self._source) or SourceState(self._source, "", 0.0)
+        if loaded.errors:
+            self._report(loaded, before.holds, [str(error) for error in loaded.errors])
+            self._missing = frozenset()
+            return False
+        approvals = self._target.approvals(self._source)
+        hold = _over(self._target.impact(loaded), self._source, loaded, self._budgets.disruption)
+        if hold is not None and not _covered(hold, approvals):
+            # What is gone is not judged, and who was held back stays so.
+            gone = (replace(h, revision=loaded.revision) for h in before.holds if h.what == "deletions")
+            self._report(loaded, (hold, *gone))
+            self._end([a for a in approvals if a.revision != loaded.revision])
             self._missing = frozenset()
             return False
         known = self._target.refs_from(self._source)
         self._target.put(loaded, self._source)
         present = self._target.refs_from(self._source)
+        return self._prune(loaded, present, known, before, approvals)
+
+    def let_through(self) -> bool:
+        """Whether something that is held was approved meanwhile."""
+        return bool(self.holds) and any(_covered(h, self._target.approvals(self._source)) for h in self.holds)
+
+    def _prune(
+        self,
+        loaded: Loaded,
+        present: frozenset[str],
+        known: frozenset[str],
+        before: SourceState,
+        approvals: tuple[Hold, ...],
+    ) -> bool:
         missing = present - loaded.documents.keys()
-        self._former = _former(present, self._former, before, known) if missing else frozenset()
-        doomed, self._missing = missing & self._missing, missing
-        held = _held(missing, self._former, doomed, len(present), self._budget)
-        if held - before:
-            log(logging.WARNING, "deletions are held back; if they are meant: salvusctl delete", held=sorted(held)[:20])
-        if go := doomed - held:
+        # What was held at the last reading lacked then, too, though another controller may have made it.
+        lacked = self._missing if self._missing is not None else frozenset() if before.errors else before.undeleted
+        self._former = _former(present, self._former, before.undeleted, known) if missing else frozenset()
+        doomed, self._missing = missing & lacked, missing
+        held = _held(missing, self._former, doomed, len(present), self._budgets.deletes)
+        hold = _deletions(held, self._source, loaded.revision, len(present))
+        if hold is not None and _covered(hold, approvals):
+            doomed, hold = doomed | held, None
+        if go := doomed - (hold.refs if hold else frozenset()):
             self._target.delete(go)
             self._missing -= go
-        self._target.report(self._source, loaded.revision, (), held)
-        return bool(self._missing - held)
+        # One of deletions is kept while they have to be seen once more.
+        kept = [a for a in approvals if self._missing and a.what == "deletions" and a.revision == loaded.revision]
+        self._end([approval for approval in approvals if approval not in kept])
+        self._report(loaded, (hold,) if hold else ())
+        return bool(self._missing - (hold.refs if hold else frozenset()))
+
+    def _end(self, approvals: Collection[Hold]) -> None:
+        if approvals:
+            self._target.end_approvals(approvals)
+
+    def _report(self, loaded: Loaded, holds: tuple[Hold, ...], errors: Collection[str] = ()) -> None:
+        for hold in holds:
+            if hold.id not in {one.id for one in self.holds}:
+                log(logging.WARNING, "held by budget", what=hold.what, why=hold.message)
+        self.holds = holds
+        self._target.report(self._source, loaded.revision, errors, holds)
 
 
 @dataclass(frozen=True, slots=True)
-class Leaving:
-    """Resources that are gone from their source: what the next syncs delete, and what they hold back."""
+class Foreseen:
+    """What the next syncs do to what is gone from their source, and what they hold back."""
 
     deleted: frozenset[str] = frozenset()
-    held: frozenset[str] = frozenset()
+    holds: tuple[Hold, ...] = ()
 
 
-def foresee(target: Target, source: str, loaded: Loaded) -> Leaving:
-    """What syncs of the source will do to what is gone from it, if it stays as it is. Changes nothing."""
-    before, known = target.held(source), target.refs_from(source)
+def foresee(target: Target, source: str, loaded: Loaded, budgets: Budgets) -> Foreseen:
+    """What syncs of the source will do, if it stays as it is. Changes nothing."""
+    before = target.last(source) or SourceState(source, "", 0.0)
+    known = target.refs_from(source)
     moved = {f"{resource.kind}/{resource.moved_from}" for resource in loaded.fleet if resource.moved_from}
     missing = known - moved - loaded.documents.keys()
     present = missing | loaded.documents.keys()
-    held = _held(missing, _former(present, before, known), missing, len(present), Budget())
-    return Leaving(missing - held, held) if missing else Leaving()
+    former = _former(present, before.undeleted, known)
+    held = _held(missing, former, missing, len(present), budgets.deletes) if missing else missing
+    found = (
+        _over(target.impact(loaded), source, loaded, budgets.disruption),
+        _deletions(held, source, loaded.revision, len(present)),
+    )
+    holds = tuple(hold for hold in found if hold is not None and not _covered(hold, target.approvals(source)))
+    # While the revision is held, nothing is deleted at all.
+    stays = frozenset().union(*(missing if hold.what == "revision" else hold.refs for hold in holds))
+    return Foreseen(missing - stays, holds)
+
+
+def _over(impact: Impact, source: str, loaded: Loaded, budget: Budget) -> Hold | None:
+    """The revision, when it would disturb more than the budget."""
+    if budget.allows(len(impact.of), impact.total):
+        return None
+    return Hold(source, loaded.revision, "revision", impact.of, impact.total)
+
+
+def _deletions(held: frozenset[str], source: str, revision: str, total: int) -> Hold | None:
+    return Hold(source, revision, "deletions", tuple(map(Disturbed, sorted(held))), total) if held else None
+
+
+def _covered(hold: Hold, approvals: Collection[Hold]) -> bool:
+    return any(approval.covers(hold) for approval in approvals)
 
 
 def _former(present: frozenset[str], *before: frozenset[str]) -> frozenset[str]:

@@ -28,6 +28,7 @@ VERBS = {
     "validate": Verb("salvusctl.validate", "Check manifests; touch nothing.", MANIFESTS),
     "diff": Verb("salvusctl.diff", "Show what apply would do on the machines.", MANIFESTS),
     "apply": Verb("salvusctl.apply", "Bring manifests into force, and wait until the fleet is so.", MANIFESTS),
+    "approve": Verb("salvusctl.approve", "Show what budgets hold, and let it through.", MANIFESTS),
     "delete": Verb("salvusctl.delete", "Delete resources, and what salvus made for them.", MANIFESTS),
     "explain": Verb("salvusctl.explain", "Explain a kind or one of its fields.", MANIFESTS),
     "schema": Verb("salvusctl.schema", "Print the JSON Schema of a kind's manifests.", MANIFESTS),

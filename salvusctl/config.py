@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -20,6 +20,7 @@ from salvusctl.exits import UseError
 from salvusctl.flags import Flags
 
 if TYPE_CHECKING:
+    from controller.budget import Budgets
     from controller.store.opening import Where
     from resources.yaml12 import Fault
 
@@ -69,6 +70,27 @@ class StoreConfig(Model):
         return self
 
 
+class BudgetConfig(Model):
+    """What one sync of the manifests may do without being asked about: the larger of number and percentage."""
+
+    max_deletes: Annotated[int, Field(ge=0)] = 5
+    """Resources that are deleted, as they are gone from the manifests."""
+    max_delete_percent: Annotated[int, Field(ge=0, le=100)] = 25
+    """The same, of all that came from there."""
+    max_disruption: Annotated[int, Field(ge=0)] = 5
+    """Resources that are restarted, rebooted or replaced, each counted on each of its machines."""
+    max_disruption_percent: Annotated[int, Field(ge=0, le=100)] = 10
+    """The same, of all that run."""
+
+    def budgets(self) -> Budgets:
+        """As the controller has them."""
+        from controller.budget import Budget, Budgets  # here, because most verbs sync nothing
+
+        return Budgets(
+            Budget(self.max_deletes, self.max_delete_percent), Budget(self.max_disruption, self.max_disruption_percent)
+        )
+
+
 class ContextConfig(Model):
     """One fleet."""
 
@@ -84,6 +106,8 @@ class ContextConfig(Model):
     """``HOST:PORT`` of the controller's page; outside the network namespace."""
     identity_files: tuple[str, ...] = ()
     """Private keys for the machines whose manifests name none."""
+    budgets: BudgetConfig = BudgetConfig()
+    """How much one sync of the manifests may delete and disturb; more waits for ``salvusctl approve``."""
 
 
 class Configuration(Model):
@@ -105,6 +129,7 @@ class Context:
     namespace: str = ""
     http: str = HTTP
     identity_files: tuple[str, ...] = ()
+    budgets: BudgetConfig = field(default_factory=BudgetConfig)
 
 
 def resolve(flags: Flags, environment: Mapping[str, str]) -> Context:
@@ -176,7 +201,7 @@ def _chosen(configuration: Configuration, wanted: str | None, file: Path) -> Con
     store = _store(found.store, folder) if found.store else _state_folder() / f"{name}.db"
     manifests = folder / Path(found.manifests).expanduser() if found.manifests else None
     keys = tuple(str(folder / Path(key).expanduser()) for key in found.identity_files)
-    return Context(name, store, manifests, found.network_namespace, found.http, keys)
+    return Context(name, store, manifests, found.network_namespace, found.http, keys, found.budgets)
 
 
 def _store(store: StoreConfig, folder: Path) -> Where:

@@ -47,8 +47,8 @@ def delete(
             return Code.DIFFERENT
         for ref in session.delete(refs):
             out.say(f"{ref} is being deleted")
-        held = {ref for source in session.ledger.sources().values() for ref in source.held}
-        warn_of_sync(knowledge, [ref for ref in refs if ref not in held])
+        gone = frozenset().union(*(state.undeleted for state in session.ledger.sources().values()))
+        warn_of_sync(knowledge, [ref for ref in refs if ref not in gone])
         return _gone(session, refs, timeout) if wait else Code.OK
 
 

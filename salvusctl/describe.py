@@ -50,8 +50,9 @@ def _describe(session: Session, knowledge: Knowledge, ref: str) -> None:
     ]
     if row.deleting_since is not None:
         pairs.append(("Deleting", f"since {_ago(row.deleting_since)}"))
-    held = [state for state in session.ledger.sources().values() if ref in state.held]
-    pairs += [("Held", f"{state.why_held(ref)} (since {_ago(state.at)})") for state in held]
+    if ref in knowledge.held:
+        why, since = knowledge.held[ref]
+        pairs.append(("Held", f"{why} (since {_ago(since)})"))
     jobs = jobs_of(session, knowledge, ref)
     pairs += [("Job", f"{job.key} on {job.machine} is being made since {_ago(job.started)}") for job in jobs]
     pairs += [(f"Fact {what}", value) for what, value in _mine(knowledge.known.facts, ref)]

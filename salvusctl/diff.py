@@ -18,7 +18,7 @@ from salvusctl.manifests import FilesOption, PathsArgument, read_manifests
 if TYPE_CHECKING:
     from controller.session import Session
     from resources.load import Loaded
-    from salvusctl.plan_outputs import ResourceDiff
+    from salvusctl.plan_outputs import HoldOutput, ResourceDiff
 
 app = verb_app()
 
@@ -33,7 +33,7 @@ def diff(
     """Show what apply would do on the machines, field by field; change nothing.
 
     With -f, as if an apply had brought these manifests into force. Else with those of the context, as if the controller
-    that follows them had read them: what is gone from there is deleted, or its deletion held. Without any, what is in
+    that follows them had read them: what is gone from there is deleted, unless budgets hold it. Without any, what is in
     the store. Exits with 0 when there is nothing to do, with 1 when there is, or when not all could be seen.
     """
     context = context_of(ctx)
@@ -49,28 +49,37 @@ def diff(
 
 def _as_followed(session: Session, directory: Path, output: TextOrJson) -> int:
     """As the next syncs of the directory see it."""
-    from controller.store.records import DIRECTORY, SourceState
+    from controller.store.records import DIRECTORY
     from controller.sync import foresee
+    from salvusctl import holds
     from salvusctl.plan_outputs import ResourceDiff
 
     source = f"{DIRECTORY}{directory.absolute()}"
     loaded = read_manifests([directory], session.others(source))
-    leaving = foresee(session, source, loaded)
-    why = SourceState(source, "", 0.0).why_held
-    gone = [ResourceDiff(resource=ref, verb="deleted") for ref in sorted(leaving.deleted)]
-    held = [ResourceDiff(resource=ref, verb="deleted", held=why(ref)) for ref in sorted(leaving.held)]
-    return show_difference(session, loaded, output, [*gone, *held])
+    foreseen = foresee(session, source, loaded, session.settings.budgets)
+    gone = [ResourceDiff(resource=ref, verb="deleted") for ref in sorted(foreseen.deleted)]
+    held = [
+        ResourceDiff(resource=ref, verb="deleted", held=hold.message)
+        for hold in foreseen.holds
+        if hold.what == "deletions"
+        for ref in sorted(hold.refs)
+    ]
+    return show_difference(session, loaded, output, [*gone, *held], [holds.as_output(hold) for hold in foreseen.holds])
 
 
 def show_difference(
-    session: Session, loaded: Loaded | None, output: TextOrJson, leaving: Sequence[ResourceDiff] = ()
+    session: Session,
+    loaded: Loaded | None,
+    output: TextOrJson,
+    leaving: Sequence[ResourceDiff] = (),
+    budgets: Sequence[HoldOutput] = (),
 ) -> int:
     """Prints the difference; returns the exit code."""
     from controller.difference import difference
     from salvusctl.plans import as_output, print_diff
 
     deleted = [one.resource for one in leaving if not one.held]
-    found = as_output(difference(session, loaded, deleted), session.knowledge(), loaded, leaving)
+    found = as_output(difference(session, loaded, deleted), session.knowledge(), loaded, leaving, budgets)
     if output is TextOrJson.JSON:
         out.emit(found)
     else:

@@ -79,17 +79,14 @@ def get(
 
 
 def _warn_of_sources(session: Session) -> None:
-    """What is listed is not what the manifests say while these have errors, or deletions are held back."""
+    """What is listed is not what the manifests say while these have errors, or budgets hold something."""
     for state in session.ledger.sources().values():
         since = f"since {rfc3339(state.at)}"
         if state.errors:
             errors = out.counted(len(state.errors), "error")
             out.warn(f"the manifests in {state.place} have {errors} {since}: salvusctl validate {state.place}")
-        if state.held:
-            gone = out.counted(len(state.held), "resource")
-            out.warn(
-                f"{gone} gone from {state.place} {since}, too much at once to be deleted: salvusctl why {state.held[0]}"
-            )
+        for hold in state.holds:
+            out.warn(f"HeldByBudget {since}: {hold.message}")
 
 
 def _labels(text: str) -> Selector:

@@ -101,6 +101,47 @@ class ResourceDiff(Output):
     """Why that is not done; empty when it is."""
 
 
+class DisturbedOutput(Output):
+    """A resource that would be deleted or disturbed."""
+
+    resource: str
+    """``Kind/name``."""
+    machine: str
+    """Where it would be disturbed; empty for a deletion."""
+    changes: tuple[ChangeOutput, ...]
+    """By which changes; none for a deletion."""
+
+
+class HoldOutput(Output):
+    """What a budget keeps a sync of the manifests from doing."""
+
+    id: str
+    """For ``salvusctl approve``."""
+    source: str
+    """Where the manifests are, as resources name it."""
+    revision: str
+    """The revision that wants it."""
+    what: Literal["deletions", "revision"]
+    """Only deletions are held, or all of the revision."""
+    since: str | None
+    """Since when (RFC 3339); null when it is foreseen."""
+    message: str
+    """What is held, why, and what lets it through."""
+    approved: bool
+    """Whether somebody has let it through, and no controller has obeyed yet."""
+    total: int
+    """Of how many."""
+    of: tuple[DisturbedOutput, ...]
+    """What would be deleted or disturbed."""
+
+
+class Holds(Output):
+    """``approve``: what waits for it."""
+
+    items: tuple[HoldOutput, ...]
+    """By source."""
+
+
 class Totals(Output):
     """All machines together."""
 
@@ -131,3 +172,5 @@ class Diff(Output):
     """All machines of the fleet, by name."""
     totals: Totals
     """All machines together."""
+    budgets: tuple[HoldOutput, ...] = ()
+    """What the next sync of the context's manifests would hold."""

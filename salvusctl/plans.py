@@ -19,6 +19,7 @@ from salvusctl.plan_outputs import (
     Diff,
     DriftOutput,
     HeldOutput,
+    HoldOutput,
     MachineDiffOutput,
     ResourceDiff,
     Totals,
@@ -38,8 +39,11 @@ def as_output(
     knowledge: Knowledge,
     loaded: Loaded | None,
     leaving: Iterable[ResourceDiff] = (),
+    budgets: Iterable[HoldOutput] = (),
 ) -> Diff:
-    """The difference as it is printed; ``loaded`` is compared with the store, from which ``leaving`` would go."""
+    """The difference as it is printed; ``loaded`` is compared with the store, from which ``leaving`` would go, as far
+    as ``budgets`` do not hold it.
+    """
     shown = tuple(_machine(one) for one in machines)
     verbs = Counter(change.verb for one in shown for change in one.changes)
     totals = Totals(
@@ -53,7 +57,7 @@ def as_output(
         waiting=len({wait.resource for one in shown for wait in one.waiting}),
     )
     resources = (*_resources(knowledge, loaded), *leaving) if loaded else ()
-    return Diff(resources=resources, machines=shown, totals=totals)
+    return Diff(resources=resources, machines=shown, totals=totals, budgets=tuple(budgets))
 
 
 def _resources(knowledge: Knowledge, loaded: Loaded) -> Iterator[ResourceDiff]:
@@ -118,6 +122,8 @@ def print_diff(diff: Diff) -> None:
     for machine in diff.machines:
         for line in _machine_lines(machine):
             out.say(line)
+    for hold in diff.budgets:
+        out.say(Text.assemble(("held: ", "bold yellow"), out.clean(hold.message)))
     out.say(_totals(diff.totals))
 
 
@@ -134,10 +140,10 @@ def _machine_lines(machine: MachineDiffOutput) -> Iterator[Text]:
         return
     yield Text(machine.machine, "bold")
     for change in machine.changes:
-        yield from _change_lines(change)
+        yield from change_lines(change)
     yield from _refusals(machine)
     for held in (held for held in machine.held if not held.refused):
-        yield from _change_lines(held.change)
+        yield from change_lines(held.change)
         yield Text.assemble(("      held: ", "bold yellow"), f"{held.reason}: {out.clean(held.message)}")
     for unknown in machine.unknown:
         yield Text.assemble(("  ? ", "yellow"), f"{out.clean(unknown.item)} is not known: {out.clean(unknown.reason)}")
@@ -150,7 +156,8 @@ def _refusals(machine: MachineDiffOutput) -> Iterator[Text]:
         yield Text.assemble(("  ! ", "bold red"), (out.clean(owner), "bold"), f" is refused: {out.clean(why)}")
 
 
-def _change_lines(change: ChangeOutput) -> Iterator[Text]:
+def change_lines(change: ChangeOutput) -> Iterator[Text]:
+    """A change, and each of its fields."""
     sign, style = SIGNS[change.verb]
     line = Text.assemble((f"  {sign} ", style), (out.clean(change.item), "bold"), f"   {change.verb}   ")
     line.append(change.grade, GRADE_STYLES.get(change.grade, "bold red"))

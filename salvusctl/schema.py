@@ -16,10 +16,11 @@ from salvusctl.exits import UseError
 from salvusctl.flags import verb_app
 from salvusctl.fleet import kind_of
 from salvusctl.outputs import Events, Output, Validation
-from salvusctl.plan_outputs import Diff
+from salvusctl.plan_outputs import Diff, Holds
 from salvusctl.resource_outputs import Reasons, ResourceList
 
 SCHEMAS: Mapping[str, type[Output]] = {
+    "approve": Holds,
     "diff": Diff,
     "events": Events,
     "get": ResourceList,

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from controller.clock import rfc3339
-from controller.present import condition_document, conditions, machines, settled
+from controller.present import CURRENT, condition_document, conditions, machines, settled
 from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import Code, UseError
@@ -52,6 +52,8 @@ def why(
 def _helpful(knowledge: Knowledge, ref: str, ready: Condition, controller: str) -> Iterator[str]:
     """The commands that help with a resource in this condition."""
     kind, _, name = ref.partition("/")
+    if ref in knowledge.held:
+        yield "salvusctl approve    (shows what the budgets hold, and lets it through)"
     if ready.status == "True":
         return
     for other in dict.fromkeys(re.findall(r"[A-Za-z]+/[-a-z0-9]+", ready.message)):
@@ -84,9 +86,6 @@ def _explain(session: Session, knowledge: Knowledge, ref: str) -> None:
     for machine, bad in _bad(knowledge, ref):
         where = f"on {machine}: " if machine else ""
         out.say(f"  {bad.type:<10} {where}{bad.status}, {bad.reason}: {bad.message}")
-    for state in session.ledger.sources().values():
-        if ref in state.held:
-            out.say(f"  held       {state.why_held(ref)} (since {_moment(state.at, now)})")
     for job in jobs_of(session, knowledge, ref):
         out.say(f"  job        {job.key} on {job.machine} is being made since {_moment(job.started, now)}")
     controller = session.controller()
@@ -100,7 +99,8 @@ def _explain(session: Session, knowledge: Knowledge, ref: str) -> None:
 
 
 def _bad(knowledge: Knowledge, ref: str) -> list[tuple[str, Condition]]:
-    return [(machine, one) for machine, one in on_machines(knowledge, ref) if one.status != "True"]
+    said = [*on_machines(knowledge, ref), *(("", one) for one in conditions(knowledge, ref) if one.type == CURRENT)]
+    return [(machine, one) for machine, one in said if one.status != "True"]
 
 
 def _moment(at: float, now: float) -> str:

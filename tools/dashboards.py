@@ -111,6 +111,7 @@ PANELS = (
         "Errors in the source, fleet passes, and what runs.",
         (
             ("sum by (instance) (salvus_manifest_errors)", "errors {{instance}}"),
+            ("sum by (instance) (salvus_held_by_budget)", "held by budget {{instance}}"),
             ("sum by (result) (increase(salvus_fleet_passes_total[5m]))", "fleet passes {{result}}"),
             ("count by (version) (salvus_build_info)", "salvus {{version}}"),
         ),
@@ -165,6 +166,14 @@ ALERTS = (
         "warning",
         "The manifests have {{ $value }} errors",
         "The last good state is kept. salvusctl validate says where the errors are.",
+    ),
+    Alert(
+        "SalvusHeldByBudget",
+        "max by (instance) (salvus_held_by_budget) > 0",
+        "5m",
+        "warning",
+        "The source would delete or disturb {{ $value }} at once, more than the budgets allow",
+        "It waits. salvusctl approve shows what it would do, and how it is let through.",
     ),
     Alert(
         "SalvusNoLeaseHolder",

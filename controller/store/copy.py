@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.store.base import Partition, Row, Store, StoreError, Table
-from controller.store.ledger import EVENT_TTL, PUTS, RUN_TTL
+from controller.store.ledger import APPROVALS, EVENT_TTL, PUTS, RUN_TTL
 
 FORMAT = 1
 KEPT: tuple[Table, ...] = tuple(table for table in Table if table not in (Table.LEASE, Table.JOB))
 # The time that rows of a table get when they are put back; how much they had left is not known.
 LIVES: Mapping[Table, float] = {Table.EVENT: EVENT_TTL, Table.RUN: RUN_TTL}
 # Topics of META that are of the moment.
-PASSING = frozenset({PUTS})
+PASSING = frozenset({PUTS, APPROVALS})
 # So often what changed during the copying is read again; on a store that never rests the copy is of no one moment.
 ROUNDS = 20
 

@@ -13,6 +13,7 @@ from controller.store.mirror import MANIFEST, PAUSES
 from controller.store.records import (
     WORLD,
     Event,
+    Hold,
     InventoryRow,
     Job,
     Pause,
@@ -32,6 +33,9 @@ JOB_TTL = 86400.0
 # A repeated event is written again only after this time, so that what fails every second costs a write a minute.
 EVENT_QUIET = 60.0
 SOURCES = "sources"
+APPROVALS = "approvals"
+# An approval that nobody has obeyed by then was for another day.
+APPROVAL_TTL = 86400.0
 IDENTITY = "identity"
 PUTS = "puts"
 # Seconds that a pause is kept after its end: on a controller whose clock is late it has not ended yet.
@@ -295,6 +299,18 @@ class Ledger:
     def sources(self) -> Mapping[str, SourceState]:
         """How the last readings went, by source."""
         return {name: parse(SourceState, row.value) for name, row in self.store.read(Table.META, SOURCES).items()}
+
+    def approve(self, hold: Hold) -> None:
+        """Lets through what a budget holds, once, within a day."""
+        self.store.write(Table.META, APPROVALS, {hold.id: dump(hold)}, ttl=APPROVAL_TTL)
+
+    def approvals(self) -> tuple[Hold, ...]:
+        """What was approved and is not done yet."""
+        return tuple(parse(Hold, row.value) for row in self.store.read(Table.META, APPROVALS).values())
+
+    def end_approvals(self, ids: Collection[str]) -> None:
+        """They are used up, or of no use any more."""
+        self.store.write(Table.META, APPROVALS, {}, ids)
 
 
 def _repeated(event: Event, before: Event | None) -> Event | None:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -166,8 +166,77 @@ WORLD = "world"
 ALL = "all"
 
 
+@dataclass(frozen=True, slots=True)
+class HeldChange:
+    """A change of a plan in plain words; ``drift`` is (field, desired, observed), secrets masked."""
+
+    item: str
+    verb: str
+    grade: str
+    drift: tuple[tuple[str, Any, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbed:
+    """A resource that would be deleted, or (with ``machine`` and ``changes``) disturbed there."""
+
+    ref: str
+    machine: str = ""
+    changes: tuple[HeldChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a budget keeps from being done, until it is approved, or another revision needs less.
+
+    Attributes:
+        what: ``deletions`` of what is gone from the source; or its ``revision``, which is not in force at all then.
+        of: what would be deleted or disturbed, ``total`` being all that could.
+    """
+
+    source: str
+    revision: str
+    what: Literal["deletions", "revision"]
+    of: tuple[Disturbed, ...]
+    total: int
+
+    @property
+    def id(self) -> str:
+        """Short, and another one for each source, revision and set of what is held."""
+        pairs = sorted((one.ref, one.machine) for one in self.of)
+        return hashlib.sha256(repr((self.source, self.revision, self.what, pairs)).encode()).hexdigest()[:8]
+
+    @property
+    def refs(self) -> frozenset[str]:
+        """``Kind/name`` of what is held."""
+        return frozenset(one.ref for one in self.of)
+
+    def covers(self, other: Hold) -> bool:
+        """Whether an approval of this lets the other through: the same, or less of it."""
+        same = (self.source, self.revision, self.what) == (other.source, other.revision, other.what)
+        pairs = {(one.ref, one.machine) for one in self.of}
+        return same and pairs.issuperset((one.ref, one.machine) for one in other.of)
+
+    @property
+    def message(self) -> str:
+        """What is held, why, and the command that lets it through."""
+        place = self.source.removeprefix(DIRECTORY)
+        if self.what == "deletions":
+            what = (
+                f"{len(self.of)} of {self.total} resources are gone from {place}, and not deleted, as this is too much"
+            )
+        else:
+            what = (
+                f"revision {self.revision[:12]} of {place} is not in force, as it would disturb {len(self.of)} of the "
+                f"{self.total} that run"
+            )
+        return f"{what} at once; if it is meant: salvusctl approve {self.id}"
+
+
 # How the names of sources begin that are directories: an absolute path follows.
 DIRECTORY = "directory:"
+# The reason in conditions and events.
+HELD_BY_BUDGET = "HeldByBudget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,19 +247,17 @@ class SourceState:
     revision: str
     at: float
     errors: tuple[str, ...] = ()
-    held: tuple[str, ...] = ()
+    holds: tuple[Hold, ...] = ()
 
     @property
     def place(self) -> str:
         """Where the source is: a path."""
         return self.source.removeprefix(DIRECTORY)
 
-    def why_held(self, ref: str) -> str:
-        """Of a resource whose deletion is held back."""
-        return (
-            f"it is gone from {self.place}, and not deleted, as too much is gone there at once; "
-            f"if that is meant: salvusctl delete {ref}"
-        )
+    @property
+    def undeleted(self) -> frozenset[str]:
+        """Resources that are gone from the source, and whose deletion is held."""
+        return frozenset().union(*(hold.refs for hold in self.holds if hold.what == "deletions"))
 
 
 @cache

@@ -85,14 +85,14 @@ def test_diff_says_which_deletions_the_guard_holds(cli: Cli, followed: Path) -> 
     for file in followed.iterdir():
         file.unlink()
     (followed / "host.yaml").write_text(HOST.replace("alpha", "gamma"))
+    found = Diff.model_validate_json(cli("diff", "-o", "json", code=Code.DIFFERENT).out)
     answer = cli("diff", code=Code.DIFFERENT)
     assert "- Service/one would be deleted" in answer.lines
     assert (
-        f"held: it is gone from {followed}, and not deleted, as too much is gone there at once; if that is meant: "
-        "salvusctl delete Service/one"
+        f"held: 4 of 5 resources are gone from {followed}, and not deleted, as this is too much at once; "
+        f"if it is meant: salvusctl approve {found.budgets[0].id}"
     ) in answer.lines
     assert "File:" not in answer.out
-    found = Diff.model_validate_json(cli("diff", "-o", "json", code=Code.DIFFERENT).out)
     assert {one.resource for one in found.resources if one.held} == {
         "Host/alpha",
         "Service/one",

@@ -9,7 +9,18 @@ import yaml
 
 from controller.leases import Holder, Leases, shard_of
 from controller.session import Settings, open_session
-from controller.store.records import Condition, Event, InventoryRow, Job, Run, Seen, SourceState, Status
+from controller.store.records import (
+    Condition,
+    Disturbed,
+    Event,
+    Hold,
+    InventoryRow,
+    Job,
+    Run,
+    Seen,
+    SourceState,
+    Status,
+)
 from salvusctl.exits import Code
 from salvusctl.outputs import Events
 from salvusctl.resource_outputs import Reasons, ResourceList
@@ -289,19 +300,22 @@ def test_why_json_is_as_its_schema_says(fleet: Cli) -> None:
 def test_what_a_source_holds_back_and_its_errors_are_said_where_one_looks(fleet: Cli) -> None:
     quiet = fleet("get", "hosts")
     with open_session(Settings(fleet.store)) as session:
-        session.ledger.put_source(SourceState("directory:/srv/fleet", "r", 0.0, ("one", "two"), ("Host/beta",)))
+        gone = Hold("directory:/srv/fleet", "r", "deletions", (Disturbed("Host/beta"),), 3)
+        session.ledger.put_source(SourceState("directory:/srv/fleet", "r", 0.0, ("one", "two"), (gone,)))
     told = fleet("get", "hosts")
     assert (quiet.err, told.out) == ("", quiet.out)
     words = " ".join(told.err.split())
     assert "manifests in /srv/fleet have 2 errors since 1970-01-01T00:00:00Z: salvusctl validate /srv/fleet" in words
-    assert "1 resource gone from /srv/fleet since 1970-01-01T00:00:00Z" in words
-    assert words.endswith("salvusctl why Host/beta")
+    held = "1 of 3 resources are gone from /srv/fleet, and not deleted, as this is too much at once"
+    assert f"HeldByBudget since 1970-01-01T00:00:00Z: {held}" in words
+    assert words.endswith(f"salvusctl approve {gone.id}")
     for verb in ("why", "describe"):
         words = " ".join(fleet(verb, "beta").out.split())
-        assert "it is gone from /srv/fleet, and not deleted" in words
-        assert "salvusctl delete Host/beta (since " in words
+        assert f"{held}; if it is meant: salvusctl approve {gone.id}" in words
         assert "/srv/fleet" not in fleet(verb, "alpha").out
-    Reasons.model_validate_json(fleet("why", "beta", "-o", "json").out)
+    reason = Reasons.model_validate_json(fleet("why", "beta", "-o", "json").out).items[0]
+    assert ("Current", "False", "HeldByBudget") in {(c.type, c.status, c.reason) for c in reason.conditions}
+    assert reason.help[0] == "salvusctl approve"
     ResourceList.model_validate_json(fleet("get", "hosts", "-o", "json").out)
 
 

@@ -133,7 +133,7 @@ def test_manifests_are_not_taken_over_while_the_world_is_stopped(world: World) -
     folder.mkdir()
     (folder / "hosts.yaml").write_text(HOSTS)
     pause(world, WORLD, None)
-    intake = Intake(world.session, folder, lambda _: None, lambda _: None)
+    intake = Intake(world.session, folder, lambda *_: None, lambda _: None)
     assert intake.once(), "it is tried again soon"
     assert not world.session.knowledge().rows
     world.session.ledger.end_pause(WORLD)

@@ -16,7 +16,7 @@ from controller.session import Session, Settings, fresh_uid
 from controller.store.base import Conflict, StoreUnavailable, Table
 from controller.store.ledger import Ledger
 from controller.store.memory import MemoryStore
-from controller.store.records import InventoryRow, Seen
+from controller.store.records import Disturbed, Hold, InventoryRow, Seen
 from drivers.items import codec
 from drivers.items.file import File
 from drivers.simulated import SimulatedFleet
@@ -179,22 +179,26 @@ def test_only_who_holds_the_fleet_tells_its_public_keys(
     assert session.knowledge().known.facts == ({CONTROLLER_KEYS: KEY} if name == "daemon" else {})
 
 
+GONE = Hold(DIRECTORY, "r2", "deletions", (Disturbed("Host/alpha"),), 1)
+
+
 def test_how_a_source_went_is_written_when_it_differs_with_an_event_on_what_is_held(desk: Desk) -> None:
     desk.session.report(DIRECTORY, "r1", (), ())
-    desk.session.report(DIRECTORY, "r2", ["a.yaml:1:1: what is that"], ["Host/alpha"])
+    desk.session.report(DIRECTORY, "r2", ["a.yaml:1:1: what is that"], [GONE])
     (before,) = desk.ledger.sources().values()
     cursor = desk.ledger.store.changed_since(0)[0]
-    desk.session.report(DIRECTORY, "r2", ["a.yaml:1:1: what is that"], ["Host/alpha"])
+    desk.session.report(DIRECTORY, "r2", ["a.yaml:1:1: what is that"], [GONE])
     assert desk.ledger.store.changed_since(0)[0] == cursor, "nothing is written"
-    desk.session.report(DIRECTORY, "r2", (), ["Host/alpha"])
+    desk.session.report(DIRECTORY, "r2", (), [GONE])
     (after,) = desk.ledger.sources().values()
     assert after.at > before.at
-    assert desk.session.held(DIRECTORY) == {"Host/alpha"}
-    assert desk.session.held("directory:/elsewhere") == frozenset()
+    assert desk.session.last(DIRECTORY) == after
+    assert after.undeleted == {"Host/alpha"}
+    assert desk.session.last("directory:/elsewhere") is None
     (event,) = desk.ledger.events("Host/alpha")
-    assert (event.type, event.reason, event.count) == ("Warning", "DeletionHeld", 1)
+    assert (event.type, event.reason, event.count) == ("Warning", "HeldByBudget", 1)
     assert "gone from /srv/manifests" in event.message
-    assert "salvusctl delete Host/alpha" in event.message
+    assert event.message.endswith(f"salvusctl approve {GONE.id}")
 
 
 IDENTITY = "6f1e3c1e-52f5-4f0b-9f6e-5f8f6f1b7a01"

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 from controller import intake
+from controller.budget import Budget, Budgets
 from controller.intake import Intake
 from controller.leases import Holder, Leases
 from controller.session import Session, Settings
 from controller.sources.directory import Directory
 from controller.store.base import Conflict, StoreUnavailable, StoreUnusable
 from controller.store.memory import MemoryStore
-from controller.sync import Budget, Sync
+from controller.store.records import Hold, SourceState
+from controller.sync import Impact, Sync
 from drivers.base import SalvusError
 from resources.errors import ManifestError
 from resources.fleet import Fleet
@@ -42,6 +44,9 @@ class Shelf:
     has: set[str] = field(default_factory=set)
     deleted: list[str] = field(default_factory=list)
     reports: list[tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=list)
+    disturbed: dict[str, Impact] = field(default_factory=dict)
+    approved: list[Hold] = field(default_factory=list)
+    state: SourceState | None = None
 
     def put(self, loaded: Loaded, source: str) -> None:
         self.has |= loaded.documents.keys()
@@ -53,11 +58,21 @@ class Shelf:
     def refs_from(self, source: str) -> frozenset[str]:
         return frozenset(self.has)
 
-    def held(self, source: str) -> frozenset[str]:
-        return frozenset(self.reports[-1][1]) if self.reports else frozenset()
+    def impact(self, loaded: Loaded) -> Impact:
+        return Impact() if loaded.documents.keys() <= self.has else self.disturbed.get(loaded.revision, Impact())
 
-    def report(self, source: str, revision: str, errors: Collection[str], held: Collection[str]) -> None:
-        self.reports.append((tuple(errors), tuple(sorted(held))))
+    def last(self, source: str) -> SourceState | None:
+        return self.state
+
+    def report(self, source: str, revision: str, errors: Collection[str], holds: Collection[Hold]) -> None:
+        self.state = SourceState(source, revision, 0.0, tuple(errors), tuple(holds))
+        self.reports.append((tuple(errors), tuple(sorted(self.state.undeleted))))
+
+    def approvals(self, source: str) -> tuple[Hold, ...]:
+        return tuple(self.approved)
+
+    def end_approvals(self, ended: Collection[Hold]) -> None:
+        self.approved = [one for one in self.approved if one not in ended]
 
 
 @pytest.fixture
@@ -96,7 +111,7 @@ def test_a_bad_reading_changes_nothing_and_confirms_nothing(shelf: Shelf) -> Non
 
 
 def test_an_empty_source_deletes_nothing(shelf: Shelf) -> None:
-    sync = Sync(shelf, "s", Budget(deletes=100))
+    sync = Sync(shelf, "s", Budgets(Budget(100, 25)))
     sync.once(reading("a"))
     for _ in range(4):
         sync.once(reading())
@@ -127,7 +142,7 @@ def test_when_all_that_a_source_had_is_gone_at_once_nothing_is_deleted_whatever_
 
 @pytest.mark.parametrize(("total", "gone", "deletes"), [(8, 2, True), (8, 3, False), (40, 10, True), (40, 11, False)])
 def test_more_than_the_budget_is_held_and_said(shelf: Shelf, total: int, gone: int, deletes: bool) -> None:
-    sync = Sync(shelf, "s", Budget(deletes=2, percent=25))
+    sync = Sync(shelf, "s", Budgets(Budget(2, 25)))
     names = [f"h{number}" for number in range(total)]
     sync.once(reading(*names))
     for _ in range(3):
@@ -199,7 +214,7 @@ def manifests(tmp_path: Path) -> Path:
     return tmp_path / "manifests"
 
 
-def intake_of(session: Session, path: Path, taken: Callable[[int], None] = lambda _: None) -> Intake:
+def intake_of(session: Session, path: Path, taken: Callable[[int, int], None] = lambda *_: None) -> Intake:
     made = Intake(session, path, taken, broken=lambda _: None)
     made._directory._settle = 0.001
     return made
@@ -244,7 +259,7 @@ def test_what_is_written_is_taken_over_at_once_and_what_is_deleted_soon(
     monkeypatch.setattr(intake, "CONFIRM", 0.01)
     monkeypatch.setattr(intake, "TURN", 0.01)
     taken = threading.Semaphore(0)
-    follower = intake_of(session, manifests, lambda errors: taken.release())
+    follower = intake_of(session, manifests, lambda *_: taken.release())
     follower.start()
 
     def until(wanted: set[str]) -> bool:
@@ -339,7 +354,7 @@ def test_of_several_controllers_one_takes_over_and_the_next_when_it_ends(
     caplog.set_level(logging.INFO, logger="salvus")
     monkeypatch.setattr(intake, "TURN", 0.01)
     taken = threading.Event()
-    first, second = intake_of(session, manifests), intake_of(session, manifests, lambda _: taken.set())
+    first, second = intake_of(session, manifests), intake_of(session, manifests, lambda *_: taken.set())
     other = Holder("elsewhere", "boot", "pid:[1]", 7, "1")
     first._leases = Leases(session.ledger.store, other, names=[first._lease], ttl=30.0)
     assert first.holds()
