@@ -4,7 +4,7 @@ README.md says what is kept where.
 """
 
 from lab.machines import Status, down, load, status, up
-from lab.model import Lab, LabError, LabHost, LabImage
+from lab.model import Lab, LabError, LabHost, LabImage, Node, Ring
 from lab.reach import exec_argv, exec_in, pin, ssh_argv
 
 __all__ = [
@@ -12,6 +12,8 @@ __all__ = [
     "LabError",
     "LabHost",
     "LabImage",
+    "Node",
+    "Ring",
     "Status",
     "down",
     "exec_argv",

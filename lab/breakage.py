@@ -6,8 +6,8 @@ Each verb has its undoing here, but for the killed VM: bringing that back is som
 import subprocess
 import time
 
-from lab import cgroup, network
-from lab.model import Lab, LabError, LabHost
+from lab import cassandra, cgroup, network
+from lab.model import Lab, LabError, LabHost, Node
 from lab.reach import exec_in, leader
 
 _BALLOON = "/var/lib/lab-balloon"
@@ -39,16 +39,29 @@ def kill_vm(lab: Lab, host: LabHost, domain: str) -> None:
     _in(lab, host, ["sh", "-eu", "-c", _KILL_VM, "sh", domain])
 
 
-def freeze(lab: Lab, host: LabHost) -> None:
-    """Stops every process of the host, its init, sshd and guests included, as if it hung: the network's kernel
-    part still answers, nobody else does.
+def freeze(lab: Lab, part: LabHost | Node) -> None:
+    """Stops every process of the host or Cassandra node, a host's init, sshd and guests included, as if it hung: the
+    network's kernel part still answers, nobody else does.
     """
-    cgroup.group(lab.namespace, host.name).freeze(True)
+    cgroup.group(lab.namespace, part.name).freeze(True)
 
 
-def thaw(lab: Lab, host: LabHost) -> None:
-    """Lets a frozen host go on."""
-    cgroup.group(lab.namespace, host.name).freeze(False)
+def thaw(lab: Lab, part: LabHost | Node) -> None:
+    """Lets what is frozen go on."""
+    cgroup.group(lab.namespace, part.name).freeze(False)
+
+
+def kill_node(lab: Lab, node: Node) -> None:
+    """SIGKILLs a Cassandra node, frozen or not; what it has written stays."""
+    cassandra.kill(*lab.node(node.name))
+
+
+def start_node(lab: Lab, node: Node) -> None:
+    """Starts a killed Cassandra node again, and waits until it takes clients; one that runs is left alone."""
+    ring, node = lab.node(node.name)
+    if not cassandra.running(ring, node):
+        cassandra.start(ring, node)
+    cassandra.wait(ring, node)
 
 
 def cut(lab: Lab, host: LabHost) -> None:

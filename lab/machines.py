@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lab import build, cgroup, machine, model, network
+from lab import build, cassandra, cgroup, machine, model, network
 from lab import hosts as lab_hosts
-from lab.model import Lab, LabError, LabHost
+from lab.model import Lab, LabError, LabHost, Node, Ring
 from lab.progress import Progress, silent
 from lab.run import run
 
 MAX_HOSTS = 64
+MAX_NODES = 9
 _ROOM = 4 << 30
 
 
@@ -30,30 +31,35 @@ class Status:
     lab: Lab | None
 
 
-def up(name: str = "demo", hosts: int = 2, progress: Progress = silent) -> Lab:
+def up(name: str = "demo", hosts: int = 2, progress: Progress = silent, *, nodes: int = 0) -> Lab:
     """Makes the lab, or what is missing of it, and gives it back when every host can be worked on.
 
     A running lab keeps what it has; it grows to `hosts`, it never shrinks. A stopped host is started with its disk
-    as it was. What a crash left
+    as it was. With `nodes` it has a ring of so many Cassandra nodes, too, which keeps its size. What a crash left
     of a lab of this name (nothing of it runs, or it was never finished) is removed first. Raises LabError.
     """
     machine.require_root()
-    if not 1 <= hosts <= MAX_HOSTS:
-        raise LabError(f"{hosts} hosts: a lab has 1 to {MAX_HOSTS}")
+    if not 1 <= hosts <= MAX_HOSTS or not 0 <= nodes <= MAX_NODES:
+        raise LabError(
+            f"{hosts} hosts and {nodes} Cassandra nodes: a lab has 1 to {MAX_HOSTS}, and at most {MAX_NODES}"
+        )
     with _locked(name):
         found = status(name)
-        if found.lab is not None and found.state == "up" and len(found.lab.hosts) >= hosts:
-            return _enough(found.lab, hosts)
+        if found.lab is not None:
+            _end_unknown(found.lab)
+            _enough(found.lab, hosts, nodes)
+            if found.state == "up" and len(found.lab.hosts) >= hosts and (found.lab.ring or not nodes):
+                return found.lab
         if packages := machine.missing_packages():
             progress(f"installing {', '.join(packages)}")
             machine.install(packages)
         machine.load_modules()
-        if found.lab is not None and found.state in ("up", "partial"):
-            return _complete(_enough(found.lab, hosts), hosts, progress)
+        if found.lab is not None:
+            return _complete(found.lab, hosts, nodes, progress)
         if found.state != "down":
             progress(f"removing what a crashed lab {name} left")
             _remove(name)
-        return _complete(_prepare(name, progress), hosts, progress)
+        return _complete(_prepare(name, progress), hosts, nodes, progress)
 
 
 def down(name: str = "demo", progress: Progress = silent) -> None:
@@ -85,20 +91,36 @@ def status(name: str = "demo") -> Status:
     if lab is None:
         rests = folder.exists() or cgroup.hosts(key) or network.exists(key)
         return Status(name, "broken" if rests else "down", None)
-    lab = replace(lab, hosts=tuple(lab_hosts.look(lab, host) for host in lab.hosts))
-    stopped = [host for host in lab.hosts if host.state == "stopped"]
-    if len(stopped) == len(lab.hosts) or not network.exists(key):
+    lab = _looked(lab)
+    if all(host.state == "stopped" for host in lab.hosts) or not network.exists(key):
         return Status(name, "broken", None)
-    return Status(name, "partial" if stopped else "up", lab)
+    return Status(name, "partial" if any(part.state == "stopped" for part in lab.parts) else "up", lab)
 
 
-def _enough(lab: Lab, wanted: int) -> Lab:
-    if len(lab.hosts) > wanted:
+def _looked(lab: Lab) -> Lab:
+    """The lab as it is now."""
+    hosts = tuple(lab_hosts.look(lab, host) for host in lab.hosts)
+    return replace(lab, hosts=hosts, ring=cassandra.look(lab.ring) if lab.ring else None)
+
+
+def _enough(lab: Lab, hosts: int, nodes: int) -> None:
+    """Raises LabError for what the lab cannot become."""
+    if len(lab.hosts) > hosts:
         raise LabError(
             f"lab {lab.name} has {len(lab.hosts)} hosts, which are not taken away one by one: "
             "run `salvusctl lab down` first, or ask for more"
         )
-    return lab
+    if lab.ring and nodes not in (0, len(lab.ring.nodes)):
+        raise LabError(
+            f"lab {lab.name} has a ring of {len(lab.ring.nodes)} Cassandra nodes, which neither grows nor shrinks: "
+            "run `salvusctl lab down` first, or ask for as many"
+        )
+
+
+def _end_unknown(lab: Lab) -> None:
+    """Ends what an `up` that was killed had started beyond what lab.json names."""
+    for name in set(cgroup.hosts(lab.namespace)) - {part.name for part in lab.parts}:
+        cgroup.group(lab.namespace, name).kill()
 
 
 @contextmanager
@@ -146,23 +168,46 @@ def _prepare(name: str, progress: Progress) -> Lab:
     return Lab(name, key, str(client_key), str(folder / "known_hosts"), (), image, str(root), str(folder))
 
 
-def _complete(lab: Lab, wanted: int, progress: Progress) -> Lab:
-    """Makes the hosts that are missing, starts those that do not run, waits for all, writes lab.json."""
+def _complete(lab: Lab, hosts: int, nodes: int, progress: Progress) -> Lab:
+    """Makes what is missing, starts what does not run, all at once, waits for all, writes lab.json."""
     folder = Path(lab.state_dir)
     public = (folder / "client_key.pub").read_text()
-    made = [_fresh(folder / "hosts", number, public) for number in range(len(lab.hosts) + 1, wanted + 1)]
-    lab = replace(lab, hosts=(*lab.hosts, *made))
+    made = [_fresh(folder / "hosts", number, public) for number in range(len(lab.hosts) + 1, hosts + 1)]
+    ring = lab.ring or (_fresh_ring(lab, nodes, progress) if nodes else None)
+    lab = replace(lab, hosts=(*lab.hosts, *made), ring=ring)
     _pin_hosts(lab)
-    starting = [host for host in lab.hosts if host.state == "stopped"]
-    progress(f"starting {', '.join(host.name for host in starting)}")
-    for host in starting:
-        lab_hosts.start(lab, host)
+    starting = [part for part in lab.parts if part.state == "stopped"]
+    progress(f"starting {', '.join(part.name for part in starting)}")
+    for part in starting:
+        _start(lab, part)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda host: lab_hosts.wait(lab, host), starting))
-    lab = replace(lab, hosts=tuple(lab_hosts.look(lab, host) for host in lab.hosts))
+        list(pool.map(lambda part: _wait(lab, part), starting))
+    lab = _looked(lab)
     model.save(lab)
-    progress(f"lab {lab.name} is up: {', '.join(f'{host.name} {host.address}' for host in lab.hosts)}")
+    progress(f"lab {lab.name} is up: {', '.join(f'{part.name} {part.address}' for part in lab.parts)}")
     return lab
+
+
+def _start(lab: Lab, part: LabHost | Node) -> None:
+    if isinstance(part, LabHost):
+        lab_hosts.start(lab, part)
+    else:
+        cassandra.start(*lab.node(part.name))
+
+
+def _wait(lab: Lab, part: LabHost | Node) -> None:
+    if isinstance(part, LabHost):
+        lab_hosts.wait(lab, part)
+    else:
+        cassandra.wait(*lab.node(part.name))
+
+
+def _fresh_ring(lab: Lab, nodes: int, progress: Progress) -> Ring:
+    """A new ring on the namespace's loopback; what an interrupted `up` left in its place goes."""
+    if (rest := Path(lab.state_dir) / "cassandra").exists():
+        shutil.rmtree(rest)
+    jars = cassandra.jars(progress)
+    return cassandra.plan(lab.namespace, rest, jars, namespace=lab.namespace, datacenters=(nodes,))
 
 
 def _fresh(folder: Path, number: int, client_key: str) -> LabHost:

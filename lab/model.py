@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 NETWORK = "198.18.0.0/15"
 GATEWAY = "198.18.0.1/15"
@@ -48,11 +49,40 @@ class LabImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """One Cassandra node; its name is that of its folder and of its control group.
+
+    `pid` and `state` as in LabHost, at the time of looking.
+    """
+
+    name: str
+    address: str
+    datacenter: str
+    pid: int = 0
+    state: str = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """Cassandra nodes that make a cluster.
+
+    `group` is their control groups' common name, `namespace` the network namespace under /run/netns that they live in,
+    empty for the caller's.
+    """
+
+    group: str
+    namespace: str
+    folder: str
+    jars: str
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Lab:
     """A running lab.
 
     `namespace` is its network namespace's name under /run/netns, `key_path` the private key that root and operator
-    accept.
+    accept, `ring` its Cassandra, if any.
     """
 
     name: str
@@ -63,6 +93,17 @@ class Lab:
     image: LabImage
     host_root: str
     state_dir: str
+    ring: Ring | None = None
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Its Cassandra nodes."""
+        return self.ring.nodes if self.ring else ()
+
+    @property
+    def parts(self) -> tuple[LabHost | Node, ...]:
+        """All that runs in it: the hosts, then the Cassandra nodes."""
+        return (*self.hosts, *self.nodes)
 
     def host(self, name: str) -> LabHost:
         """The host of that name. LabError names those there are."""
@@ -70,6 +111,24 @@ class Lab:
             if host.name == name:
                 return host
         raise LabError(f"lab {self.name} has no host {name!r}; it has {', '.join(host.name for host in self.hosts)}")
+
+    def node(self, name: str) -> tuple[Ring, Node]:
+        """The Cassandra node of that name, in its ring. LabError names those there are."""
+        for node in self.nodes:
+            if self.ring and node.name == name:
+                return self.ring, node
+        known = (
+            ", ".join(node.name for node in self.nodes) or "none; give it some with `salvusctl lab up --cassandra 3`"
+        )
+        raise LabError(f"lab {self.name} has no Cassandra node {name!r}; it has {known}")
+
+    def part(self, name: str) -> LabHost | Node:
+        """The host or Cassandra node of that name. LabError names those there are."""
+        for part in self.parts:
+            if part.name == name:
+                return part
+        known = ", ".join(part.name for part in self.parts)
+        raise LabError(f"lab {self.name} has no host or Cassandra node {name!r}; it has {known}")
 
     def host_dir(self, host: LabHost) -> Path:
         """What the lab keeps of one host: its disk, console log, mount points."""
@@ -109,9 +168,13 @@ def read(name: str) -> Lab | None:
         raw = json.loads((state_dir(name) / "lab.json").read_text())
         hosts = tuple(LabHost(**host) for host in raw.pop("hosts"))
         image = LabImage(**raw.pop("image"))
-        return Lab(hosts=hosts, image=image, **raw)
+        return Lab(hosts=hosts, image=image, ring=_ring(raw.pop("ring")), **raw)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError):
         # Another version's file, or not ours: the lab cannot be used; `up` and `down` remove it.
         return None
+
+
+def _ring(raw: dict[str, Any] | None) -> Ring | None:
+    return None if raw is None else Ring(nodes=tuple(Node(**node) for node in raw.pop("nodes")), **raw)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NoReturn, Self
 import typer
 
 import lab
-from lab import Lab, LabError, LabHost, breakage, machine
+from lab import Lab, LabError, LabHost, Node, breakage, machine
 from lab.progress import on_terminal
 from lab.run import ENVIRONMENT
 from resources.base import API_VERSION
@@ -46,13 +46,28 @@ class LabHostStatus(Output):
     """Its supervisor's process; 0 when it does not run."""
 
 
+class LabNodeStatus(Output):
+    """A Cassandra node of the lab."""
+
+    name: str
+    """What ``break`` calls it."""
+    address: str
+    """In the lab's network namespace."""
+    datacenter: str
+    """Its data centre."""
+    state: Literal["running", "frozen", "stopped"]
+    """How it is."""
+    pid: int
+    """Its process; 0 when it does not run."""
+
+
 class LabStatus(Output):
     """``lab status``; with all but the first two fields only when there is a lab that can be worked with."""
 
     name: str
     """Which lab."""
     state: Literal["up", "partial", "broken", "down"]
-    """``partial``: a host is stopped; ``broken``: left by a crash."""
+    """``partial``: a host or node is stopped; ``broken``: left by a crash."""
     network_namespace: str = ""
     """Its network, under ``/run/netns``."""
     identity_file: str = ""
@@ -61,6 +76,8 @@ class LabStatus(Output):
     """The host keys, for ssh."""
     hosts: tuple[LabHostStatus, ...] = ()
     """Its hosts."""
+    cassandra: tuple[LabNodeStatus, ...] = ()
+    """Its Cassandra nodes."""
 
     @classmethod
     def of(cls, found: lab.Status) -> Self:
@@ -72,6 +89,7 @@ class LabStatus(Output):
                 "identity_file": found.lab.key_path,
                 "known_hosts": found.lab.known_hosts,
                 "hosts": tuple(LabHostStatus(**asdict(host)) for host in found.lab.hosts),
+                "cassandra": tuple(LabNodeStatus(**asdict(node)) for node in found.lab.nodes),
             }
         return cls(**document)
 
@@ -81,6 +99,8 @@ break_app = verb_app(no_args_is_help=True, help="Make something go wrong in the 
 app.add_typer(break_app, name="break")
 
 LabName = Annotated[str, typer.Option("--name", help="Which lab; several may be up side by side.")]
+PartName = Annotated[str, typer.Argument(metavar="HOST|NODE", help="A host or Cassandra node, as in cassandra1.")]
+NodeName = Annotated[str, typer.Argument(metavar="NODE", help="A Cassandra node of the lab, as in cassandra1.")]
 HostName = Annotated[str, typer.Argument(metavar="HOST", help="A host of the lab, as in host1.")]
 Command = Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND…]", help="By default a shell.")]
 
@@ -88,11 +108,14 @@ Command = Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND…]", 
 @app.command()
 def up(
     hosts: Annotated[int, typer.Option(help="How many hypervisor hosts; a lab grows, it never shrinks.")] = 2,
+    cassandra: Annotated[
+        int, typer.Option(metavar="N", help="With so many Cassandra nodes; a ring keeps its size.")
+    ] = 0,
     name: LabName = "demo",
 ) -> None:
     """Make the lab, or what is missing of it. The first time it builds images: a minute or two."""
     with on_terminal() as progress:
-        lab.up(name, hosts, progress)
+        lab.up(name, hosts, progress, nodes=cassandra)
 
 
 @app.command()
@@ -114,7 +137,7 @@ def status(
         return
     out.note(f"lab {name} is {found.state}{_ADVICE.get(found.state, '').format(named=_named(name))}")
     if found.lab is not None:
-        rows = [(host.name, host.address, host.state, str(host.pid or "")) for host in found.lab.hosts]
+        rows = [(host.name, host.address, host.state, str(host.pid or "")) for host in found.lab.parts]
         out.table(("NAME", "ADDRESS", "STATE", "PID"), rows)
 
 
@@ -171,6 +194,27 @@ def exec_(host: HostName, command: Command = None, name: LabName = "demo") -> No
 
 
 @app.command()
+def config(name: LabName = "demo") -> None:
+    """Print a configuration that reaches the running lab; with Cassandra in the lab, the store is there."""
+    out.write_yaml([{"contexts": [context_document(_load(name))]}])
+
+
+def context_document(found: Lab) -> dict[str, Any]:
+    """A context for the lab. Its store is the lab's ring, which ``store init`` prepares, else a file."""
+    store: dict[str, Any] = {"sqlite": "store.db"}
+    if found.nodes:
+        points = [node.address for node in found.nodes]
+        store = {"cassandra": {"contactPoints": points, "datacenter": found.nodes[0].datacenter}}
+    return {
+        "name": found.name,
+        "store": store,
+        "manifests": "manifests",
+        "networkNamespace": found.namespace,
+        "identityFiles": [found.key_path],
+    }
+
+
+@app.command()
 def manifests(name: LabName = "demo") -> None:
     """Print the running lab as manifests: a Host for each host, and the Image debian12."""
     out.write_yaml(manifest_documents(_load(name)))
@@ -218,16 +262,35 @@ def kill_vm(
 
 def _host_verb(act: Callable[[Lab, LabHost], None], said: str, undo: str = "") -> None:
     def command(host: HostName, name: LabName = "demo") -> None:
-        found = _load(name)
-        act(found, found.host(host))
-        if undo:
-            out.note(f"undo it with: salvusctl lab break {undo} {host}{_named(name)}")
+        _break(name, undo, host, lambda found: act(found, found.host(host)))
 
     break_app.command(act.__name__.replace("_", "-"), help=said)(command)
 
 
-_host_verb(breakage.freeze, "Stop every process of a host, as if it hung.", "thaw")
-_host_verb(breakage.thaw, "Let a frozen host go on.")
+def _node_verb(act: Callable[[Lab, Node], None], said: str, undo: str = "") -> None:
+    def command(node: NodeName, name: LabName = "demo") -> None:
+        _break(name, undo, node, lambda found: act(found, found.node(node)[1]))
+
+    break_app.command(act.__name__.replace("_", "-"), help=said)(command)
+
+
+def _part_verb(act: Callable[[Lab, LabHost | Node], None], said: str, undo: str = "") -> None:
+    def command(part: PartName, name: LabName = "demo") -> None:
+        _break(name, undo, part, lambda found: act(found, found.part(part)))
+
+    break_app.command(act.__name__.replace("_", "-"), help=said)(command)
+
+
+def _break(name: str, undo: str, what: str, act: Callable[[Lab], None]) -> None:
+    act(_load(name))
+    if undo:
+        out.note(f"undo it with: salvusctl lab break {undo} {what}{_named(name)}")
+
+
+_part_verb(breakage.freeze, "Stop every process of a host or Cassandra node, as if it hung.", "thaw")
+_part_verb(breakage.thaw, "Let what is frozen go on.")
+_node_verb(breakage.kill_node, "SIGKILL a Cassandra node; what it has written stays.", "start-node")
+_node_verb(breakage.start_node, "Start a killed Cassandra node again.")
 _host_verb(breakage.cut, "Pull a host's network cable; its guests are alone with it.", "mend")
 _host_verb(breakage.mend, "Put the cable in again.")
 _host_verb(breakage.fill, "Fill a host's disk to the last block.", "free")

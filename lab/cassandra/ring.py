@@ -6,40 +6,16 @@ All nodes are seeds and have their tokens given, so they may start at once, and 
 import json
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from lab import cgroup
-from lab.model import LabError
+from lab.model import LabError, Node, Ring
 from lab.run import environment
 
 PORT = 9042
 _TOKENS = 4  # a node
 _HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One node; its name is that of its folder and of its control group."""
-
-    name: str
-    address: str
-    datacenter: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ring:
-    """Nodes that make a cluster.
-
-    `group` is their control groups' common name, `namespace` the network namespace under /run/netns that they live in,
-    empty for the caller's.
-    """
-
-    group: str
-    namespace: str
-    folder: str
-    jars: str
-    nodes: tuple[Node, ...]
 
 
 def plan(
@@ -124,7 +100,7 @@ def _log(ring: Ring, node: Node) -> str:
 
 def _knows(ring: Ring, node: Node) -> bool:
     """Whether it said of each other node that runs that it is up: else it counts without them."""
-    others = [other for other in ring.nodes if other != node and running(ring, other)]
+    others = [other for other in ring.nodes if other.name != node.name and running(ring, other)]
     said = _log(ring, node)
     return all(f"/{other.address}:7000 is now UP" in said for other in others)
 
@@ -146,6 +122,18 @@ def _listens(ring: Ring, node: Node) -> bool:
 def running(ring: Ring, node: Node) -> bool:
     """Whether the node has a process, paused or not."""
     return bool(cgroup.group(ring.group, node.name).pids())
+
+
+def look(ring: Ring) -> Ring:
+    """The ring with its nodes as they are now: running, frozen or stopped."""
+    return replace(ring, nodes=tuple(_look(ring, node) for node in ring.nodes))
+
+
+def _look(ring: Ring, node: Node) -> Node:
+    group = cgroup.group(ring.group, node.name)
+    if not (pids := group.pids()):
+        return replace(node, pid=0, state="stopped")
+    return replace(node, pid=pids[0], state="frozen" if group.frozen() else "running")
 
 
 def pause(ring: Ring, node: Node, on: bool) -> None:

@@ -1,7 +1,8 @@
-"""One lab for all lab tests of a run, made when the first asks for it. It is shared: a test undoes what it breaks."""
+"""The labs for all lab tests of a run, made when one asks for them. They are shared: a test undoes what it breaks."""
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -14,11 +15,25 @@ NAME = os.environ.get("SALVUS_TEST_LAB", "salvus-test")
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """Two hosts, fresh. On CI missing rights are a failure; a developer without them is told what to do."""
+    """Two hosts, fresh."""
+    with _fresh(NAME, hosts=2) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def ha_lab() -> Iterator[Lab]:
+    """Three hosts and three Cassandra nodes, fresh; a lab of its own beside the other."""
+    with _fresh(f"{NAME}-ha", hosts=3, nodes=3) as made:
+        yield made
+
+
+@contextmanager
+def _fresh(name: str, hosts: int, nodes: int = 0) -> Iterator[Lab]:
+    """On CI missing rights are a failure; a developer without them is told what to do."""
     if os.geteuid() != 0 and not os.environ.get("CI"):
         pytest.skip("the lab needs root: run these tests with sudo")
-    lab_package.down(NAME)
+    lab_package.down(name)
     try:
-        yield lab_package.up(NAME, hosts=2)
+        yield lab_package.up(name, hosts, nodes=nodes)
     finally:
-        lab_package.down(NAME)
+        lab_package.down(name)

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,10 @@ from controller.session import Session, Settings
 from controller.store.records import Condition
 from controller.store.sqlite import SqliteStore
 from lab import Lab, LabHost, exec_in
-from salvusctl.lab import manifest_documents
+from salvusctl.config import resolve
+from salvusctl.flags import Flags
+from salvusctl.lab import context_document, manifest_documents
+from tests.lab.inside import ring_store
 
 SALVUSCTL = str(Path(sys.executable).parent / "salvusctl")
 RESYNC = 3
@@ -36,7 +41,9 @@ def eventually(true: Callable[[], bool], timeout: float = 60.0) -> bool:
 
 
 class Fleet:
-    """One configuration, its manifests, and at most one controller of ours."""
+    """One configuration, its manifests, and at most one controller of ours. Its store is a new one: in the lab's ring,
+    where there is one, else a file.
+    """
 
     def __init__(self, lab: Lab, folder: Path) -> None:
         self.lab = lab
@@ -45,17 +52,16 @@ class Fleet:
         self.manifests.mkdir()
         self.page = f"127.0.0.1:{_free_port()}"
         self.config = folder / "salvus.yaml"
-        context = {
-            "name": lab.name,
-            "store": {"sqlite": "store.db"},
-            "manifests": "manifests",
-            "networkNamespace": lab.namespace,
-            "identityFiles": [lab.key_path],
-            "http": self.page,
-        }
-        self.config.write_text(yaml.safe_dump({"contexts": [context]}))
-        self.store = SqliteStore(folder / "store.db")
-        self.session = Session(self.store, Settings(store=folder / "store.db"))
+        document = context_document(lab) | {"http": self.page}
+        if lab.nodes:
+            document["store"]["cassandra"]["keyspace"] = f"t{uuid.uuid4().hex}"
+        self.config.write_text(yaml.safe_dump({"contexts": [document]}))
+        where = resolve(Flags(config=self.config), {}).store
+        self._opened = ExitStack()
+        self.store = self._opened.enter_context(
+            closing(SqliteStore(where)) if isinstance(where, Path) else ring_store(lab.namespace, where)
+        )
+        self.session = Session(self.store, Settings(store=where))
         self.process: subprocess.Popen[bytes] | None = None
 
     # What is wanted
@@ -108,7 +114,7 @@ class Fleet:
                 self.process.wait(30)
             finally:
                 self.kill()
-        self.store.close()
+        self._opened.close()
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric over all series that have these labels."""

@@ -16,7 +16,9 @@ from cassandra import (
     AuthenticationFailed,
     ConsistencyLevel,
     DriverException,
+    OperationTimedOut,
     RequestValidationException,
+    Timeout,
     UnresolvableContactPoints,
 )
 from cassandra.auth import PlainTextAuthProvider
@@ -54,8 +56,8 @@ LOCAL, GLOBAL = "local", "global"
 T = TypeVar("T")
 
 
-class NobodyThere(StoreUnavailable):
-    """No node gave an answer; what was asked of one that went away meanwhile may be done."""
+class NoAnswer(StoreUnavailable):
+    """No node gave an answer, or not in time: what was asked may be done."""
 
 
 def _profiles(datacenter: str) -> dict[str, ExecutionProfile]:
@@ -223,7 +225,7 @@ class Ring:
             try:
                 with errors(self.settings):
                     return ask()
-            except NobodyThere:
+            except NoAnswer:
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.1)
@@ -256,11 +258,12 @@ def errors(settings: CassandraSettings) -> Iterator[None]:
             if isinstance(cause, AuthenticationFailed | RequestValidationException):
                 raise _refused(settings, cause) from error
         said = "; ".join(sorted({f"{host}: {cause}" for host, cause in error.errors.items()})) or str(error)
-        raise NobodyThere(
+        raise NoAnswer(
             f"the store {settings} cannot be reached: {said}", hint="are its nodes up? it is tried again"
         ) from error
     except (DriverException, OSError) as error:
-        raise StoreUnavailable(f"the store {settings} cannot be used now: {error}", hint="it is tried again") from error
+        kind = NoAnswer if isinstance(error, Timeout | OperationTimedOut) else StoreUnavailable
+        raise kind(f"the store {settings} cannot be used now: {error}", hint="it is tried again") from error
 
 
 def _refused(settings: CassandraSettings, error: Exception) -> StoreUnusable:

@@ -20,6 +20,8 @@ MARK_TTL = 900
 HINT_WINDOW = 3 * 3600
 # Seconds for one definition, and until all nodes have heard of all of them.
 PATIENCE = 30.0
+# After so long, whoever coordinates a read asks another replica: by default a table that nobody read yet waits seconds.
+RETRY = "100ms"
 
 # What only expires needs no long memory of deletions; the rest keeps Cassandra's ten days: one must repair within them.
 EXPIRING = frozenset({Table.EVENT, Table.RUN, Table.JOB})
@@ -29,19 +31,23 @@ EXPIRING = frozenset({Table.EVENT, Table.RUN, Table.JOB})
 ROWS = """CREATE TABLE IF NOT EXISTS salvus.{name} (
     part text, key text, stamp bigint static, stamps frozen<list<bigint>> static, value text, version bigint,
     PRIMARY KEY ((part), key)
-) WITH id = {id}{more}"""
+) WITH id = {id} AND speculative_retry = '{retry}'{more}"""
 CHANGES = f"""CREATE TABLE IF NOT EXISTS salvus.changes (
     slot int, at timeuuid, tbl text, part text, stamp bigint, done boolean, PRIMARY KEY ((slot), at)
-) WITH id = {{id}} AND CLUSTERING ORDER BY (at ASC) AND default_time_to_live = {MARK_TTL}
+) WITH id = {{id}} AND speculative_retry = '{RETRY}' AND CLUSTERING ORDER BY (at ASC)
+  AND default_time_to_live = {MARK_TTL}
   AND gc_grace_seconds = {HINT_WINDOW} AND compaction = {{{{'class': 'TimeWindowCompactionStrategy',
   'compaction_window_unit': 'MINUTES', 'compaction_window_size': '15'}}}}"""
-VERSIONS = "CREATE TABLE IF NOT EXISTS salvus.versions (what text PRIMARY KEY, version int) WITH id = {id}"
+VERSIONS = f"""CREATE TABLE IF NOT EXISTS salvus.versions (what text PRIMARY KEY, version int)
+ WITH id = {{id}} AND speculative_retry = '{RETRY}'"""
 
 _HINT = "run: salvusctl store init"
 
 
 def make(ring: Ring, replication: dict[str, int]) -> None:
     """Makes the keyspace and the tables, or what is missing of them. An existing keyspace keeps its replication."""
+    # Once at the end is enough: all is defined by one node.
+    ring.cluster.max_schema_agreement_wait = 0
     factors = ", ".join(f"'{name}': {number}" for name, number in sorted(replication.items()))
     name = ring.settings.keyspace
     if ring.replication() is None:
@@ -52,7 +58,7 @@ def make(ring: Ring, replication: dict[str, int]) -> None:
         )
     for table in Table:
         more = f" AND gc_grace_seconds = {HINT_WINDOW}" if table in EXPIRING else ""
-        _define(ring, ROWS.format(name=table.value, id=_id(name, table.value), more=more))
+        _define(ring, ROWS.format(name=table.value, id=_id(name, table.value), retry=RETRY, more=more))
     _define(ring, CHANGES.format(id=_id(name, "changes")))
     _define(ring, VERSIONS.format(id=_id(name, "versions")))
     with errors(ring.settings):
