@@ -57,12 +57,6 @@ def answer(who: AnyResource, ask: Callable[[], Iterable[T]]) -> tuple[T, ...] | 
         return Wait("Defect", f"a defect of salvus ({type(defect).__name__}); see the controller's log", final=True)
 
 
-def machine_named(ref: str) -> str:
-    """The name of the machine that ``Kind/name`` is; empty for what is none, also of a kind that nobody knows."""
-    kind, _, name = ref.partition("/")
-    return name if kind in kinds() and kinds()[kind].is_machine else ""
-
-
 NO_MACHINE = Wait("NotAMachine", "there is no Host or VirtualMachine of this name")
 
 

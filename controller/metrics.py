@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -28,6 +28,7 @@ class Snapshot:
         items: (machine, state) → number of items; states are ``in_sync drifted held unknown``.
         resources: (kind, condition, status) → number of resources.
         leases: lease → epoch, of those that are held.
+        paused: what is paused: ``world``, ``all``, ``machine/NAME`` or ``Kind/name``.
     """
 
     queue_depth: int = 0
@@ -36,6 +37,7 @@ class Snapshot:
     items: Mapping[tuple[str, str], int] = field(default_factory=dict)
     resources: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     leases: Mapping[str, int] = field(default_factory=dict)
+    paused: Collection[str] = ()
 
 
 class Metrics(Collector):
@@ -98,6 +100,10 @@ class Metrics(Collector):
         yield _gauge("salvus_items", "Items by machine and state.", ("machine", "state"), now.items)
         yield _gauge("salvus_resources", "Resources by condition.", ("kind", "condition", "status"), now.resources)
         epochs = {(name,): epoch for name, epoch in now.leases.items()}
+        paused = {(what,): 1.0 for what in now.paused}
+        yield _gauge(
+            "salvus_paused", "1 for what is paused; what=world: everything, until it is ended.", ("what",), paused
+        )
         yield _gauge("salvus_lease_epoch", "Epoch of each lease that this controller holds.", ("lease",), epochs)
 
     def forget_machine(self, name: str) -> None:

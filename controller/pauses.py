@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from controller.clock import rfc3339
 from controller.knowledge import Knowledge
-from controller.lower import machine_named
 from controller.store.records import ALL, MACHINE, WORLD, Pause, pause_key
+from resources.fleet import machine_named
 
 # By what they are of.
 Pauses = Mapping[str, Pause]
@@ -31,11 +31,17 @@ def in_force(pauses: Pauses, now: float) -> Pauses:
     return {what: pause for what, pause in pauses.items() if pause.until is None or pause.until > now}
 
 
+def holding(pauses: Pauses, now: float, refs: Iterable[str] = (), machines: Iterable[str] = ()) -> list[Pause]:
+    """Those that hold changes for these resources, or on these machines; those of everything included."""
+    if not (left := in_force(pauses, now)):
+        return []
+    keys = {WORLD, ALL, *map(key_of, refs), *(f"{MACHINE}{machine}" for machine in machines)}
+    return [pause for what, pause in left.items() if what in keys]
+
+
 def pause_of(pauses: Pauses, now: float, refs: Iterable[str], machine: str = "") -> Pause | None:
-    """What holds the changes for these resources, on this machine: of several pauses the one that lasts longest."""
-    keys = {WORLD, ALL, *map(key_of, refs), *([f"{MACHINE}{machine}"] if machine else [])}
-    found = [pause for what, pause in in_force(pauses, now).items() if what in keys]
-    return max(found, key=_end, default=None)
+    """The one of those that lasts longest."""
+    return max(holding(pauses, now, refs, [machine] if machine else []), key=_end, default=None)
 
 
 def _end(pause: Pause) -> float:
@@ -44,16 +50,17 @@ def _end(pause: Pause) -> float:
 
 def explained(pause: Pause) -> tuple[str, str]:
     """Reason and sentence of a condition; the same as long as the pause is, so that nothing is written anew."""
+    who, end = f"{pause.by}: {pause.reason}", to_end(pause)
     if pause.what == WORLD:
-        how = "salvusctl stop-the-world --end"
-        return "WorldStopped", f"the world is stopped since {rfc3339(pause.since)} by {_who(pause)}; to go on: {how}"
+        return "WorldStopped", f"the world is stopped since {rfc3339(pause.since)} by {who}; to go on: {end}"
     until = f" until {rfc3339(pause.until)}" if pause.until is not None else ""
     what = "everything is " if pause.what == ALL else ""
-    return "Paused", f"{what}paused{until} by {_who(pause)}; to go on before: salvusctl resume {word_of(pause.what)}"
+    return "Paused", f"{what}paused{until} by {who}; to go on before: {end}"
 
 
-def _who(pause: Pause) -> str:
-    return f"{pause.by}: {pause.reason}"
+def to_end(pause: Pause) -> str:
+    """The command that ends it."""
+    return "salvusctl stop-the-world --end" if pause.what == WORLD else f"salvusctl resume {word_of(pause.what)}"
 
 
 def ref_of(what: str, knowledge: Knowledge) -> str:

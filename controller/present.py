@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from controller.clock import rfc3339
 from controller.knowledge import Knowledge
-from controller.store.records import HELD_BY_BUDGET, Condition, Seen
+from controller.store.records import HELD_BY_BUDGET, Condition, Pause, Seen
 from controller.summary import FLEET_PASS, MACHINES, merged
 
 # The condition of a resource of which more is wanted than a budget allows.
@@ -57,8 +57,10 @@ def state_word(seen: Seen | None) -> str:
     return running if isinstance(running, str) else "running" if running else "stopped"
 
 
-def document(knowledge: Knowledge, ref: str, states: Mapping[str, str]) -> dict[str, object]:
-    """One resource; ``states`` as ``Session.states`` gives them.
+def document(
+    knowledge: Knowledge, ref: str, states: Mapping[str, str], pauses: Iterable[Pause] = ()
+) -> dict[str, object]:
+    """One resource; ``states`` as ``Session.states`` gives them, ``pauses`` of the resource or of everything.
 
     Times are RFC 3339 in UTC. Raises KeyError for one that is not there.
     """
@@ -79,11 +81,19 @@ def document(knowledge: Knowledge, ref: str, states: Mapping[str, str]) -> dict[
     status: dict[str, object] = {
         "machines": list(machines(knowledge, ref)),
         "states": dict(states),
+        "paused": [pause_document(pause) for pause in pauses],
         "conditions": [condition_document(one) for one in conditions(knowledge, ref)],
         "facts": dict(sorted(facts.items())),
         "allocations": dict(sorted(allocations.items())),
     }
     return {**row.document, "metadata": metadata, "status": status}
+
+
+def pause_document(pause: Pause) -> dict[str, object]:
+    """A pause as the documents have it."""
+    until = None if pause.until is None else rfc3339(pause.until)
+    since = rfc3339(pause.since)
+    return {"what": pause.what, "by": pause.by, "reason": pause.reason, "since": since, "until": until}
 
 
 def condition_document(condition: Condition) -> dict[str, object]:

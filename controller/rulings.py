@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from controller.allocate import allocate
 from controller.knowledge import Knowledge
 from controller.log import log
-from controller.lower import Wait, machine_named
+from controller.lower import Wait
 from controller.pauses import Pauses, pause_of
 from controller.status import Verdict, conditions
 from controller.store.ledger import Ledger
 from controller.store.records import GONE, Event, InventoryRow, Status
 from controller.summary import FLEET_PASS, MACHINES
 from controller.view import View
-from resources.fleet import machine_kind
+from resources.fleet import machine_kind, machine_named
 
 
 def fleet_pass(ledger: Ledger, knowledge: Knowledge, view: View, pauses: Pauses) -> bool:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from controller.engine import Engine
 from controller.journal import Journal
 from controller.log import LOGGER, log
-from controller.lower import machine_named
 from controller.metrics import Metrics
 from controller.queue import Pace, Queue
 from controller.reconcile import Outcome
 from controller.store.base import StoreError, StoreUnusable
 from drivers.base import Change, DriverError, Fenced, SalvusError, Unreachable
+from resources.fleet import machine_named
 
 POLL = 0.5
 STORE_RETRY = 2.0

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from controller.budget import Budgets
 from controller.knowledge import Knowledge
+from controller.pauses import explained
 from controller.present import machines, state_word
 from controller.store.base import Access, Store
 from controller.store.ledger import Ledger, taken
 from controller.store.mirror import Mirror
 from controller.store.opening import Where, open_store
-from controller.store.records import HELD_BY_BUDGET, Event, Hold, Job, SourceState, StoredResource
+from controller.store.records import HELD_BY_BUDGET, Event, Hold, Job, Pause, SourceState, StoredResource
 from resources.envelope import Document
 from resources.fleet import Fleet, kinds
 from resources.world import World
@@ -126,6 +127,20 @@ class Session:
         """Begins deletions; returns those of resources that are there."""
         with self.ledger.putting() if len(refs) > 1 else nullcontext():
             return tuple(ref for ref in refs if self.ledger.mark_deleted(ref))
+
+    def pause(self, pause: Pause, ref: str) -> None:
+        """Begins a pause, or gives it another end; ``ref`` is the resource it is of, empty for everything."""
+        self.ledger.put_pause(pause)
+        self._tell(ref, *explained(pause))
+
+    def resume(self, pause: Pause, ref: str, by: str) -> None:
+        """Ends a pause before its time."""
+        self.ledger.end_pause(pause.what)
+        self._tell(ref, "Resumed", f"by {by}; it was paused by {pause.by}: {pause.reason}")
+
+    def _tell(self, ref: str, reason: str, message: str) -> None:
+        now = time.time()
+        self.ledger.tell([Event(ref, "", "Normal", reason, message, now, now)])
 
     def refs_from(self, source: str) -> frozenset[str]:
         """Resources that came from the source and are not being deleted."""

@@ -24,6 +24,7 @@ def snapshot(runner: Runner) -> Snapshot:
         items={(m, state): n for m, outcome in outcomes.items() for state, n in item_states(outcome).items()},
         resources=_resources(runner.engine.knowledge),
         leases=held,
+        paused=tuple(runner.engine.pausing.in_force()),
     )
 
 

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from controller.lower import Lowered, Wait, answer, lower, machine_named
-from resources.fleet import Fleet, kinds
+from controller.lower import Lowered, Wait, answer, lower
+from resources.fleet import Fleet, kinds, machine_named
 from resources.world import Known, World
 
 

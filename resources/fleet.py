@@ -29,6 +29,12 @@ def kinds() -> Mapping[str, AnyKind]:
     return {kind.name: kind for kind in sorted(found, key=lambda kind: kind.name)}
 
 
+def machine_named(ref: str) -> str:
+    """The name of the machine that ``Kind/name`` is; empty for what is none, also of a kind that nobody knows."""
+    kind, _, name = ref.partition("/")
+    return name if kind in kinds() and kinds()[kind].is_machine else ""
+
+
 def find_kind(word: str) -> AnyKind | None:
     """The kind a user means by ``VirtualMachine``, ``virtualmachines`` or ``vm``, in any case; None without one."""
     for kind in kinds().values():

@@ -29,11 +29,16 @@ def complete_words(ctx: typer.Context, incomplete: str) -> Iterator[str]:
 
 
 def _names(ctx: typer.Context, given: list[str], incomplete: str) -> Iterator[str]:
+    from controller.session import open_session
+    from controller.store.base import Access
     from resources.fleet import find_kind
     from salvusctl.flags import context_of
-    from salvusctl.fleet import reading
+    from salvusctl.fleet import enter_for_store, settings_of
 
-    with reading(context_of(ctx)) as session:
+    context = context_of(ctx)
+    enter_for_store(context)
+    # Not as other commands read: nothing must be said while somebody types.
+    with open_session(settings_of(context), access=Access.READ) as session:
         refs = sorted(session.knowledge().rows)
     kind = find_kind(given[0]) if given else None
     for ref in refs:

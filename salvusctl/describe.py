@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from controller.knowledge import Knowledge
+from controller.pauses import explained
 from controller.present import conditions, machines
 from controller.session import Session
 from controller.store.records import Seen
@@ -17,7 +18,7 @@ from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import UseError
 from salvusctl.flags import context_of, verb_app
-from salvusctl.fleet import jobs_of, on_machines, reading, still_there
+from salvusctl.fleet import jobs_of, on_machines, pauses_of, reading, still_there
 from salvusctl.values import field_lines
 from salvusctl.yaml_out import to_yaml
 
@@ -53,6 +54,7 @@ def _describe(session: Session, knowledge: Knowledge, ref: str) -> None:
     if ref in knowledge.held:
         why, since = knowledge.held[ref]
         pairs.append(("Held", f"{why} (since {_ago(since)})"))
+    pairs += [("Paused", explained(pause)[1]) for pause in pauses_of(session, knowledge, ref)]
     jobs = jobs_of(session, knowledge, ref)
     pairs += [("Job", f"{job.key} on {job.machine} is being made since {_ago(job.started)}") for job in jobs]
     pairs += [(f"Fact {what}", value) for what, value in _mine(knowledge.known.facts, ref)]

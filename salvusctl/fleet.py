@@ -9,12 +9,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from controller.knowledge import Knowledge
+from controller.pauses import explained, holding
 from controller.present import machines
 from controller.session import Session, Settings, open_session
 from controller.store.base import Access, StoreMissing
-from controller.store.records import GONE, Condition, Job
+from controller.store.records import GONE, Condition, Job, Pause
 from resources.base import AnyKind
-from resources.fleet import did_you_mean, find_kind, kinds, no_kind
+from resources.fleet import did_you_mean, find_kind, kinds, machine_named, no_kind
 from salvusctl import out
 from salvusctl.config import Context
 from salvusctl.exits import Missing, UseError
@@ -30,7 +31,13 @@ def settings_of(context: Context) -> Settings:
 def reading(context: Context) -> AbstractContextManager[Session]:
     """The store, for reading; machines are not reached. Raises SalvusError, also when there is no store."""
     enter_for_store(context)
-    return open_session(settings_of(context), access=Access.READ)
+    return _opened(context, Access.READ)
+
+
+def writing(context: Context) -> AbstractContextManager[Session]:
+    """As ``reading``, for writing."""
+    enter_for_store(context)
+    return _opened(context, Access.WRITE)
 
 
 def reaching(context: Context, access: Access) -> AbstractContextManager[Session]:
@@ -38,7 +45,16 @@ def reaching(context: Context, access: Access) -> AbstractContextManager[Session
     # What drivers and libraries log is for a controller; here every error comes back as a value, and is shown once.
     logging.getLogger().addHandler(logging.NullHandler())
     _enter(context)
-    return open_session(settings_of(context), access=access)
+    return _opened(context, access)
+
+
+@contextmanager
+def _opened(context: Context, access: Access) -> Iterator[Session]:
+    """At the end everybody is told what may make them wonder: that nothing is done at all."""
+    with open_session(settings_of(context), access=access) as session:
+        yield session
+        for pause in holding(session.ledger.pauses(), time.time()):
+            out.warn(explained(pause)[1])
 
 
 def enter_for_store(context: Context) -> None:
@@ -160,14 +176,17 @@ def _there(rows: Collection[str], ref: str) -> str:
 
 def jobs_of(session: Session, knowledge: Knowledge, ref: str) -> list[Job]:
     """The long changes under way for a resource; for a machine, all that are made there."""
-    from controller.lower import machine_named  # here, because a listing needs nothing of what it brings
-
     found: list[Job] = []
     for machine in machines(knowledge, ref):
         inventory = session.ledger.inventory(machine)
         mine = {key for key, row in inventory.items() if row.owner == ref or machine == machine_named(ref)}
         found += [job for job in session.jobs(machine) if job.key in mine]
     return found
+
+
+def pauses_of(session: Session, knowledge: Knowledge, ref: str) -> list[Pause]:
+    """What holds changes of the resource, or on any of its machines."""
+    return holding(session.ledger.pauses(), time.time(), [ref], machines(knowledge, ref))
 
 
 def on_machines(knowledge: Knowledge, ref: str) -> list[tuple[str, Condition]]:

@@ -50,12 +50,15 @@ def follow(
             before, reasons = reasons, {ref: condition.reason for ref, condition in left.items()}
             now = time.monotonic()
             turned = turned if reasons == before else now
-            hopeless = _hopeless(left, new, quiet=now - turned)
+            stopped = session.ledger.world() is not None
+            hopeless = stopped or _hopeless(left, new, quiet=now - turned)
             if hopeless or now - began > timeout:
                 break
             time.sleep(POLL)
     for ref, condition in left.items():
         out.failed(f"{ref} is not {done}: {condition.reason}: {condition.message}", f"salvusctl why {ref}")
+    if left and stopped:
+        out.note("the world is stopped: what was written stays in force, and nothing is done about it until the end")
     if not hopeless:
         out.note(f"the time to wait is over (--timeout {timeout:g}); what was written stays in force")
     return not left

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from controller.clock import rfc3339
 from controller.knowledge import Knowledge
+from controller.pauses import holding
 from controller.present import conditions, document
 from controller.session import Session
 from resources.base import AnyKind, Column, Selector
@@ -64,12 +65,12 @@ def get(
         words = list(of_any_kind(knowledge.rows, words)) or words
         refs = _labelled(knowledge, select(knowledge.rows, words), labels)
         _print(knowledge, _documents(session, knowledge, refs), output)
-        shown = {ref: _signature(knowledge, ref) for ref in refs}
+        shown = _signatures(session, knowledge, refs)
         while watch:
             time.sleep(POLL)
             knowledge = session.knowledge()
             refs = _labelled(knowledge, select(knowledge.rows, words, forgiving=True), labels)
-            now = {ref: _signature(knowledge, ref) for ref in refs}
+            now = _signatures(session, knowledge, refs)
             changed = [ref for ref, signature in now.items() if shown.get(ref) != signature]
             if changed:
                 _print(knowledge, _documents(session, knowledge, changed), output)
@@ -107,12 +108,15 @@ def _labels_of(knowledge: Knowledge, ref: str) -> dict[str, str]:
     return dict(metadata.get("labels", {}))
 
 
-def _signature(knowledge: Knowledge, ref: str) -> object:
-    return knowledge.rows[ref], conditions(knowledge, ref)
+def _signatures(session: Session, knowledge: Knowledge, refs: Sequence[str]) -> Mapping[str, object]:
+    """What differs when something is to be printed again."""
+    pauses, now = session.ledger.pauses(), time.time()
+    return {ref: (knowledge.rows[ref], conditions(knowledge, ref), holding(pauses, now, [ref])) for ref in refs}
 
 
 def _documents(session: Session, knowledge: Knowledge, refs: Sequence[str]) -> Documents:
-    return {ref: document(knowledge, ref, session.states(knowledge, ref)) for ref in refs}
+    pauses, now = session.ledger.pauses(), time.time()
+    return {ref: document(knowledge, ref, session.states(knowledge, ref), holding(pauses, now, [ref])) for ref in refs}
 
 
 def _print(knowledge: Knowledge, documents: Documents, output: Output) -> None:
@@ -163,10 +167,14 @@ def _print_table(knowledge: Knowledge, kind: AnyKind, members: Documents, *, tit
 
 
 def _row(knowledge: Knowledge, ref: str, shown: Mapping[str, object], columns: Sequence[Column]) -> list[str | Text]:
+    status = shown["status"]
+    paused = isinstance(status, Mapping) and bool(status["paused"])
     shown = {**shown, "spec": _spec(knowledge, ref)}
     ready = conditions(knowledge, ref)[0]
     now = time.time()
     reason = ready.reason if ready.status == "True" else f"{ready.reason} ({out.age(now - ready.since)})"
+    if paused and ready.reason not in {"Paused", "WorldStopped"}:
+        reason += ", paused"
     created = knowledge.rows[ref].created_at
     cells = (_cell(shown, column) for column in columns)
     return [ref, out.status_text(ready.status), reason, *cells, out.age(now - created), ready.message]

@@ -64,7 +64,7 @@ class EventOutput(Output):
     """Something that happened; repeats are counted."""
 
     resource: str
-    """``Kind/name``."""
+    """``Kind/name``; empty for the whole fleet."""
     machine: str
     """Where; empty for the fleet."""
     type: Literal["Normal", "Warning"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from salvusctl.outputs import Output
+from salvusctl.pause_outputs import PauseOutput
 
 
 class ConditionOutput(Output):
@@ -63,6 +64,8 @@ class ResourceStatus(Output):
     states: Mapping[str, str]
     """How its unit or domain was last seen, by machine: ``running``, ``stopped``, ``absent``, ``unknown``, or the
     machine's own word (``failed``, ``paused``); empty for what has none."""
+    paused: tuple[PauseOutput, ...]
+    """What holds its changes on all its machines; pauses of single machines are shown with these."""
     conditions: tuple[ConditionOutput, ...]
     """The first is ``Ready``."""
     facts: Mapping[str, str]
@@ -121,6 +124,8 @@ class Reason(Output):
     """The summary."""
     conditions: tuple[MachineCondition, ...]
     """The conditions that are not True, of each machine."""
+    paused: tuple[PauseOutput, ...]
+    """What holds changes of it, or on any of its machines."""
     passes: tuple[Pass, ...]
     """The last pass over each of its machines."""
     controller: str

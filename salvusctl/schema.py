@@ -16,6 +16,7 @@ from salvusctl.exits import UseError
 from salvusctl.flags import verb_app
 from salvusctl.fleet import kind_of
 from salvusctl.outputs import Events, Output, Validation
+from salvusctl.pause_outputs import PauseList
 from salvusctl.plan_outputs import Diff, Holds
 from salvusctl.resource_outputs import Reasons, ResourceList
 
@@ -24,6 +25,7 @@ SCHEMAS: Mapping[str, type[Output]] = {
     "diff": Diff,
     "events": Events,
     "get": ResourceList,
+    "pause": PauseList,
     "validate": Validation,
     "why": Reasons,
 }

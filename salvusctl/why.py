@@ -11,17 +11,18 @@ import typer
 from rich.text import Text
 
 from controller.clock import rfc3339
-from controller.present import CURRENT, condition_document, conditions, machines, settled
+from controller.pauses import explained, to_end
+from controller.present import CURRENT, condition_document, conditions, machines, pause_document, settled
 from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import Code, UseError
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
-from salvusctl.fleet import jobs_of, on_machines, reading, still_there
+from salvusctl.fleet import jobs_of, on_machines, pauses_of, reading, still_there
 
 if TYPE_CHECKING:
     from controller.knowledge import Knowledge
     from controller.session import Session
-    from controller.store.records import Condition, Run
+    from controller.store.records import Condition, Pause, Run
     from salvusctl.resource_outputs import Pass, Reason
 
 app = verb_app()
@@ -49,7 +50,9 @@ def why(
         return Code.OK
 
 
-def _helpful(knowledge: Knowledge, ref: str, ready: Condition, controller: str) -> Iterator[str]:
+def _helpful(
+    knowledge: Knowledge, ref: str, ready: Condition, controller: str, paused: Sequence[Pause]
+) -> Iterator[str]:
     """The commands that help with a resource in this condition."""
     kind, _, name = ref.partition("/")
     if ref in knowledge.held:
@@ -61,10 +64,14 @@ def _helpful(knowledge: Knowledge, ref: str, ready: Condition, controller: str) 
             yield f"salvusctl why {other}    (what that waits for)"
     if not controller:
         yield "salvusctl controller run    (nobody works on the fleet now; salvusctl apply does so for a while)"
+    for pause in paused:
+        yield f"{to_end(pause)}    (paused by {pause.by}: {pause.reason})"
     if ready.reason == "HeldByCeiling":
         yield "salvusctl diff    (shows what is held; raise spec.disruption.ceiling in the manifest to allow it)"
     elif ready.reason in {"Unreachable", "ItemUnknown"}:
         yield f"salvusctl describe {kind} {name}    (how it was last seen)"
+    elif ready.reason in {"Paused", "WorldStopped"}:
+        yield "salvusctl diff    (shows what is held)"
     elif settled(ready):
         yield f"salvusctl events {kind}/{name}    (what was tried; then mend the manifest and apply it)"
     else:
@@ -88,13 +95,16 @@ def _explain(session: Session, knowledge: Knowledge, ref: str) -> None:
         out.say(f"  {bad.type:<10} {where}{bad.status}, {bad.reason}: {bad.message}")
     for job in jobs_of(session, knowledge, ref):
         out.say(f"  job        {job.key} on {job.machine} is being made since {_moment(job.started, now)}")
+    paused = pauses_of(session, knowledge, ref)
+    for pause in paused:
+        out.say(f"  held       {explained(pause)[1]}")
     controller = session.controller()
     runs = last_runs(session, knowledge, ref)
     for run in runs:
         out.say(f"  last noted {_moment(run.at, now)} on {run.machine}: {run.result}")
     if ready.status != "True":
         out.say(f"  next look  {_next(runs, controller, now)}")
-    for command in _helpful(knowledge, ref, ready, controller):
+    for command in _helpful(knowledge, ref, ready, controller, paused):
         out.say(Text.assemble("  help       ", (out.clean(command), "cyan")))
 
 
@@ -116,10 +126,12 @@ def _next(runs: Sequence[Run], controller: str, now: float) -> str:
 
 
 def _reason(session: Session, knowledge: Knowledge, ref: str) -> Reason:
+    from salvusctl.pause_outputs import PauseOutput
     from salvusctl.resource_outputs import ConditionOutput, MachineCondition, Reason
 
     ready = conditions(knowledge, ref)[0]
     controller = session.controller()
+    paused = pauses_of(session, knowledge, ref)
     return Reason(
         resource=ref,
         ready=ConditionOutput.model_validate(condition_document(ready)),
@@ -127,9 +139,10 @@ def _reason(session: Session, knowledge: Knowledge, ref: str) -> Reason:
             MachineCondition.model_validate({**condition_document(one), "machine": machine})
             for machine, one in _bad(knowledge, ref)
         ),
+        paused=tuple(PauseOutput.model_validate(pause_document(pause)) for pause in paused),
         passes=tuple(_pass(run, controller) for run in last_runs(session, knowledge, ref)),
         controller=controller,
-        help=tuple(command.partition("    ")[0] for command in _helpful(knowledge, ref, ready, controller)),
+        help=tuple(command.partition("    ")[0] for command in _helpful(knowledge, ref, ready, controller, paused)),
     )
 
 

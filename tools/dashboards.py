@@ -60,6 +60,11 @@ PANELS = (
         (('sum by (kind, condition) (salvus_resources{status!="True"})', "{{kind}} {{condition}}"),),
     ),
     Panel(
+        "Paused",
+        "Machines and resources that are not to be changed for a while.",
+        (("max by (what) (salvus_paused)", "{{what}}"),),
+    ),
+    Panel(
         "Passes",
         "By result.",
         (("sum by (result) (rate(salvus_pass_seconds_count[5m]))", "{{result}}"),),
@@ -141,7 +146,15 @@ ALERTS = (
         "1h",
         "warning",
         "{{ $labels.machine }} has {{ $value }} changes that wait",
-        "They are above the ceiling, or behind something else. salvusctl diff says what each waits for.",
+        "They are above the ceiling, paused, or behind something else. salvusctl diff says what each waits for.",
+    ),
+    Alert(
+        "SalvusWorldStopped",
+        'max(salvus_paused{what="world"}) > 0',
+        "30m",
+        "warning",
+        "The world has been stopped for half an hour",
+        "No controller writes anything. salvusctl pause --list says who wanted it and why.",
     ),
     Alert(
         "SalvusPassesFailing",

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from controller.lower import NO_MACHINE, Lowered, Wait, lower, machine_named
+from controller.lower import NO_MACHINE, Lowered, Wait, lower
 from drivers.base import Grade, SshTarget
 from resources.base import AnyResource, Invalid, NotYet, Placed
-from resources.fleet import Fleet
+from resources.fleet import Fleet, machine_named
 from resources.world import Known, World
 from tests.fast.manifests import host
 from tests.fast.things import Thing
