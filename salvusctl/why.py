@@ -54,7 +54,6 @@ def _helpful(
     knowledge: Knowledge, ref: str, ready: Condition, controller: str, paused: Sequence[Pause]
 ) -> Iterator[str]:
     """The commands that help with a resource in this condition."""
-    kind, _, name = ref.partition("/")
     if ref in knowledge.held:
         yield "salvusctl approve    (shows what the budgets hold, and lets it through)"
     if ready.status == "True":
@@ -66,16 +65,22 @@ def _helpful(
         yield "salvusctl controller run    (nobody works on the fleet now; salvusctl apply does so for a while)"
     for pause in paused:
         yield f"{to_end(pause)}    (paused by {pause.by}: {pause.reason})"
-    if ready.reason == "HeldByCeiling":
-        yield "salvusctl diff    (shows what is held; raise spec.disruption.ceiling in the manifest to allow it)"
-    elif ready.reason in {"Unreachable", "ItemUnknown"}:
-        yield f"salvusctl describe {kind} {name}    (how it was last seen)"
-    elif ready.reason in {"Paused", "WorldStopped"}:
-        yield "salvusctl diff    (shows what is held)"
-    elif settled(ready):
-        yield f"salvusctl events {kind}/{name}    (what was tried; then mend the manifest and apply it)"
-    else:
-        yield f"salvusctl events {kind}/{name} --watch"
+    yield _look(ref, ready)
+
+
+def _look(ref: str, ready: Condition) -> str:
+    """The command that shows more of what a resource in this condition waits for."""
+    kind, _, name = ref.partition("/")
+    match ready.reason:
+        case "HeldByCeiling":
+            return "salvusctl diff    (shows what is held; raise spec.disruption.ceiling in the manifest to allow it)"
+        case "Paused" | "WorldStopped":
+            return "salvusctl diff    (shows what is held)"
+        case "Unreachable" | "ItemUnknown":
+            return f"salvusctl describe {kind} {name}    (how it was last seen)"
+    if settled(ready):
+        return f"salvusctl events {ref}    (what was tried; then mend the manifest and apply it)"
+    return f"salvusctl events {ref} --watch"
 
 
 def last_runs(session: Session, knowledge: Knowledge, ref: str) -> list[Run]:
