@@ -148,6 +148,10 @@ def _without(changes: Iterable[Change], jobs: Sequence[Change]) -> tuple[Change,
     return tuple(now)
 
 
+def _marked(item: Item, state: object) -> bool:
+    return isinstance(state, Present) and item.ours(state.fields)
+
+
 def _inventory(lowered: Lowered, first: Look, inventory: Sequence[Owned]) -> list[Owned]:
     """The inventory rows that are new or differ: written before the machine is."""
     rows = {o.key: o for o in inventory}
@@ -158,7 +162,7 @@ def _inventory(lowered: Lowered, first: Look, inventory: Sequence[Owned]) -> lis
         state = first.seen[wanted.key].state if wanted.key in first.seen else None
         if wanted.key not in creates and not isinstance(state, Present):
             continue
-        created = wanted.key in creates or (before is not None and before.created)
+        created = wanted.key in creates or (before is not None and before.created) or _marked(wanted.item, state)
         # Who waits at the moment has not ceased to want it.
         waiting = tuple(ref for ref in before.producers if ref in lowered.waiting) if before is not None else ()
         producers = tuple(dict.fromkeys((*wanted.producers, *waiting)))

@@ -133,6 +133,10 @@ class Item:
         """Why what is there is left alone, whatever is wanted: it is somebody else's (rule 6). None when it is not."""
         return None
 
+    def ours(self, observed: Fields) -> bool:
+        """Whether what is there has a mark that salvus made it, though it was there before (rule 6)."""
+        return False
+
     def as_it_was(self, observed: Fields) -> Self | None:
         """The item as observed, but running: what may be done while another change of it waits. None for nothing."""
         return None

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from drivers.base import SshTarget
 from drivers.items.hypervisor import Hypervisor
+from drivers.items.trash import Trash
 from resources.base import Column, MachineKind, Model, Placed, Problem, Reference, Resource
 from resources.fields import PublicKey, User, bare_key
 from resources.fleet import Fleet
@@ -75,6 +76,7 @@ class HostKind(MachineKind[HostSpec]):
         if hypervisor is not None:
             yield Placed(Hypervisor())
             yield from hypervisor.folders(resource.ref)
+            yield Placed(Trash(hypervisor.storage.trash, hypervisor.trash.keep))
 
     def target(self, resource: Resource[HostSpec], world: World) -> SshTarget:
         """By its address and its pinned keys; always known."""

@@ -30,6 +30,11 @@ class Storage:
         """The folder of cloud-init seeds and the host keys in them."""
         return f"{self.root}/seeds"
 
+    @property
+    def trash(self) -> str:
+        """The folder of what was deleted with data in it; ``drivers.items.paths.trash`` puts it there."""
+        return f"{self.root}/trash"
+
     def image(self, name: str, sha256: str, ending: str) -> str:
         """The file of one version of an image; ``ending`` is ``qcow2``, ``raw``, ``kernel`` or ``initrd``."""
         return f"{self.images}/{name}-{sha256[:12]}.{ending}"

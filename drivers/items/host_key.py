@@ -37,14 +37,23 @@ class HostKey(ShellItem):
     @classmethod
     def probe(cls, items: Sequence[Self]) -> str:
         """See ShellItem."""
-        return fs.look([item.path for item in items]) + fs.notes([public(item.path) for item in items])
+        paths = [item.path for item in items]
+        return fs.look(paths) + fs.notes([public(path) for path in paths]) + fs.marks(paths)
 
     @classmethod
     def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
         """See ShellItem."""
         seen = fs.looked([item.path for item in items], output)
         halves = fs.noted([public(item.path) for item in items], output)
-        return {item.key: _state(seen[item.path], public_key(halves[public(item.path)])) for item in items}
+        ours = fs.marked([item.path for item in items], output)
+        return {
+            item.key: _state(seen[item.path], public_key(halves[public(item.path)]), ours=item.path in ours)
+            for item in items
+        }
+
+    def ours(self, observed: Fields) -> bool:
+        """See Item. What was taken back out of the trash is."""
+        return observed.get("undeleted") is True
 
     def script(self, change: Change) -> str:
         """See ShellItem. The public half is renamed into place first: a private one never stands without it."""
@@ -80,9 +89,10 @@ def public_key(lines: Sequence[str]) -> str:
     return f"{parts[0]} {parts[1]}" if len(parts) > 1 and parts[0] == "ssh-ed25519" else ""
 
 
-def _state(seen: fs.Stat | State, key: str) -> State:
+def _state(seen: fs.Stat | State, key: str, *, ours: bool) -> State:
     if not isinstance(seen, fs.Stat):
         return seen
     if seen.kind != "file" or not seen.size:
         return Present({"mode": f"a {seen.kind}" if seen.size else "an empty file", "public": bool(key)})
-    return Present({"mode": seen.mode, "public": bool(key)}, {"ssh_host_key": key} if key else {})
+    mark = {"undeleted": True} if ours else {}
+    return Present({"mode": seen.mode, "public": bool(key), **mark}, {"ssh_host_key": key} if key else {})

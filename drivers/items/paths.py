@@ -200,16 +200,58 @@ esac
 
 
 def trash(path: str) -> str:
-    """Shell text that moves ``ROOT/FOLDER/NAME`` to ``ROOT/trash/TIME-NAME``, if it is there."""
+    """Shell text that moves ``ROOT/FOLDER/NAME`` to ``ROOT/trash/TIME-NAME``, if it is there.
+
+    A hidden note beside it says which file it is: so it is known later that salvus put it there.
+    """
     root = posixpath.dirname(posixpath.dirname(path))
     folder, name = posixpath.join(root, "trash"), posixpath.basename(path)
     return f"""\
-if [ -e {shlex.quote(path)} ]; then
-    mkdir -p -m 0700 -- {shlex.quote(folder)}
-    mv -nT -- {shlex.quote(path)} {shlex.quote(folder)}/"$(date -u +%Y%m%dT%H%M%SZ)"-{shlex.quote(name)}
-    [ ! -e {shlex.quote(path)} ] || fail {shlex.quote(path)}" could not be moved to the trash"
-    sync -- {shlex.quote(folder)}
+gone={shlex.quote(path)} trash={shlex.quote(folder)}
+if [ -e "$gone" ]; then
+    mkdir -p -m 0700 -- "$trash"
+    case $(stat -c %u:%A -- "$trash") in
+        0:d????-??-?) ;;
+        *) fail "$trash must be a folder of root in which nobody else may write" ;;
+    esac
+    kept=$(date -u +%Y%m%dT%H%M%SZ)-{shlex.quote(name)}
+    [ ! -e "$trash/$kept" ] || fail "$trash has $kept already"
+    {WHICH} "$gone" >"$trash/.$kept"
+    mv -nT -- "$gone" "$trash/$kept"
+    [ ! -e "$gone" ] || {{ rm -f -- "$trash/.$kept"; fail "$gone could not be moved to the trash"; }}
+    rm -f -- {shlex.quote(mark(path))}
+    sync -- "$trash"
 fi
+"""
+
+
+# Tells which file something is, whatever it is called: numbers of inodes are used again, also at once.
+WHICH = "stat -c %i.%.9W --"
+
+
+def mark(path: str) -> str:
+    """The note beside a file that was taken back out of the trash, of which file it is: it is salvus's own."""
+    return beside(path, "undeleted")
+
+
+def marks(paths: Sequence[str]) -> str:
+    """Shell text that tells which of the files have such a note, without a process where none has; see ``marked``."""
+    calls = (f"salvus_mark {n} {shlex.quote(mark(path))} {shlex.quote(path)}\n" for n, path in enumerate(paths))
+    return _MARKS + "".join(calls) if paths else ""
+
+
+def marked(paths: Sequence[str], output: str) -> frozenset[str]:
+    """What ``marks(paths)`` printed."""
+    lines = set(output.split("\n"))
+    return frozenset(path for number, path in enumerate(paths) if f"M {number}" in lines)
+
+
+_MARKS = f"""\
+salvus_mark() {{
+    if [ -f "$2" ] && read -r which <"$2" && [ "$which" = "$({WHICH} "$3")" ]; then
+        echo "M $1"
+    fi
+}}
 """
 
 

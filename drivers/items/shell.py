@@ -32,7 +32,10 @@ class ShellItem(Item):
         raise NotImplementedError
 
     def script(self, change: Change) -> str:
-        """Shell text that makes the change; runs under ``set -eu``; what it prints to stderr explains a failure."""
+        """Shell text that makes the change; runs under ``set -eu``; what it prints to stderr explains a failure.
+
+        ``SALVUS_NOW`` is the controller's clock then, in seconds since the epoch.
+        """
         raise NotImplementedError
 
     @property

@@ -58,7 +58,7 @@ class Volume(ShellItem):
     def probe(cls, items: Sequence[Self]) -> str:
         """See ShellItem. The headers are read, with no lock taken: guests may have the disks open."""
         paths = [item.path for item in items]
-        return f"{fs.look(paths)}{_HEADERS}salvus_headers {fs.words(paths)}\n"
+        return f"{fs.look(paths)}{fs.marks(paths)}{_HEADERS}salvus_headers {fs.words(paths)}\n"
 
     @classmethod
     def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
@@ -66,7 +66,13 @@ class Volume(ShellItem):
         seen = fs.looked([item.path for item in items], output)
         sizes = [(p, found.size) for p, found in seen.items() if isinstance(found, fs.Stat) and found.kind == "file"]
         headers = _headers(sizes, output)
-        return {item.key: item.state(seen[item.path], headers.get(item.path)) for item in items}
+        ours = fs.marked([item.path for item in items], output)
+        states = {item: item.state(seen[item.path], headers.get(item.path)) for item in items}
+        return {item.key: _marked(state) if item.path in ours else state for item, state in states.items()}
+
+    def ours(self, observed: Fields) -> bool:
+        """See Item. What was taken back out of the trash is."""
+        return observed.get("undeleted") is True
 
     def state(self, seen: fs.Stat | State, header: bytes | None) -> State:
         """What was seen, as this item's fields. A raw disk is never looked into: what is in it is the guest's."""
@@ -137,7 +143,17 @@ salvus_headers() {{
 """
 _QEMU_IMG = 'command -v qemu-img >/dev/null || fail "there is no qemu-img; install qemu-utils"\n'
 _VIRTUAL_SIZE = 'od -An -tu8 --endian=big -j 24 -N 8 -- "$base" | tr -d " "'
-_PLACE = 'chmod 0600 "$new"\n' + fs.FINISH
+# Whoever put a disk there meanwhile keeps it: it may be one that was taken back out of the trash.
+_PLACE = """\
+chmod 0600 "$new"
+sync -d -- "$new"
+mv -nT -- "$new" "$path"
+[ ! -e "$new" ] || fail "$path is there already"
+"""
+
+
+def _marked(state: State) -> State:
+    return Present({**state.fields, "undeleted": True}) if isinstance(state, Present) else state
 
 
 def _headers(sizes: Sequence[tuple[str, int]], output: str) -> Mapping[str, bytes]:

@@ -80,6 +80,7 @@ class Batch:
         limit: seconds that one script may take; 0 is no limit (timeout(1)).
         silence: seconds without a sign of life after which we give the machine up. As long it waits for the changes of
             an older epoch to end.
+        now: the controller's clock, in seconds since the epoch; scripts have it as ``SALVUS_NOW``.
         payload: the script reads what comes on standard input after the program.
     """
 
@@ -89,6 +90,7 @@ class Batch:
     state: str
     limit: int
     silence: int
+    now: int
     payload: bool = False
 
     def program(self) -> str:
@@ -100,7 +102,8 @@ class Batch:
             for script in self.scripts
         )
         prelude = PRELUDE.format(boundary=self.boundary) + _BEAT.substitute(beat=self.silence / 4)
-        return "{\n" + prelude + fence + "".join(changes) + "say finished\nexit\n}\n"
+        clock = f"export SALVUS_NOW={self.now}\n"
+        return "{\n" + prelude + fence + clock + "".join(changes) + "say finished\nexit\n}\n"
 
 
 def loader(program: bytes, become: str) -> str:

@@ -122,7 +122,9 @@ class ShellDriver:
         """See ``Session.results``."""
         seconds = self._target.command_timeout
         limit = 0 if payload else self._limit
-        todo = batch.Batch(scripts, epoch, boundary(), self._state, limit, seconds, payload=bool(payload))
+        todo = batch.Batch(
+            scripts, epoch, boundary(), self._state, limit, seconds, int(time.time()), payload=bool(payload)
+        )
         become = self._connection.become
         with _source(payload, self._connection.machine) as source:
             session = self._connection.run(lambda link: Session(link, self._target.user, become, todo, seconds))

@@ -183,7 +183,7 @@ def test_a_disk_goes_to_the_trash_whole(root: Path) -> None:
     made(disk)
     Path(disk.path).write_bytes(b"precious" * (MEGABYTE // 8))
     assert MACHINE.delete(disk).returncode == 0
-    (kept,) = (root / "trash").iterdir()
+    (kept,) = (root / "trash").glob("[!.]*")
     assert kept.name.endswith("Z-a.raw")
     assert kept.read_bytes() == b"precious" * (MEGABYTE // 8)
 
@@ -199,7 +199,7 @@ def test_another_base_is_another_disk_and_the_old_one_is_kept(root: Path) -> Non
     assert change is not None
     assert change.grade is Grade.REPLACE
     made(other)
-    (kept,) = (root / "trash").iterdir()
+    (kept,) = (root / "trash").glob("[!.]*")
     assert kept.read_bytes() == old
 
 
@@ -264,7 +264,7 @@ def test_a_deleted_key_goes_to_the_trash(root: Path) -> None:
     made(key)
     private = Path(key.path).read_bytes()
     assert MACHINE.delete(key).returncode == 0
-    kept = sorted((root / "trash").iterdir())
+    kept = sorted((root / "trash").glob("[!.]*"))
     assert [path.name.split("Z-")[1] for path in kept] == ["key", "key.pub"]
     assert kept[0].read_bytes() == private
 

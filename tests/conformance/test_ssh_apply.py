@@ -212,7 +212,7 @@ def test_a_fence_that_can_not_be_kept_stops_everything(ssh: World) -> None:
 def test_a_part_of_a_program_does_nothing(ssh: World) -> None:
     """When the connection is lost while it is sent."""
     made = ssh.folder / "made"
-    batch = Batch([f"touch {made}", "true"], 1, boundary(), str(ssh.folder / "state"), limit=5, silence=5)
+    batch = Batch([f"touch {made}", "true"], 1, boundary(), str(ssh.folder / "state"), limit=5, silence=5, now=0)
     program = batch.program().rstrip("\n")
     for length in range(0, len(program), 29):
         subprocess.run(["sh", "-c", 'eval "$(cat)"'], input=program[:length].encode(), capture_output=True, check=False)

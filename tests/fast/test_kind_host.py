@@ -5,6 +5,7 @@ from __future__ import annotations
 from drivers.base import SshTarget
 from drivers.items.directory import Directory
 from drivers.items.hypervisor import Hypervisor
+from drivers.items.trash import Trash
 from resources.fleet import kinds, machine_kind
 from tests.fast.manifests import KEY, host, items, lowered, problems, refused, world
 
@@ -12,10 +13,15 @@ BASE = {"address": "192.0.2.1", "ssh": {"hostKeys": [KEY]}}
 
 
 def test_a_hypervisor_has_libvirt_and_its_folders_and_the_one_around_them_is_not_its_own() -> None:
-    alpha = host("alpha", hypervisor={"storagePath": "/srv/vms"})
+    alpha = host("alpha", hypervisor={"storagePath": "/srv/vms", "trash": {"keep": "2h"}})
     placed = lowered(alpha, "alpha", world(alpha))
     folders = ["/srv/vms/images", "/srv/vms/volumes", "/srv/vms/seeds"]
-    assert items(placed) == [Hypervisor(), *(Directory(folder, mode="0711") for folder in folders)]
+    made = [Directory(folder, mode="0711") for folder in folders]
+    assert items(placed) == [Hypervisor(), *made, Trash("/srv/vms/trash", 7200)]
+
+
+def test_the_trash_is_not_emptied_at_once() -> None:
+    assert "must be at least 1h" in refused("Host", BASE | {"hypervisor": {"trash": {"keep": "5m"}}})
 
 
 def test_a_host_that_is_no_hypervisor_has_nothing_of_its_own() -> None:
