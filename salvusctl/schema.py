@@ -59,10 +59,16 @@ def schema(
 def output_schema(verb: str) -> dict[str, object]:
     """The schema of what a verb prints. Raises UseError for one that prints no JSON."""
     # Apart: nothing else here needs what they import.
+    from salvusctl.disk import TrashOutput
     from salvusctl.lab import LabStatus
     from salvusctl.store import StoreStatus
 
-    models: Mapping[str, type[Output]] = {**SCHEMAS, "lab status": LabStatus, "store status": StoreStatus}
+    models: Mapping[str, type[Output]] = {
+        **SCHEMAS,
+        "disk trash": TrashOutput,
+        "lab status": LabStatus,
+        "store status": StoreStatus,
+    }
     if verb not in models:
         raise UseError(f"{verb!r} prints no JSON{did_you_mean(verb, models)}")
     return {"$schema": DIALECT, **models[verb].model_json_schema(mode="serialization")}
