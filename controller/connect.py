@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from controller.machines import Connect
 from drivers.base import Driver, SshTarget
@@ -37,12 +38,15 @@ def real(identity_files: tuple[str, ...] = ()) -> Connect:
         shell, libvirt = ShellDriver(connection), None
         if hypervisor:
             libvirt = LibvirtDriver(
-                machine, lambda: _uri(connection), on_event=lambda _: woken(machine), fence=shell.fence
+                machine, partial(_uri, connection, shell), on_event=lambda _: woken(machine), fence=shell.fence
             )
         return RealMachine(machine, connection, shell, libvirt)
 
     return connect
 
 
-def _uri(connection: Connection) -> str:
-    return f"qemu+unix:///system?socket={connection.tunnel(LIBVIRT_HELPER).path}"
+def _uri(connection: Connection, shell: ShellDriver, epoch: int | None) -> str:
+    """The way for changes under an epoch ends when the machine sees a newer one; nobody ends the one for looking."""
+    command = LIBVIRT_HELPER if epoch is None else shell.session(LIBVIRT_HELPER, epoch)
+    tunnel = connection.tunnel(command, "libvirt" if epoch is None else "libvirt, for changes")
+    return f"qemu+unix:///system?socket={tunnel.path}"

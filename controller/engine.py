@@ -183,6 +183,8 @@ class Engine:
 
     def _job_moved(self, job: Job, change: Change, error: DriverError | None) -> None:
         if job.ended is not None:
+            if self.leases.held().get(shard_of(job.machine)) != job.epoch:
+                raise Fenced(f"{job.machine}: our lease ran out before the job ended", machine=job.machine)
             self._went(job.machine, change, error, "JobFailed")
             self.job_ended(job.machine, change, error)
         try:

@@ -6,16 +6,17 @@ any more: the next pass sees the item still missing and starts a new one (level,
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from controller.log import LOGGER
+from controller.log import LOGGER, log
 from controller.rests import time_of_day
 from controller.store.records import Job
-from drivers.base import Change, Driver, DriverError, Failed
+from drivers.base import Change, Driver, DriverError, Failed, Fenced
 from drivers.items.domain import Domain
 from drivers.items.shell import ShellItem
 
@@ -28,8 +29,9 @@ POLL = 0.5
 class Jobs:
     """The jobs of this controller. Safe for threads.
 
-    ``report`` hears of each job that begins or has ended, before another one of the same item can begin. ``woken`` is
-    given the machines for which there is something to do then.
+    ``report`` hears of each job that begins or has ended, before another one of the same item can begin. It may raise
+    Fenced; of a job that was fenced it hears no end. ``woken`` is given the machines for which there is something to do
+    then.
     """
 
     def __init__(
@@ -67,17 +69,12 @@ class Jobs:
         return True
 
     def _run(self, job: Job, change: Change, driver: Driver) -> None:
-        error: DriverError | None
         try:
-            (applied,) = driver.apply((change,), job.epoch)
-            error = applied.error
-        except DriverError as failure:
-            error = failure
-        except Exception as defect:
-            LOGGER.exception("a defect; please report it", extra={"salvus": {"machine": job.machine, "item": job.key}})
-            error = Failed(f"a defect of salvus: {defect!r}", machine=job.machine)
-        try:
+            error = _make(job, change, driver)
             self._report(replace(job, ended=self._clock(), error=str(error or "")), change, error)
+        except Fenced as over:
+            # Noted nowhere: whoever has the machine now sees what is missing there, and makes it.
+            log(logging.WARNING, "a job was dropped", machine=job.machine, item=job.key, error=str(over))
         finally:
             with self._changed:
                 del self._running[job.machine, job.key]
@@ -132,6 +129,20 @@ class Jobs:
     def close(self) -> None:
         """Waits for the end of those under way: their connections have been cut."""
         self._pool.shutdown(wait=True)
+
+
+def _make(job: Job, change: Change, driver: Driver) -> DriverError | None:
+    """How it went. Raises Fenced."""
+    try:
+        (applied,) = driver.apply((change,), job.epoch)
+        return applied.error
+    except Fenced:
+        raise
+    except DriverError as error:
+        return error
+    except Exception as defect:
+        LOGGER.exception("a defect; please report it", extra={"salvus": {"machine": job.machine, "item": job.key}})
+        return Failed(f"a defect of salvus: {defect!r}", machine=job.machine)
 
 
 def time_to_end(change: Change) -> float:

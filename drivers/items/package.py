@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from drivers.base import Absent, Change, Drift, Fields, Grade, Present, Rejected, State, Unknown, Verb
 from drivers.items import paths as fs
@@ -16,6 +16,8 @@ from drivers.items.shell import ShellItem
 @dataclass(frozen=True, slots=True)
 class Package(ShellItem):
     """A Debian package of the machine's own architecture. Which version is the machine's matter."""
+
+    uninterruptible: ClassVar[bool] = True
 
     package: str
 

@@ -13,9 +13,14 @@ class ShellItem(Item):
     """An item probed and changed by POSIX ``sh`` on the machine, as root.
 
     The three methods are pure: text in, text out. ``drivers/ssh`` carries the text.
+
+    Class attributes:
+        uninterruptible: what a script leaves when it is ended half-way needs hands: a newer controller waits for its
+            end. All others get a SIGTERM.
     """
 
     transport: ClassVar[Transport] = Transport.SHELL
+    uninterruptible: ClassVar[bool] = False
 
     @classmethod
     def probe(cls, items: Sequence[Self]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from drivers.items.hypervisor import Hypervisor
 from drivers.libvirt import hypervisor, look
 from drivers.libvirt.calls import Calls, Silent
 from drivers.libvirt.change import carry_out
-from drivers.libvirt.session import Patience, Session
+from drivers.libvirt.session import Kept, Patience, Session
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class LibvirtDriver:
     def __init__(
         self,
         machine: str,
-        uri: Callable[[], str],
+        uri: Callable[[int | None], str],
         on_event: Callable[[str], None],
         *,
         fence: Callable[[int], None],
@@ -34,19 +34,20 @@ class LibvirtDriver:
     ) -> None:
         """Args:
         machine: its name, for messages.
-        uri: where libvirt is; asked anew for every connection. May do I/O and raise DriverError.
+        uri: where libvirt is; asked anew for every connection. One that is for changes gets their epoch, and must end,
+            and not be opened again, when the machine has seen a newer one. May do I/O and raise DriverError.
         on_event: told the name of a domain when its life changes, and an empty name when the connection is lost. It
             is called on the thread of libvirt's event loop and must return at once.
-        fence: tells the machine our epoch, once more whenever a guest was waited for. Raises Fenced, Unreachable or
-            Failed.
+        fence: tells the machine our epoch, once more whenever a guest was waited for or a connection for changes was
+            lost. Raises Fenced, Unreachable or Failed.
         """
         self._machine = machine
         self._uri = uri
-        self._on_event = on_event
         self._fence = fence
         self._patience = patience or Patience()
         self._calls = Calls(machine)
-        self._session: Session | None = None
+        self._looking = Kept(lambda: Session.open(uri(None), self._calls, self._patience, on_event))
+        self._changing: tuple[int, Kept] | None = None
         self._lock = threading.Lock()
 
     def observe(self, items: Sequence[Item]) -> Mapping[str, Observation]:
@@ -72,56 +73,52 @@ class LibvirtDriver:
         try:
             if not isinstance(change.item, Domain):
                 raise Failed(f"libvirt cannot change {change.item.key}", machine=self._machine)
-            with self._dropped_if_unreachable(self._open()) as session:
+            with self._under(epoch).use() as session:
                 carry_out(session, change.item, change, partial(self._fence, epoch))
         except Fenced:
             raise
         except DriverError as error:
+            if isinstance(error, Unreachable) and not isinstance(error, Silent):
+                self._find_out_why(epoch)
             error.machine = error.machine or self._machine
             return error
         return None
 
+    def _find_out_why(self, epoch: int) -> None:
+        """Raises Fenced when a newer epoch ended our connection; whatever else is in the way is told already."""
+        with contextlib.suppress(Unreachable, Failed):
+            self._fence(epoch)
+
+    def _under(self, epoch: int) -> Kept:
+        """The connection for changes under the epoch."""
+        with self._lock:
+            if self._changing is not None and self._changing[0] == epoch:
+                return self._changing[1]
+            before = self._changing
+            kept = Kept(lambda: Session.open(self._uri(epoch), self._calls, self._patience))
+            self._changing = epoch, kept
+        if before is not None:
+            before[1].close()
+        return kept
+
     def close(self) -> None:
         """See Driver."""
         with self._lock:
-            session, self._session = self._session, None
-        if session is not None:
-            session.close()
+            changing, self._changing = self._changing, None
+        if changing is not None:
+            changing[1].close()
+        self._looking.close()
 
     def _read(self, read: Callable[[Session], T]) -> T:
-        before = self._session
-        session = self._open()
+        before, used = self._looking.session, None
         try:
-            with self._dropped_if_unreachable(session):
-                return read(session)
-        except Silent:
-            raise
-        except Unreachable:
-            if session is not before:
+            with self._looking.use() as used:
+                return read(used)
+        except Unreachable as error:
+            if isinstance(error, Silent) or used is None or used is not before:
                 raise
-        with self._dropped_if_unreachable(self._open()) as session:
+        with self._looking.use() as session:
             return read(session)
-
-    def _open(self) -> Session:
-        """The open connection, or a new one. Raises DriverError."""
-        with self._lock:
-            if self._session is not None and not self._session.alive:
-                self._session.close()
-                self._session = None
-            if self._session is None:
-                self._session = Session.open(self._uri(), self._calls, self._patience, self._on_event)
-            return self._session
-
-    @contextlib.contextmanager
-    def _dropped_if_unreachable(self, session: Session) -> Iterator[Session]:
-        try:
-            yield session
-        except Unreachable:
-            with self._lock:
-                if self._session is session:
-                    self._session = None
-            session.close()
-            raise
 
 
 def _states(session: Session, items: Sequence[Item]) -> dict[str, State]:

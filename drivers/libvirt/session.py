@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import libvirt
 
-from drivers.base import State
+from drivers.base import State, Unreachable
 from drivers.libvirt.calls import Calls
 from drivers.libvirt.events import start_event_loop
 
@@ -54,7 +55,7 @@ class Session:
         self._left = False
 
     @classmethod
-    def open(cls, uri: str, calls: Calls, patience: Patience, on_event: Callable[[str], None]) -> Session:
+    def open(cls, uri: str, calls: Calls, patience: Patience, on_event: Callable[[str], None] | None = None) -> Session:
         """Connects, and from then on tells ``on_event`` the name of every domain whose life changes.
 
         It is told an empty name when the connection is lost: nobody knows what happened since. It is called on the
@@ -63,11 +64,17 @@ class Session:
         start_event_loop()
         session = cls(calls.run("connecting", lambda: libvirt.open(uri), patience.answer), calls, patience)
         try:
-            session.ask("asking for events", lambda: session._listen(on_event))
+            session.ask("setting the connection up", session._keep_alive)
+            if on_event is not None:
+                session.ask("asking for events", partial(session._listen, on_event))
         except BaseException:
             session.close()
             raise
         return session
+
+    def _keep_alive(self) -> None:
+        with contextlib.suppress(libvirt.libvirtError):  # the test driver has none; nothing depends on it
+            self.connection.setKeepAlive(*_KEEPALIVE)
 
     def _listen(self, on_event: Callable[[str], None]) -> None:
         def lifecycle(_: object, domain: Any, *__: object) -> None:
@@ -78,8 +85,7 @@ class Session:
             if not self._left:
                 on_event("")
 
-        with contextlib.suppress(libvirt.libvirtError):  # the test driver has neither; nothing depends on them
-            self.connection.setKeepAlive(*_KEEPALIVE)
+        with contextlib.suppress(libvirt.libvirtError):  # nor has it this
             self.connection.registerCloseCallback(closed, None)
         kind = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
         self._events = self.connection.domainEventRegisterAny(None, kind, lifecycle, None)
@@ -116,3 +122,46 @@ class Session:
         for farewell in (self.connection.unregisterCloseCallback, self.connection.close):
             with contextlib.suppress(libvirt.libvirtError):
                 farewell()
+
+
+class Kept:
+    """One session, opened when it is first needed and again when it turned out dead. Safe for threads."""
+
+    def __init__(self, open_: Callable[[], Session]) -> None:
+        self._open = open_
+        self._session: Session | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def session(self) -> Session | None:
+        """The one that is there; it may be dead."""
+        return self._session
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[Session]:
+        """The open one, or a new one; Unreachable from inside ends it. Raises DriverError."""
+        session = self._get()
+        try:
+            yield session
+        except Unreachable:
+            with self._lock:
+                if self._session is session:
+                    self._session = None
+            session.close()
+            raise
+
+    def _get(self) -> Session:
+        with self._lock:
+            if self._session is not None and not self._session.alive:
+                self._session.close()
+                self._session = None
+            if self._session is None:
+                self._session = self._open()
+            return self._session
+
+    def close(self) -> None:
+        """Ends it; it may be used again."""
+        with self._lock:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()

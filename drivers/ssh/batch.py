@@ -2,81 +2,65 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from string import Template
 
 from drivers.base import DriverError, Failed, Fenced, InUse, Unreachable
 from drivers.items.paths import IN_USE
+from drivers.ssh.fence import fence
 from drivers.ssh.frames import PRELUDE, Frame, clean
 
 # While it works it prints a dot now and then, so that silence means a frozen machine, however long apt takes.
 _BEAT = Template("""\
-( trap 'kill $$s; exit' TERM; while sleep $beat & s=$$!; wait $$s; do printf . || exit; done ) </dev/null 2>/dev/null &
+(
+trap 'kill $$s; exit' TERM
+while sleep $beat & s=$$!; wait $$s; do kill -0 $$$$ && printf . || exit; done
+) </dev/null 2>/dev/null &
 trap "kill $$! 2>/dev/null" EXIT
 """)
 
-# The fence (DESIGN rule 10). All batches of one epoch share the lock, so that a long one (an image) holds no pass up;
-# to write down a newer epoch it must be held alone, so that no batch of an older one is still under way then. Who waits
-# for that looks again every second: another batch of the same epoch may have written it, and go on for long.
-_FENCE = Template("""\
-fence() {
-mine=$epoch how=-s left=$wait
-mkdir -p $state || exit
-umask 077
-exec 8>>$state/lock || exit
-umask 022
-while :; do
-if [ $$how = -s ]; then
-flock -w $wait -s 8 || { say busy; exit; }
-elif ! flock -w 1 -x 8; then
-left=$$((left - 1)) how=-s
-[ "$$left" -gt 0 ] || { say busy; exit; }
-continue
-fi
-seen=0
-[ ! -e $state/epoch ] || seen=$$(cat $state/epoch)
-case $$seen in ''|*[!0-9]*) say broken; exit;; esac
-if [ "$$seen" -gt "$$mine" ]; then say "fenced $$seen"; exit; fi
-if [ "$$seen" -eq "$$mine" ]; then
-[ $$how = -x ] || return 0
-how=-s
-elif [ $$how = -s ]; then
-# The place to end what an older epoch still runs here (issue 4).
-how=-x
-else
-echo "$$mine" >$state/epoch.new && sync $state/epoch.new && mv $state/epoch.new $state/epoch || exit
-how=-s
-fi
-done
-}
-fence
-say begin
-""")
-
 # What a script says on stderr goes to a file that has no name any more: a pipe would be held open by whatever it
-# starts in the background, and nothing is left over. In memory, as the disk may be full.
+# starts in the background, and nothing is left over. In memory, as the disk may be full. timeout(1) stays a session of
+# the epoch when this shell is killed; what the script starts in the background is none.
 _CHANGE = Template("""\
+newest
 f=$$(mktemp -p /run salvus.XXXXXX) && exec 6>"$$f" 5<"$$f" && rm "$$f" || exit
-timeout -k 10 $limit sh -eu /dev/fd/9 $stdin >/dev/null 2>&6 5<&- 6>&- 8>&- 9<<'$boundary.'
-exec 9<&-
+timeout $signal $limit sh -eu /dev/fd/9 $stdin >/dev/null 2>&6 5<&- 6>&- 9<<'$boundary.'
+exec 8>&- 9<&-
+$trap
 $script
 $boundary.
 r=$$?
+[ $$r = 0 ] || newest
 say "done $$r" "$$(tail -c 2000 <&5)"
 [ $$r = 0 ] || exit 0
 """)
 
+# Who is ended says for whom.
+_ENTRANCE = """\
+trap 'newest; exit' TERM
+admit
+say begin
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What makes one change. One that is ``uninterruptible`` is not ended for a newer epoch, only at its limit."""
+
+    text: str
+    uninterruptible: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Scripts to be run in order; after one that fails the rest is not tried.
+    """Scripts to be run in order; after one that fails, or when a newer epoch comes, the rest is not tried.
 
     Attributes:
         epoch: under which they are run.
         boundary: of the frames in which it is told how they went.
-        state: the folder on the machine that has the epoch.
+        state: the folder on the machine that has its fence.
         limit: seconds that one script may take; 0 is no limit (timeout(1)).
         silence: seconds without a sign of life after which we give the machine up. As long it waits for the changes of
             an older epoch to end.
@@ -84,7 +68,7 @@ class Batch:
         payload: the script reads what comes on standard input after the program.
     """
 
-    scripts: Sequence[str]
+    scripts: Sequence[Script]
     epoch: int
     boundary: str
     state: str
@@ -95,15 +79,20 @@ class Batch:
 
     def program(self) -> str:
         """Shell text for all of it: one compound command, so that a part of it, if only that arrives, does nothing."""
-        stdin = "" if self.payload else "</dev/null"
-        fence = _FENCE.substitute(epoch=int(self.epoch), state=shlex.quote(self.state), wait=max(1, int(self.silence)))
-        changes = (
-            _CHANGE.substitute(limit=self.limit, stdin=stdin, boundary=self.boundary, script=script)
-            for script in self.scripts
-        )
         prelude = PRELUDE.format(boundary=self.boundary) + _BEAT.substitute(beat=self.silence / 4)
+        entrance = fence(self.epoch, self.state, max(1, int(self.silence))) + _ENTRANCE
         clock = f"export SALVUS_NOW={self.now}\n"
-        return "{\n" + prelude + fence + clock + "".join(changes) + "say finished\nexit\n}\n"
+        return "{\n" + prelude + entrance + clock + "".join(map(self._change, self.scripts)) + "say finished\nexit\n}\n"
+
+    def _change(self, script: Script) -> str:
+        return _CHANGE.substitute(
+            boundary=self.boundary,
+            limit=self.limit,
+            stdin="" if self.payload else "</dev/null",
+            signal="-s KILL" if script.uninterruptible else "-k 10",
+            trap="trap '' TERM" if script.uninterruptible else "",
+            script=script.text,
+        )
 
 
 def loader(program: bytes, become: str) -> str:
@@ -119,7 +108,7 @@ def refused(frame: Frame, machine: str, state: str) -> DriverError:
             said = f"{machine}: it has seen epoch {seen}, which is newer than ours"
             return Fenced(said, machine=machine, hint="another controller holds its lease; this one lets go of it")
         case ("busy",):
-            hint = f"it is tried again; to see them: `fuser -v {state}/lock` there"
+            hint = f"it is tried again; to see them: `fuser -v {state}/sessions/*` there"
             return Failed(f"{machine}: changes of an older session still run there", machine=machine, hint=hint)
     hint = f"look at {state}/epoch there; if it is damaged, remove it"
     return Failed(f"{machine}: its epoch can't be read", machine=machine, hint=hint)

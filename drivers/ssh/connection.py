@@ -38,7 +38,7 @@ class Connection:
         self._opening: Future[Link] | None = None
         self._half_open: socket.socket | None = None
         self._closes = 0
-        self._tunnels: dict[str, Tunnel] = {}
+        self._tunnels: dict[str, tuple[str, Tunnel]] = {}
 
     @property
     def become(self) -> str:
@@ -60,17 +60,24 @@ class Connection:
                 raise
         return action(self._get()[0])
 
-    def tunnel(self, command: str) -> Tunnel:
-        """A local unix socket; each connection to it runs ``command`` as root on the machine. One per command."""
+    def tunnel(self, command: str, name: str = "") -> Tunnel:
+        """A local unix socket; each connection to it runs ``command`` as root on the machine.
+
+        One per ``name``, or per command: one of the same name for another command takes no more connections.
+        """
 
         def start(link: Link) -> Channel:
-            with link.call(self.target.connect_timeout, f"starting {command}"):
+            with link.call(self.target.connect_timeout, f"starting {name or command}"):
                 return link.execute(f"exec {self.become}{command}", combine=False)
 
         with self._lock:
-            if command not in self._tunnels:
-                self._tunnels[command] = Tunnel(self.machine, lambda: self.run(start))
-            return self._tunnels[command]
+            kept, tunnel = self._tunnels.get(name or command, ("", None))
+            if tunnel is None or kept != command:
+                if tunnel is not None:
+                    tunnel.close()
+                tunnel = Tunnel(self.machine, lambda: self.run(start))
+                self._tunnels[name or command] = command, tunnel
+            return tunnel
 
     def close(self) -> None:
         """Ends the connection and its tunnels; calls under way get Unreachable. It can be used again."""
@@ -80,7 +87,7 @@ class Connection:
             tunnels, self._tunnels = tuple(self._tunnels.values()), {}
             if self._half_open is not None:
                 abort(self._half_open)
-        for tunnel in tunnels:
+        for _, tunnel in tunnels:
             tunnel.close()
         if link is not None:
             link.abort()

@@ -15,6 +15,7 @@ from drivers.base import Applied, Change, DriverError, Failed, Fenced, Item, Obs
 from drivers.items.shell import ShellItem
 from drivers.ssh import batch, probe
 from drivers.ssh.connection import Connection
+from drivers.ssh.fence import session
 from drivers.ssh.frames import boundary
 from drivers.ssh.link import Link
 from drivers.ssh.session import Errors, Session
@@ -40,7 +41,7 @@ class ShellDriver:
 
     Args:
         connection: the way to the machine.
-        state: the folder on the machine that has its epoch.
+        state: the folder on the machine that has its fence.
         script_limit: seconds that a change may take, if it has no payload.
     """
 
@@ -77,6 +78,10 @@ class ShellDriver:
         """See Fencing. Raises Fenced, Unreachable, Failed."""
         self._run((), (), epoch)
 
+    def session(self, command: str, epoch: int) -> str:
+        """A command that runs ``command`` on the machine for as long as it has seen no newer epoch, see ``fence``."""
+        return session(command, epoch, self._state, self._target.command_timeout)
+
     def close(self) -> None:
         """See Driver."""
         self._connection.close()
@@ -98,11 +103,12 @@ class ShellDriver:
 
     def _together(self, changes: Sequence[Change], epoch: int) -> list[Applied]:
         """Makes changes that can go as one batch, up to the first that can't be put as a script."""
-        scripts: list[str] = []
+        scripts: list[batch.Script] = []
         refused: Errors = []
         for change in changes:
             try:
-                scripts.append(_shell(change).script(change))
+                item = _shell(change)
+                scripts.append(batch.Script(item.script(change), item.uninterruptible))
             except DriverError as error:
                 refused = [error]
                 break
@@ -118,7 +124,7 @@ class ShellDriver:
             errors += refused
         return [Applied(change, error) for change, error in zip(changes, errors, strict=False)]
 
-    def _run(self, scripts: Sequence[str], names: Sequence[str], epoch: int, payload: str = "") -> Errors:
+    def _run(self, scripts: Sequence[batch.Script], names: Sequence[str], epoch: int, payload: str = "") -> Errors:
         """See ``Session.results``."""
         seconds = self._target.command_timeout
         limit = 0 if payload else self._limit
@@ -127,8 +133,8 @@ class ShellDriver:
         )
         become = self._connection.become
         with _source(payload, self._connection.machine) as source:
-            session = self._connection.run(lambda link: Session(link, self._target.user, become, todo, seconds))
-            return session.results(names[: len(scripts)], source)
+            run = self._connection.run(lambda link: Session(link, self._target.user, become, todo, seconds))
+            return run.results(names[: len(scripts)], source)
 
 
 def _parts(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:

@@ -10,22 +10,21 @@ import re
 import secrets
 from dataclasses import dataclass
 
-# ``say WORDS TEXT`` prints a frame. Its text is cut, so that it goes out in one write, and what runs beside can't come
-# in between. The prelude is for a shell that a login started: without its settings, the same bytes everywhere.
-SAY = """\
-B={boundary}
-say() {{ printf '\\n%s %s\\n%.2000s\\n%s .\\n' "$B" "$1" "$2" "$B"; }}
-"""
-PRELUDE = (
-    """\
+# For a shell that a login started: without its settings, the same bytes everywhere.
+ENVIRONMENT = """\
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 export PATH LC_ALL
 unset ENV BASH_ENV
 umask 022
 cd /
 """
-    + SAY
-)
+# ``say WORDS TEXT`` prints a frame. Its text is cut, so that it goes out in one write, and what runs beside can't come
+# in between.
+SAY = """\
+B={boundary}
+say() {{ printf '\\n%s %s\\n%.2000s\\n%s .\\n' "$B" "$1" "$2" "$B"; }}
+"""
+PRELUDE = ENVIRONMENT + SAY
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,6 @@ class World:
 @pytest.fixture
 def world(admin: Any) -> Iterator[World]:
     events: queue.SimpleQueue[str] = queue.SimpleQueue()
-    driver = LibvirtDriver("host1", lambda: URI, events.put, fence=unfenced, patience=PATIENCE)
+    driver = LibvirtDriver("host1", lambda _: URI, events.put, fence=unfenced, patience=PATIENCE)
     yield World(driver, events)
     driver.close()

@@ -263,7 +263,7 @@ def test_who_lost_the_machine_while_a_guest_was_waited_for_neither_destroys_nor_
     before = admin.lookupByName("web").ID()
     if not hears:
         monkeypatch.setattr(libvirt.virDomain, "shutdown", lambda domain: 0)
-    driver = LibvirtDriver("host1", lambda: URI, lambda _: None, fence=fence, patience=PATIENCE)
+    driver = LibvirtDriver("host1", lambda _: URI, lambda _: None, fence=fence, patience=PATIENCE)
     try:
         with pytest.raises(Fenced, match="newer than 7"):
             driver.apply([Change(replace(item, kernel="/boot/other"), verb, (), Grade.RESTART)], 7)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import libvirt
 import pytest
 
-from drivers.base import Change, Failed, Grade, Present, Unknown, Unreachable, Verb
+from drivers.base import Absent, Change, Failed, Fenced, Grade, Present, Unknown, Unreachable, Verb
 from drivers.items.hypervisor import Hypervisor
 from drivers.items.system import System
 from drivers.libvirt import LibvirtDriver, Patience
@@ -37,7 +38,7 @@ def test_an_error_is_unknown_never_absent(world: World, monkeypatch: pytest.Monk
 
 def test_a_machine_without_libvirt_is_unknown() -> None:
     driver = LibvirtDriver(
-        "host1", lambda: "qemu+unix:///system?socket=/nowhere", lambda _: None, fence=unfenced, patience=PATIENCE
+        "host1", lambda _: "qemu+unix:///system?socket=/nowhere", lambda _: None, fence=unfenced, patience=PATIENCE
     )
     found = driver.observe([DOMAIN, Hypervisor()])
     assert {type(one.state) for one in found.values()} == {Unknown}
@@ -47,7 +48,7 @@ def test_a_machine_without_libvirt_is_unknown() -> None:
 
 
 def test_what_the_tunnel_says_is_passed_on() -> None:
-    def uri() -> str:
+    def uri(_: int | None) -> str:
         raise Unreachable("no route to host1")
 
     driver = LibvirtDriver("host1", uri, lambda _: None, fence=unfenced)
@@ -132,9 +133,9 @@ def test_only_a_connection_in_use_wakes_anybody(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_dead_connection_is_opened_once_more_for_reading(world: World, admin: Any, connections: list[Any]) -> None:
-    world.change(DOMAIN)
+    assert world.state(DOMAIN) == Absent()
     connections[0].dead = True
-    assert world.in_sync(DOMAIN)
+    assert world.state(DOMAIN) == Absent()
     assert len(connections) == 2
 
 
@@ -148,7 +149,61 @@ def test_a_driver_that_was_closed_connects_anew(world: World, connections: list[
     world.change(DOMAIN)
     world.driver.close()
     assert world.in_sync(DOMAIN)
-    assert len(connections) == 2
+    world.change(replace(DOMAIN, running=False))
+    assert len(connections) == 4, "each time one for looking and one for changes"
+
+
+@pytest.fixture
+def fenced(admin: Any, connections: list[Any]) -> Iterator[tuple[LibvirtDriver, list[int | None], list[int]]]:
+    """A driver, for which epochs its connections were opened, and the epochs that the machine has seen."""
+    opened: list[int | None] = []
+    seen = [0]
+
+    def uri(epoch: int | None) -> str:
+        opened.append(epoch)
+        return URI
+
+    def fence(epoch: int) -> None:
+        if seen[-1] > epoch:
+            raise Fenced("newer")
+        seen.append(epoch)
+
+    driver = LibvirtDriver("host1", uri, lambda _: None, fence=fence, patience=PATIENCE)
+    yield driver, opened, seen
+    driver.close()
+
+
+CREATE = [Change(DOMAIN, Verb.CREATE, (), Grade.LIVE)]
+
+
+def test_changes_go_over_a_connection_of_their_epoch(
+    fenced: tuple[LibvirtDriver, list[int | None], list[int]],
+) -> None:
+    driver, opened, _ = fenced
+    for epoch in (3, 3, 4):
+        driver.observe([DOMAIN])
+        assert [one.error for one in driver.apply(CREATE, epoch)] == [None]
+    assert opened == [None, 3, 4]
+
+
+def test_who_lost_the_connection_to_a_newer_epoch_is_fenced_and_may_look_on(
+    fenced: tuple[LibvirtDriver, list[int | None], list[int]], connections: list[Any]
+) -> None:
+    """A paused controller was told that it may, and finds its connection ended when it wakes up."""
+    driver, opened, seen = fenced
+    driver.observe([DOMAIN])
+    driver.apply(CREATE, 3)
+    connections[1].dead = True
+    (lost,) = driver.apply(CREATE, 3)
+    assert isinstance(lost.error, Unreachable), "nobody has the machine: it is just a lost connection"
+    driver.apply(CREATE, 3)
+    seen.append(4)
+    connections[2].dead = True
+    with pytest.raises(Fenced):
+        driver.apply(CREATE, 3)
+    assert opened == [None, 3, 3]
+    assert isinstance(driver.observe([DOMAIN])[DOMAIN.key].state, Present)
+    assert opened == [None, 3, 3]
 
 
 class Mortal(Broken):
@@ -200,7 +255,7 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 def test_a_frozen_peer_costs_its_deadline_and_hangs_no_more_than_four_threads(frozen: threading.Event) -> None:
     driver = LibvirtDriver(
-        "frosty", lambda: URI, lambda _: None, fence=unfenced, patience=Patience(answer=0.05, work=0.05)
+        "frosty", lambda _: URI, lambda _: None, fence=unfenced, patience=Patience(answer=0.05, work=0.05)
     )
     reasons = [_reason(driver) for _ in range(6)]
     assert all("connecting" in reason for reason in reasons)

@@ -7,7 +7,6 @@ import os
 import secrets
 import signal
 import subprocess
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 
 from drivers.base import Change, Failed, Fenced, Grade, Rejected, Unreachable, Verb
 from drivers.items.shell import here
-from drivers.ssh.batch import Batch
+from drivers.ssh.batch import Batch, Script
 from drivers.ssh.frames import boundary
 from tests.conformance.ssh_world import Text, World, changes, creation, errors, running, until
 
@@ -114,7 +113,7 @@ def test_nothing_is_left_there_after_a_batch(ssh: World) -> None:
     driver.close()
     until(lambda: not sshd.sessions(), "no session")
     until(lambda: not list(Path("/run").glob("salvus.*")), "no file")
-    assert sorted(path.name for path in (ssh.folder / "state").iterdir()) == ["epoch", "lock"]
+    assert sorted(path.name for path in (ssh.folder / "state").iterdir()) == ["epoch", "lock", "sessions"]
 
 
 def test_frozen_in_the_middle_of_a_long_program(ssh: World) -> None:
@@ -145,7 +144,7 @@ def test_interrupted_batch(ssh: World) -> None:
     assert [type(one.error) for one in done] == [type(None), Unreachable, Unreachable]
     assert made.exists()
     go.touch()
-    subprocess.run(["flock", "-w", "20", ssh.folder / "state" / "lock", "true"], check=True)
+    subprocess.run(["flock", "-w", "20", ssh.folder / "state" / "sessions" / "1", "true"], check=True)
     assert not never.exists()
     assert errors(driver.apply(changes("true"), 1)) == [""], "and it is opened again"
 
@@ -175,44 +174,11 @@ def test_nobody_there(ssh: World) -> None:
         driver.fence(1)
 
 
-def test_older_epoch_is_fenced_and_writes_nothing(ssh: World) -> None:
-    older, newer, never = ssh.driver(), ssh.driver(), ssh.folder / "never"
-    assert errors(older.apply(changes("true"), 41)) == [""]
-    newer.fence(42)
-    with pytest.raises(Fenced, match="42"):
-        older.apply(changes(f"touch {never}"), 41)
-    with pytest.raises(Fenced):
-        older.fence(41)
-    assert not never.exists()
-    assert (ssh.folder / "state" / "epoch").read_text() == "42\n"
-
-
-def test_the_epoch_survives_and_only_root_can_hold_the_lock(ssh: World) -> None:
-    ssh.driver().fence(7)
-    with pytest.raises(Fenced):
-        ssh.driver().fence(6)
-    assert (ssh.folder / "state" / "lock").stat().st_mode & 0o777 == 0o600
-
-
-def test_a_damaged_epoch_stops_everything(ssh: World) -> None:
-    driver = ssh.driver()
-    driver.fence(1)
-    (ssh.folder / "state" / "epoch").write_text("1; rm -rf\n")
-    assert errors(driver.apply(changes("true"), 2)) == ["Failed: web01: its epoch can't be read"]
-
-
-def test_a_fence_that_can_not_be_kept_stops_everything(ssh: World) -> None:
-    (ssh.folder / "state").write_text("in the way")
-    never = ssh.folder / "never"
-    [error] = errors(ssh.driver().apply(changes(f"touch {never}"), 1))
-    assert error.startswith("Failed: web01: its shell ended with status 1: mkdir")
-    assert not never.exists()
-
-
 def test_a_part_of_a_program_does_nothing(ssh: World) -> None:
     """When the connection is lost while it is sent."""
     made = ssh.folder / "made"
-    batch = Batch([f"touch {made}", "true"], 1, boundary(), str(ssh.folder / "state"), limit=5, silence=5, now=0)
+    scripts = [Script(f"touch {made}"), Script("true")]
+    batch = Batch(scripts, 1, boundary(), str(ssh.folder / "state"), limit=5, silence=5, now=0)
     program = batch.program().rstrip("\n")
     for length in range(0, len(program), 29):
         subprocess.run(["sh", "-c", 'eval "$(cat)"'], input=program[:length].encode(), capture_output=True, check=False)
@@ -220,43 +186,6 @@ def test_a_part_of_a_program_does_nothing(ssh: World) -> None:
     assert not (ssh.folder / "state").exists()
     subprocess.run(["sh", "-c", 'eval "$(cat)"'], input=program.encode(), capture_output=True, check=True)
     assert made.exists()
-
-
-def test_a_newer_epoch_waits_for_the_older_batch(ssh: World) -> None:
-    log, go = ssh.folder / "log", ssh.folder / "go"
-    slow = f"echo first >>{log}; until [ -e {go} ]; do sleep 0.05; done; sleep 0.3; echo second >>{log}"
-    with ThreadPoolExecutor() as pool:
-        older = pool.submit(ssh.driver().apply, changes(slow), 1)
-        until(log.exists, "the older batch at work")
-        newer = pool.submit(ssh.driver().apply, changes(f"echo third >>{log}"), 2)
-        threading.Event().wait(0.3)
-        go.touch()
-        assert errors(older.result()) + errors(newer.result()) == ["", ""]
-    assert log.read_text().split() == ["first", "second", "third"]
-
-
-def test_a_newer_epoch_does_not_wait_for_ever(ssh: World) -> None:
-    begun, go = ssh.folder / "begun", ssh.folder / "go"
-    with ThreadPoolExecutor() as pool:
-        older = pool.submit(ssh.driver().apply, changes(f"touch {begun}; until [ -e {go} ]; do sleep 0.05; done"), 1)
-        until(begun.exists, "the older batch at work")
-        newer = ssh.driver(command_timeout=3).apply(changes("true"), 2)
-        go.touch()
-        assert errors(older.result()) == [""]
-    assert errors(newer) == ["Failed: web01: changes of an older session still run there"]
-
-
-def test_batches_of_one_epoch_go_side_by_side(ssh: World) -> None:
-    """Each can only end after the other has begun; also when both find an older epoch, which one of them replaces."""
-    driver = ssh.driver()
-    for epoch in range(3, 9):
-        one, two = ssh.folder / f"one{epoch}", ssh.folder / f"two{epoch}"
-        with ThreadPoolExecutor() as pool:
-            jobs = [
-                pool.submit(driver.apply, changes(f"touch {mine}; until [ -e {other} ]; do sleep 0.05; done"), epoch)
-                for mine, other in ((one, two), (two, one))
-            ]
-            assert [errors(job.result()) for job in jobs] == [[""], [""]]
 
 
 def test_payload_is_streamed(ssh: World) -> None:

@@ -19,6 +19,7 @@ from drivers.base import (
     Change,
     DriverError,
     Failed,
+    Fenced,
     Grade,
     Item,
     Observation,
@@ -112,6 +113,29 @@ def test_what_is_under_way_is_not_started_again_and_says_so(desk: Desk) -> None:
     assert [(one.epoch, one.ended) for one in desk.reports] == [(7, None), (7, 1000.0)]
     assert not desk.jobs.busy()
     assert desk.jobs.under_way("m") == {}
+
+
+def test_a_job_that_was_fenced_is_over_and_noted_nowhere(desk: Desk) -> None:
+    desk.driver.error = Fenced("newer")
+    desk.start(making())
+    desk.end()
+    assert [one.ended for one in desk.reports] == [None], "it was told of when it began"
+    assert not desk.jobs.busy()
+    assert desk.woken.get(timeout=PATIENCE) == "m"
+
+
+def test_an_end_that_may_not_be_noted_any_more_is_dropped(monkeypatch: pytest.MonkeyPatch, desk: Desk) -> None:
+    """The lease ran out while it was made: others note what is on the machine now."""
+
+    def report(job: Job, *_: object) -> None:
+        if job.ended is not None:
+            raise Fenced("our lease ran out")
+
+    monkeypatch.setattr(desk.jobs, "_report", report)
+    desk.start(making())
+    desk.end()
+    assert not desk.jobs.busy()
+    assert desk.woken.get(timeout=PATIENCE) == "m"
 
 
 def test_what_finds_no_room_is_not_kept_for_later_and_its_machine_is_woken() -> None:

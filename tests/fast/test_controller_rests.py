@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from controller.leases import shard_of
 from controller.plan import Circumstances, Owned, Plan, plan
 from controller.present import conditions, settled
 from controller.rests import FIRST, STARTS, WITHIN, Rest, Rests
 from controller.runner import silent
 from controller.store.records import Job
-from drivers.base import Change, Drift, Failed, Grade, Present, Rejected, State, Unreachable, Verb
+from drivers.base import Change, Drift, Failed, Fenced, Grade, Present, Rejected, State, Unreachable, Verb
 from tests.fast.test_controller import HOSTS, SERVICE, VM, World
 from tests.fast.things import Thing, lowered, seen, wanted
 
@@ -210,7 +212,12 @@ def test_leases_are_kept_while_a_job_is_waited_for_and_an_interrupt_cuts_it(
 def test_what_a_job_failed_with_is_known_before_the_next_can_begin(hours: Hours) -> None:
     engine = hours.runner.engine
     change = update("b")
-    ended = Job("alpha", X.key, 1, 1.0, 2.0, "no room")
+    engine.leases.tick()
+    epoch = engine.leases.held()[shard_of("alpha")]
+    ended = Job("alpha", X.key, epoch, 1.0, 2.0, "no room")
+    with pytest.raises(Fenced):
+        engine._job_moved(replace(ended, epoch=epoch - 1), change, Failed("no room"))
+    assert engine.rests.of("alpha") == {}, "it is no more ours to note how it went"
     engine._job_moved(ended, change, Failed("no room"))
     assert engine.rests.of("alpha")[X.key].reason == "JobFailed"
     engine.forget("alpha")

@@ -36,7 +36,7 @@ def hypervised(lab: Lab, tmp_path: Path) -> Iterator[Hypervised]:
     tunnel = Tunnel(ssh_argv(lab, host.name), tmp_path / "socket")
     events: queue.SimpleQueue[str] = queue.SimpleQueue()
     patience = Patience(answer=5, work=60, farewell=1)
-    driver = LibvirtDriver(host.name, lambda: tunnel.uri, events.put, fence=lambda _: None, patience=patience)
+    driver = LibvirtDriver(host.name, lambda _: tunnel.uri, events.put, fence=lambda _: None, patience=patience)
     made = Hypervised(lab, host, tunnel, driver, events)
     try:
         yield made
@@ -160,7 +160,7 @@ def logs(hypervised: Hypervised) -> set[str]:
 def test_however_often_and_by_however_many_it_is_tried_one_log_is_left(hypervised: Hypervised) -> None:
     before = logs(hypervised) - {f"{PROBE}.log"}
     drivers = [
-        LibvirtDriver(str(n), lambda: hypervised.tunnel.uri, lambda _: None, fence=lambda _: None) for n in range(3)
+        LibvirtDriver(str(n), lambda _: hypervised.tunnel.uri, lambda _: None, fence=lambda _: None) for n in range(3)
     ]
     told = set()
     for _ in range(3):
@@ -280,7 +280,11 @@ def test_a_debian_guest_gives_memory_back_and_shuts_down_when_told(hypervised: H
         assert eventually(lambda: hypervised.xml(item).findtext("currentMemory") == str(400 * 1024), 240)
         patient = Patience(answer=5, work=60, farewell=1)
         driver = LibvirtDriver(
-            hypervised.host.name, lambda: hypervised.tunnel.uri, lambda _: None, fence=lambda _: None, patience=patient
+            hypervised.host.name,
+            lambda _: hypervised.tunnel.uri,
+            lambda _: None,
+            fence=lambda _: None,
+            patience=patient,
         )
         off = replace(smaller, running=False, grace=300)
         (done,) = driver.apply([Change(off, Verb.UPDATE, (), Grade.RESTART)], 1)
