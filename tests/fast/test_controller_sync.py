@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -277,6 +278,43 @@ def test_what_is_written_is_taken_over_at_once_and_what_is_deleted_soon(
         shutil.copytree(manifests.with_name("off"), manifests)
         (manifests / "beta.yaml").write_text(BETA)
         assert until({"Host/alpha", "Host/beta"}), "the directory is another one now, and watched"
+    finally:
+        follower.close()
+
+
+def test_what_is_approved_is_done_at_once_though_no_file_changes(
+    manifests: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "CONFIRM", 0.01)
+    monkeypatch.setattr(intake, "TURN", 0.01)
+    monkeypatch.setattr(intake, "RESYNC", 10 * PATIENCE)
+    session = Session(MemoryStore(), Settings(manifests, budgets=Budgets(deletes=Budget(0, 0))))
+    (manifests / "beta.yaml").write_text(BETA)
+    told: list[int] = []
+    taken = threading.Event()
+
+    def heard(_: int, held: int) -> None:
+        told.append(held)
+        taken.set()
+
+    follower = intake_of(session, manifests, heard)
+    follower.start()
+
+    def until(done: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + PATIENCE
+        while not (found := done()) and time.monotonic() < deadline:
+            taken.wait(0.05)
+            taken.clear()
+        return found
+
+    try:
+        assert until(lambda: len(session.refs_from(follower._directory.name)) == 2)
+        (manifests / "beta.yaml").unlink()
+        assert until(lambda: bool(told) and told[-1] == 1), "the metric has it"
+        (state,) = session.ledger.sources().values()
+        session.ledger.approve(state.holds[0])
+        assert until(lambda: session.refs_from(follower._directory.name) == {"Host/alpha"})
+        assert until(lambda: told[-1] == 0)
     finally:
         follower.close()
 
