@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from controller.machines import Connect
-from drivers.base import Driver, SshTarget
+from drivers.base import Driver, Fencing, SshTarget
 from drivers.libvirt import LibvirtDriver
 from drivers.machine import Machine
 from drivers.ssh import Connection, ShellDriver
@@ -31,7 +31,7 @@ def real(identity_files: tuple[str, ...] = ()) -> Connect:
 
     def connect(
         machine: str, target: SshTarget, *, hypervisor: bool, via: Driver | None, woken: Callable[[str], None]
-    ) -> Driver:
+    ) -> Fencing:
         jump = via.connection if isinstance(via, RealMachine) else None
         keys = target.identity_files or identity_files
         connection = Connection(machine, replace(target, identity_files=keys), jump)

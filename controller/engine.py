@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from controller.announce import Announced
 from controller.jobs import Jobs
 from controller.journal import made
 from controller.knowledge import Knowledge
@@ -26,7 +27,7 @@ from controller.store.ledger import Ledger
 from controller.store.mirror import Mirror
 from controller.store.records import Job
 from controller.view import View
-from drivers.base import Applied, Change, DriverError, Fenced
+from drivers.base import Applied, Change, DriverError, Fenced, Fencing
 from resources.world import CONTROLLER_KEYS
 
 NO_WAY = Wait("NoWay", "the machine to jump over cannot be reached yet")
@@ -57,6 +58,7 @@ class Engine:
         self._undecided = True
         self._behind = False
         self._inventories = 0
+        self._told: dict[str, Announced] = {}
 
     def refresh(self) -> frozenset[str]:
         """Takes over what changed in the store; returns the machines that it may concern."""
@@ -151,7 +153,7 @@ class Engine:
         outcome = reconcile(
             lowered,
             inventory,
-            driver,
+            self._announced(machine, driver, lease.epoch),
             about,
             lease.epoch,
             remember=remember,
@@ -168,6 +170,12 @@ class Engine:
                 break
             self.jobs.start(machine, change, driver, lease.epoch)
         return outcome
+
+    def _announced(self, machine: str, driver: Fencing, epoch: int) -> Announced:
+        kept = self._told.get(machine)
+        if kept is None or (kept.driver, kept.epoch) != (driver, epoch):
+            kept = self._told[machine] = Announced(driver, epoch)
+        return kept
 
     def _learn(self, machine: str, applied: Sequence[Applied]) -> Mapping[str, Rest]:
         """How changes went; returns what rests on the machine now."""
@@ -205,6 +213,7 @@ class Engine:
         self.machines.forget(machine)
         self.recorder.forget(machine)
         self.outcomes.pop(machine, None)
+        self._told.pop(machine, None)
         self.rests.forget(machine)
 
     def finish_jobs(self, tell: Callable[[str], None]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from controller.lower import Lowered
-from drivers.base import Driver, SshTarget
+from drivers.base import Driver, Fencing, SshTarget
 
 
 class Connect(Protocol):
@@ -16,7 +16,7 @@ class Connect(Protocol):
 
     def __call__(
         self, machine: str, target: SshTarget, *, hypervisor: bool, via: Driver | None, woken: Callable[[str], None]
-    ) -> Driver:
+    ) -> Fencing:
         """Must not do I/O: drivers connect lazily."""
         ...
 
@@ -34,10 +34,10 @@ class Machines:
     def __init__(self, connect: Connect, woken: Callable[[str], None]) -> None:
         self._connect = connect
         self._woken = woken
-        self._drivers: dict[str, tuple[_Way, Driver]] = {}
+        self._drivers: dict[str, tuple[_Way, Fencing]] = {}
         self._lock = threading.RLock()
 
-    def driver(self, machine: str, lowered: Callable[[str], Lowered]) -> Driver | None:
+    def driver(self, machine: str, lowered: Callable[[str], Lowered]) -> Fencing | None:
         """The machine's driver; None while nobody knows how to reach it. ``lowered`` tells the way to any machine."""
         here = lowered(machine)
         target = here.target

@@ -222,6 +222,14 @@ class Driver(Protocol):
         ...
 
 
+class Fencing(Driver, Protocol):
+    """A driver that can tell the machine our epoch without changing anything else."""
+
+    def fence(self, epoch: int) -> None:
+        """Raises Fenced when the machine has seen a newer epoch; Unreachable or Failed when it could not be told."""
+        ...
+
+
 class SalvusError(Exception):
     """What happened; ``hint`` says what to do."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
 
 from drivers.base import (
     Applied,
     Change,
     Driver,
     Failed,
+    Fencing,
     Item,
     Observation,
     Rejected,
@@ -19,14 +19,6 @@ from drivers.base import (
     Unknown,
     Unreachable,
 )
-
-
-class Fencing(Driver, Protocol):
-    """A driver that can tell the machine our epoch without changing anything else."""
-
-    def fence(self, epoch: int) -> None:
-        """Raises Fenced when the machine has seen a newer epoch; Unreachable or Failed when it could not be told."""
-        ...
 
 
 def _silence(seen: Iterable[Observation]) -> str:
@@ -37,7 +29,7 @@ def _silence(seen: Iterable[Observation]) -> str:
 
 
 class Machine:
-    """A Driver made of a shell driver and, on hypervisors, a libvirt driver."""
+    """A Fencing driver made of a shell driver and, on hypervisors, a libvirt driver."""
 
     def __init__(self, name: str, shell: Fencing, libvirt: Driver | None = None) -> None:
         self._name = name
@@ -70,6 +62,10 @@ class Machine:
             if any(one.error for one in results):
                 break
         return tuple(done)
+
+    def fence(self, epoch: int) -> None:
+        """See Fencing."""
+        self._shell.fence(epoch)
 
     def _fenced(self, libvirt: Driver, batch: Sequence[Change], epoch: int) -> tuple[Applied, ...]:
         try:

@@ -37,7 +37,7 @@ class _Asked:
 
 
 class ShellDriver:
-    """See ``drivers.machine.Fencing``.
+    """See ``drivers.base.Fencing``.
 
     Args:
         connection: the way to the machine.

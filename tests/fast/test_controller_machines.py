@@ -29,6 +29,9 @@ class Line:
     def apply(self, changes: Sequence[Change], epoch: int) -> tuple[Applied, ...]:
         raise AssertionError
 
+    def fence(self, epoch: int) -> None:
+        raise NotImplementedError
+
     def close(self) -> None:
         self.closed += 1
 

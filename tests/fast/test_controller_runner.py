@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.leases import FLEET, Holder, Leases
+from controller.leases import FLEET, Holder, Leases, shard_of
 from controller.log import Lines
 from controller.metrics import Metrics
 from controller.reconcile import Outcome
@@ -251,6 +251,18 @@ def test_fenced_drops_the_pass_and_it_is_counted(desk: Desk) -> None:
     assert desk.passes("fenced") == 1
     assert desk.fleet.writes == 0
     assert desk.ended == []
+
+
+def test_a_machine_in_sync_is_told_a_newer_epoch_too(desk: Desk) -> None:
+    """Else a paused controller would wake up and carry its old plan out."""
+    desk.runner.step()
+    desk.visit()
+    machine = desk.fleet.machine("alpha")
+    writes, machine.epoch = desk.fleet.writes, 1
+    desk.runner.engine.forget("alpha")
+    desk.visit()
+    assert machine.epoch == desk.runner.engine.leases.held()[shard_of("alpha")]
+    assert desk.fleet.writes == writes
 
 
 def test_a_defect_in_a_pass_or_after_it_ends_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,9 +27,9 @@ HELPER = "virt-ssh-helper qemu:///system"
 class Tunnel:
     """A unix socket; each connection to it is joined to a libvirt on the host, by the lab's ssh."""
 
-    def __init__(self, argv: list[str], path: Path) -> None:
+    def __init__(self, argv: list[str], path: Path, command: str = HELPER) -> None:
         self.uri = f"qemu+unix:///system?socket={path}"
-        self._argv = argv
+        self._argv = [*argv, command]
         self._processes: list[subprocess.Popen[bytes]] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -43,7 +43,7 @@ class Tunnel:
                 local, _ = self._listener.accept()
                 with local:
                     end = local.fileno()
-                    self._processes.append(subprocess.Popen([*self._argv, HELPER], stdin=end, stdout=end))
+                    self._processes.append(subprocess.Popen(self._argv, stdin=end, stdout=end))
 
     def cut(self) -> None:
         """Ends the connections that there are."""
