@@ -63,7 +63,7 @@ class _Source:
             return
         self.close()
         if path is not None:
-            self._intake = Intake(self._session, path, self._taken, self._broken)
+            self._intake = Intake(self._session, self._runner.engine.leases, path, self._taken, self._broken)
             self._intake.start()
         log(logging.INFO, "manifests are followed", directory=str(path or ""))
 
@@ -99,11 +99,12 @@ def run(settings: Settings, *, manifests: Manifests, http: str, enter: Callable[
         page.start()
         ending.callback(page.stop)
         with ExitStack() as work:
-            runner.start()
             work.callback(runner.stop)
             source = _Source(session, manifests, runner, metrics, broken)
             work.callback(source.close)
             source.reload()
+            # Now that it is known which source is followed: the leases are asked for once.
+            runner.start()
             log(logging.INFO, "controller runs", http=page.address)
             notify("READY=1")
             _attend(runner, source)

@@ -11,13 +11,14 @@ from controller.announce import Announced
 from controller.jobs import Jobs
 from controller.journal import made
 from controller.knowledge import Knowledge
-from controller.leases import FLEET, Leases, shard_of
+from controller.leases import Lease, Leases
 from controller.log import log
 from controller.lower import Lowered, Wait
 from controller.machines import Connect, Machines
+from controller.members import FLEET, shard_of
 from controller.pauses import concerned
 from controller.pausing import Pausing
-from controller.plan import Circumstances, Owned
+from controller.plan import Circumstances
 from controller.reconcile import Outcome, reconcile
 from controller.record import Recorder
 from controller.rests import Rest, Rests
@@ -48,7 +49,9 @@ class Engine:
         self.job_ended: Callable[[str, Change, DriverError | None], None] = lambda *_: None
         self.machines = Machines(connect, lambda machine: self.woken(machine))
         self.rests = Rests()
-        self.jobs = Jobs(self._job_moved, lambda machine: self.woken(machine))
+        self.jobs = Jobs(
+            self._job_moved, lambda machine: self.woken(machine), keep=lambda machine: leases.keep(shard_of(machine))
+        )
         self._ledger = ledger
         self._keys = keys
         self._mirror = Mirror(ledger.store)
@@ -97,43 +100,44 @@ class Engine:
         Only the holder of the fleet lease may. Touches no machine. Conditions decide nothing here: when only they
         changed, there is nothing to do.
         """
-        if not self.leases.lease(FLEET).valid():
-            self._undecided = True
-            return False
-        with self._lock:
-            if not self._undecided or self.pausing.world_stopped():
+        with self.leases.using(FLEET) as lease, self._lock:
+            if lease is None:
+                self._undecided = True
+            if lease is None or not self._undecided or self.pausing.world_stopped():
                 return False
-            wrote = self._tell_keys() | fleet_pass(self._ledger, self.knowledge, self._view, self.pausing.in_force())
+            ledger = self._ledger.under(lease.check)
+            try:
+                wrote = self._tell_keys(ledger)
+                wrote |= fleet_pass(ledger, self.knowledge, self._view, self.pausing.in_force())
+            except Fenced as error:
+                log(logging.WARNING, "a fleet pass was dropped", error=str(error))
+                return False
             self._undecided = False
             return wrote
 
-    def _tell_keys(self) -> bool:
+    def _tell_keys(self, ledger: Ledger) -> bool:
         """Of whom holds the fleet lease, never of one that only follows (a ``salvusctl apply`` beside a daemon)."""
         ref, what = CONTROLLER_KEYS
-        return bool(self._keys) and self._ledger.put_facts(ref, {what: self._keys})
+        return bool(self._keys) and ledger.put_facts(ref, {what: self._keys})
 
     def machine_pass(self, machine: str, stop: Callable[[], bool]) -> Outcome | None:
         """One pass over one machine, its result written to the store. None when it could not be tried.
 
         Raises Fenced, StoreError.
         """
-        lease = self.leases.lease(shard_of(machine))
-        if not lease.valid():
-            return None
+        with self.leases.using(shard_of(machine)) as lease:
+            return self._pass(machine, lease, stop) if lease is not None else None
+
+    def _pass(self, machine: str, lease: Lease, stop: Callable[[], bool]) -> Outcome | None:
         with self._lock:
             at, lowered = self.knowledge, self._view.lowered(machine)
         driver = self.machines.driver(machine, self._lowered)
         if driver is None:
             wait = lowered.target if isinstance(lowered.target, Wait) else NO_WAY
-            self.recorder.waiting(machine, lowered, wait, at)
+            self.recorder.waiting(machine, lease, lowered, wait, at)
             return None
 
-        def remember(rows: Sequence[Owned]) -> None:
-            if not lease.valid():
-                raise Fenced("our lease ran out while the machine was looked at", machine=machine)
-            self.recorder.remember(machine, rows)
-
-        inventory = self.recorder.inventory(machine, lease.epoch, at.moved)
+        inventory = self.recorder.inventory(machine, lease, at.moved)
         with self._lock:
             living = self._view.keepers(machine, {ref for owned in inventory for ref in owned.users}, at.living)
         about = Circumstances(
@@ -156,7 +160,7 @@ class Engine:
             self._announced(machine, driver, lease.epoch),
             about,
             lease.epoch,
-            remember=remember,
+            remember=lambda rows: self.recorder.remember(machine, rows),
             learn=lambda applied: self._learn(machine, applied),
             stop=over,
         )
@@ -166,7 +170,7 @@ class Engine:
         self.recorder.outcome(outcome, at)
         self.outcomes[machine] = outcome
         for change in outcome.jobs:
-            if over():
+            if over() or not self.leases.open(lease.name):
                 break
             self.jobs.start(machine, change, driver, lease.epoch)
         return outcome
@@ -190,14 +194,14 @@ class Engine:
             self.rests.failed(machine, change, error, reason)
 
     def _job_moved(self, job: Job, change: Change, error: DriverError | None) -> None:
+        lease = self.leases.under(shard_of(job.machine), job.epoch)
         if job.ended is not None:
-            if self.leases.held().get(shard_of(job.machine)) != job.epoch:
-                raise Fenced(f"{job.machine}: our lease ran out before the job ended", machine=job.machine)
+            lease.check()
             self._went(job.machine, change, error, "JobFailed")
             self.job_ended(job.machine, change, error)
         try:
-            self.recorder.job(job, change)
-        except StoreError as failure:
+            self.recorder.job(job, lease, change)
+        except (StoreError, Fenced) as failure:
             log(logging.WARNING, "a job was not noted", machine=job.machine, item=job.key, error=str(failure))
         if error is not None:
             log(logging.WARNING, "a job failed", machine=job.machine, item=job.key, error=str(error))

@@ -8,21 +8,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from controller.leases import Holder, Leases
+from controller.leases import Lease, Leases
 from controller.log import LOGGER, log
+from controller.members import SOURCE
 from controller.pauses import explained
 from controller.session import Session
 from controller.sources.directory import Directory
-from controller.store.base import Conflict, StoreError, StoreUnavailable, StoreUnusable
+from controller.store.base import Conflict, StoreError, StoreUnusable
 from controller.sync import Sync
 from drivers.base import SalvusError
 
-# Seconds between two readings when nothing tells of a change; also how long a lease of the source lasts.
+# Seconds between two readings when nothing tells of a change.
 RESYNC = 30.0
 # Seconds: a deletion is believed when a second reading, after this time, lacks the resource too.
 CONFIRM = 2.0
 # Seconds: how often it looks whose turn it is.
-TURN = 1.0
+TURN = 0.25
 SHOWN = 20
 
 
@@ -36,18 +37,21 @@ class Intake:
     def __init__(
         self,
         session: Session,
+        leases: Leases,
         path: Path,
         taken: Callable[[int, int], None],
         broken: Callable[[StoreUnusable], None],
     ) -> None:
         self.path = path
-        self._session = session
+        # Under the lease that this reading began with: whoever lost it writes nothing more.
+        self._session = session.under(lambda: self._under.check())
         self._directory = Directory(path)
-        self._sync = Sync(session, self._directory.name, session.settings.budgets)
+        self._sync = Sync(self._session, self._directory.name, session.settings.budgets)
         self._taken = taken
         self._broken = broken
-        self._lease = f"source/{self._directory.name}"
-        self._leases = Leases(session.ledger.store, Holder.this_process(), names=[self._lease], ttl=RESYNC)
+        self._leases = leases
+        self._lease = f"{SOURCE}{self._directory.name}"
+        self._under = leases.lease(self._lease)
         self._turn = ""
         self._conflict = ""
         self._went = ("", "")
@@ -58,6 +62,7 @@ class Intake:
     def start(self) -> None:
         """Begins. Raises SalvusError for what is no directory."""
         self._directory.watch(self._changed.set)
+        self._leases.follow([self._lease])
         self._thread.start()
 
     def poke(self) -> None:
@@ -71,7 +76,7 @@ class Intake:
         self._directory.close()
         if self._thread.ident is not None:
             self._thread.join()
-        self._leases.release_all()
+        self._leases.follow([])
 
     def _follow(self) -> None:
         due = 0.0
@@ -86,15 +91,8 @@ class Intake:
 
     def holds(self) -> bool:
         """Whether this controller is the one that takes the manifests over; the others stand by."""
-        try:
-            self._leases.tick()
-        except StoreUnavailable:  # the runner says so
-            return False
-        except StoreUnusable as error:
-            self._broken(error)
-            return False
-        mine = self._leases.lease(self._lease).valid()
-        turn = "this controller" if mine else self._leases.other_holder()
+        mine = self._leases.open(self._lease)
+        turn = "this controller" if mine else self._leases.other_holder(self._lease)
         if turn != self._turn:
             log(logging.INFO, "manifests are taken over", source=str(self.path), by=turn or "nobody at the moment")
             self._turn = turn
@@ -109,6 +107,14 @@ class Intake:
 
     def once(self) -> bool:
         """One reading, taken over; what it raises is logged. Returns whether another one is wanted soon."""
+        with self._leases.using(self._lease) as lease:
+            return lease is not None and self._once(lease)
+
+    def _once(self, lease: Lease) -> bool:
+        if lease != self._under:
+            # What another controller read meanwhile counts: nothing that is gone was seen to be so before.
+            self._under = lease
+            self._sync = Sync(self._session, self._directory.name, self._session.settings.budgets)
         try:
             loaded = self._directory.read(self._session.others(self._directory.name))
             if (world := self._session.ledger.world()) is not None:

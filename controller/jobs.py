@@ -31,7 +31,7 @@ class Jobs:
 
     ``report`` hears of each job that begins or has ended, before another one of the same item can begin. It may raise
     Fenced; of a job that was fenced it hears no end. ``woken`` is given the machines for which there is something to do
-    then.
+    then. ``keep`` is called with a machine when a job begins there, and what it gave is called at the job's end.
     """
 
     def __init__(
@@ -40,7 +40,9 @@ class Jobs:
         woken: Callable[[str], None],
         side_by_side: int = 8,
         clock: Callable[[], float] = time.time,
+        keep: Callable[[str], Callable[[], None]] = lambda _: lambda: None,
     ) -> None:
+        self._keep = keep
         self._report = report
         self._woken = woken
         self._clock = clock
@@ -64,11 +66,12 @@ class Jobs:
                 return False
             job = Job(machine, change.item.key, epoch, self._clock())
             self._running[key] = job, change
+        end = self._keep(machine)
         self._report(job, change, None)
-        self._pool.submit(self._run, job, change, driver)
+        self._pool.submit(self._run, job, change, driver, end)
         return True
 
-    def _run(self, job: Job, change: Change, driver: Driver) -> None:
+    def _run(self, job: Job, change: Change, driver: Driver, end: Callable[[], None]) -> None:
         try:
             error = _make(job, change, driver)
             self._report(replace(job, ended=self._clock(), error=str(error or "")), change, error)
@@ -76,6 +79,7 @@ class Jobs:
             # Noted nowhere: whoever has the machine now sees what is missing there, and makes it.
             log(logging.WARNING, "a job was dropped", machine=job.machine, item=job.key, error=str(over))
         finally:
+            end()
             with self._changed:
                 del self._running[job.machine, job.key]
                 concerned, self._waiting = {job.machine: None} | self._waiting, {}

@@ -29,6 +29,7 @@ class Snapshot:
         resources: (kind, condition, status) → number of resources.
         leases: lease → epoch, of those that are held.
         paused: what is paused: ``world``, ``all``, ``machine/NAME`` or ``Kind/name``.
+        controllers: how many there are, this one included.
     """
 
     queue_depth: int = 0
@@ -38,6 +39,7 @@ class Snapshot:
     resources: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     leases: Mapping[str, int] = field(default_factory=dict)
     paused: Collection[str] = ()
+    controllers: int = 0
 
 
 class Metrics(Collector):
@@ -105,6 +107,7 @@ class Metrics(Collector):
             "salvus_paused", "1 for what is paused; what=world: everything, until it is ended.", ("what",), paused
         )
         yield _gauge("salvus_lease_epoch", "Epoch of each lease that this controller holds.", ("lease",), epochs)
+        yield _gauge("salvus_controllers", "Controllers that live, as this one sees it.", (), {(): now.controllers})
 
     def forget_machine(self, name: str) -> None:
         """Drops the series of a machine that left the fleet."""

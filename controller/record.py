@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from controller.knowledge import Knowledge
+from controller.leases import Lease
 from controller.lower import Lowered, Wait
 from controller.plan import Owned
 from controller.reconcile import SYSTEM, Outcome
@@ -28,41 +29,54 @@ Verdicts = Mapping[str, tuple[Verdict, ...]]
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What a machine said of a resource: of which generation, and the row that was written of it."""
+    """What a machine said of a resource: of which generation, the row that was written of it, and the one before."""
 
     generation: int
     verdicts: tuple[Verdict, ...]
     row: Status
+    over: Status | None = None
 
 
 @dataclass(slots=True)
 class _Machine:
-    """What is in the store of one machine, as this controller wrote or read it under one epoch."""
+    """What is in the store of one machine, as this controller wrote or read it under one lease."""
 
-    epoch: int
-    inventory: dict[str, Owned]
+    lease: Lease
+    ledger: Ledger
+    read: bool = False
+    inventory: dict[str, Owned] = field(default_factory=dict)
     said: dict[str, _Said] = field(default_factory=dict)
     seen: Mapping[str, object] = field(default_factory=dict)
     run: Run | None = None
 
 
 class Recorder:
-    """The writing side of passes. One machine is never recorded by two threads at once: the queue sees to that."""
+    """The writing side of passes. One machine is never recorded by two threads at once: the queue sees to that.
+
+    What is written of a machine is under the lease of the pass: all that writes raises Fenced when that is over.
+    """
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
         self._ledger = ledger
         self._clock = clock
         self._machines: dict[str, _Machine] = {}
 
-    def inventory(self, machine: str, epoch: int, moved: Mapping[str, str] = NOTHING) -> tuple[Owned, ...]:
-        """What salvus has on the machine. Under one epoch nobody else writes it, so it is read once.
+    def _under(self, machine: str, lease: Lease) -> _Machine:
+        kept = self._machines.get(machine)
+        if kept is None or kept.lease != lease:
+            kept = self._machines[machine] = _Machine(lease, self._ledger.under(lease.check))
+        return kept
+
+    def inventory(self, machine: str, lease: Lease, moved: Mapping[str, str] = NOTHING) -> tuple[Owned, ...]:
+        """What salvus has on the machine. Under one lease nobody else writes it, so it is read once.
 
         ``moved`` are new names by old ones: what a renamed resource has stays its own, also while it waits (rule 18).
         """
-        kept = self._machines.get(machine)
-        if kept is None or kept.epoch != epoch:
-            last = max(self._ledger.runs(machine), key=lambda run: run.at, default=None)
-            kept = self._machines[machine] = _Machine(epoch, read_inventory(self._ledger, machine), run=last)
+        kept = self._under(machine, lease)
+        if not kept.read:
+            kept.run = max(self._ledger.runs(machine), key=lambda run: run.at, default=None)
+            kept.inventory = read_inventory(self._ledger, machine)
+            kept.read = True
         old = [owned for owned in kept.inventory.values() if not moved.keys().isdisjoint(owned.users)]
         if old:
             self.remember(machine, [_renamed(owned, moved) for owned in old])
@@ -73,7 +87,7 @@ class Recorder:
         kept = self._machines.get(machine)
         if kept is None:
             raise Conflict(f"{machine} left the fleet while it was looked at; nothing is written there")
-        self._ledger.put_inventory(machine, {row.key: _row(row) for row in rows})
+        kept.ledger.put_inventory(machine, {row.key: _row(row) for row in rows})
         kept.inventory |= {row.key: row for row in rows}
 
     def forget(self, machine: str) -> None:
@@ -88,20 +102,21 @@ class Recorder:
         # What was deleted and is still there (a directory that others use) is let go, not deleted again and again.
         deleted = {a.change.item.key for a in outcome.executed.applied if _deleted(a)}
         if gone := [key for key in kept.inventory if key in deleted or key in outcome.left.forgotten]:
-            self._ledger.put_inventory(machine, {}, gone)
+            kept.ledger.put_inventory(machine, {}, gone)
             for key in gone:
                 del kept.inventory[key]
-        self._facts(outcome, at)
+        self._facts(outcome, at, kept.ledger)
         self._seen(outcome, kept)
         found = dict(verdicts(outcome))
         if (itself := at.fleet.machine(machine)) is not None:
             found[itself.ref] = (*found.get(itself.ref, ()), reachable(outcome))
-        turns = self._say(machine, found, at)
-        self._ledger.tell((*turns, *_events(outcome)))
+        turns = self._say(kept, machine, found, at)
+        kept.ledger.tell((*turns, *_events(outcome)))
 
-    def waiting(self, machine: str, lowered: Lowered, wait: Wait, at: Knowledge) -> None:
+    def waiting(self, machine: str, lease: Lease, lowered: Lowered, wait: Wait, at: Knowledge) -> None:
         """Writes that nobody knows yet how to reach the machine."""
-        self._ledger.tell(self._say(machine, unreached(lowered, wait), at))
+        kept = self._under(machine, lease)
+        kept.ledger.tell(self._say(kept, machine, unreached(lowered, wait), at))
 
     def run(self, outcome: Outcome, next_in: float | None) -> None:
         """Keeps a pass that did or found something, and the first that found all well again; ``next_in`` in seconds.
@@ -115,7 +130,7 @@ class Recorder:
         next_at = self._clock() + next_in if next_in is not None else 0.0
         run, last = Run(outcome.machine, outcome.at, outcome.duration, outcome.result, made, next_at), kept.run
         if last is None or (last.result, last.made) != (run.result, made) or run.at - last.at >= RUN_QUIET:
-            self._ledger.put_run(run)
+            kept.ledger.put_run(run)
             kept.run = run
 
     def owner(self, machine: str, key: str) -> str:
@@ -124,13 +139,17 @@ class Recorder:
         owned = kept.inventory.get(key) if kept is not None else None
         return owned.owner if owned is not None else ""
 
-    def job(self, job: Job, change: Change) -> None:
-        """Notes that a job began, or how it ended. Unlike the others it may be called beside a pass."""
-        self._ledger.put_job(job)
-        if job.ended is not None and not job.error:
-            self._ledger.tell([_made(self.owner(job.machine, job.key), job.machine, change, job.ended)])
+    def job(self, job: Job, lease: Lease, change: Change) -> None:
+        """Notes that a job began, or how it ended. Unlike the others it may be called beside a pass.
 
-    def _facts(self, outcome: Outcome, at: Knowledge) -> None:
+        ``lease`` is the one under which it began.
+        """
+        ledger = self._ledger.under(lease.check)
+        ledger.put_job(job)
+        if job.ended is not None and not job.error:
+            ledger.tell([_made(self.owner(job.machine, job.key), job.machine, change, job.ended)])
+
+    def _facts(self, outcome: Outcome, at: Knowledge, ledger: Ledger) -> None:
         told: dict[str, dict[str, str]] = {}
         for (ref, what), value in outcome.facts.items():
             told.setdefault(ref, {})[what] = value
@@ -141,7 +160,7 @@ class Recorder:
         for ref, facts in told.items():
             new = {what: value for what, value in facts.items() if at.known.facts.get((ref, what)) != value}
             if new:
-                self._ledger.put_facts(ref, new)
+                ledger.put_facts(ref, new)
 
     def _seen(self, outcome: Outcome, kept: _Machine) -> None:
         states = {key: observation.state for key, observation in outcome.seen.items()}
@@ -150,33 +169,41 @@ class Recorder:
             items |= {wanted.key: wanted.item for wanted in outcome.lowered.wanted}
             secret = {key: item.secret_fields for key, item in items.items()}
             seen = {key: _seen(one, secret.get(key, ())) for key, one in outcome.seen.items()}
-            self._ledger.put_seen(outcome.machine, seen)
+            kept.ledger.put_seen(outcome.machine, seen)
             kept.seen = states
 
-    def _say(self, machine: str, found: Verdicts, at: Knowledge) -> list[Event]:
+    def _say(self, kept: _Machine, machine: str, found: Verdicts, at: Knowledge) -> list[Event]:
         """Writes the conditions that changed; takes away those of resources that are no longer on the machine.
 
         Returns an event for each that became worse or better, or has another reason.
         """
         turns: list[Event] = []
-        kept = self._machines.setdefault(machine, _Machine(-1, {}))
         if not kept.said:
             kept.said = {r: _Said(0, (), by[machine]) for r, by in at.statuses.items() if machine in by}
         now = {ref: said for ref, said in found.items() if ref in at.rows}
         for ref in kept.said.keys() - now.keys():
-            self._ledger.put_status(ref, machine, None)
+            kept.ledger.put_status(ref, machine, None)
             del kept.said[ref]
         for ref, said in now.items():
-            # Without a row the resource is new, though one of its name was there before.
-            before = kept.said.get(ref) if machine in at.statuses.get(ref, {}) else None
+            there = at.statuses.get(ref, {}).get(machine)
+            before = _as_left(kept.said.get(ref), there)
             generation = at.rows[ref].generation
             if before is None or (before.generation, before.verdicts) != (generation, said):
-                row = before.row if before else None
+                row = before.row if before else there
                 new = Status(tuple(conditions(said, row, generation, self._clock())))
-                self._ledger.put_status(ref, machine, new)
+                kept.ledger.put_status(ref, machine, new)
                 turns += _turns(ref, machine, row, said, self._clock())
-                kept.said[ref] = _Said(generation, said, new)
+                kept.said[ref] = _Said(generation, said, new, there)
         return turns
+
+
+def _as_left(said: _Said | None, there: Status | None) -> _Said | None:
+    """What was said last, if the store (as it was read, maybe before that) still has it.
+
+    It has not where the resource is new, though one of its name was there before; and where a controller that had the
+    machine before us wrote late.
+    """
+    return said if said is not None and there is not None and there in (said.row, said.over) else None
 
 
 def read_inventory(ledger: Ledger, machine: str) -> dict[str, Owned]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from controller.engine import Engine
 from controller.journal import Journal
 from controller.log import LOGGER, log
+from controller.members import shard_of
 from controller.metrics import Metrics
 from controller.queue import Pace, Queue
 from controller.reconcile import Outcome
@@ -19,6 +20,8 @@ from drivers.base import Change, DriverError, Fenced, SalvusError, Unreachable
 from resources.fleet import machine_named
 
 POLL = 0.5
+# Seconds between two looks at the leases.
+TICK = 1.0
 STORE_RETRY = 2.0
 # Seconds: a step ends much sooner, also when the store is slow; a pass may wait for a package manager.
 STEP_HANGS = 60.0
@@ -59,22 +62,25 @@ class Runner:
         self._poke = threading.Event()
         self._stop = threading.Event()
         self._over = threading.Event()
-        self._won = False
+        self._gained: frozenset[str] = frozenset()
         self._affected: frozenset[str] = frozenset()
         self._known: frozenset[str] = frozenset()
         self._trouble = "nothing was read from the store yet"
         self._moved = clock()
+        self._renewed = clock()
         self._busy: dict[str, float] = {}
         self.broken: Callable[[StoreUnusable], None] = lambda _: None
         self._keeper = threading.Thread(target=self._keep_up, name="fleet")
+        self._renewer = threading.Thread(target=self._renew, name="leases")
         self._workers = [threading.Thread(target=self._work, name=f"worker-{n}") for n in range(rhythm.workers)]
         self.made: Callable[[str, Change], None] = lambda *_: None
+        engine.leases.lag = self.queue.oldest
         engine.woken = self.queue.add
         engine.job_ended = self._changed
 
     def start(self) -> None:
-        """Begins: one thread that keeps up with the store, ``workers`` that make passes."""
-        for thread in (self._keeper, *self._workers):
+        """Begins: a thread that keeps up with the store, one that keeps the leases, ``workers`` that make passes."""
+        for thread in (self._renewer, self._keeper, *self._workers):
             thread.start()
 
     def idle(self) -> bool:
@@ -93,11 +99,12 @@ class Runner:
         self._poke.set()
 
     def stop(self, tell: Callable[[str], None] = lambda what: log(logging.INFO, what)) -> None:
-        """Ends at the next safe points, and waits for it. Leases are kept until then, and given back.
+        """Ends at the next safe points, and waits for it. Leases under which something lasts are kept until then.
 
         ``tell`` hears which jobs are waited for. A KeyboardInterrupt cuts what is still under way.
         """
         self._stop.set()
+        self.engine.leases.leave()
         self.queue.close()
         try:
             _join(*self._workers)
@@ -106,7 +113,7 @@ class Runner:
             self._over.set()
             self._poke.set()
             self.engine.close()
-            _join(self._keeper)
+            _join(self._keeper, self._renewer)
             self.engine.leases.release_all()
 
     @property
@@ -115,23 +122,52 @@ class Runner:
         return self._stop.is_set()
 
     def ready(self) -> str:
-        """Empty when it acts on machines; else a sentence that says why it does not."""
+        """Empty when it acts, or could where others hold all leases now; else a sentence that says why it does not."""
         if self.stopping:
             return "stopping"
         if self._trouble:
             return self._trouble
-        leases = self.engine.leases
-        return "" if leases.held() else f"no lease is held; who has them: {leases.other_holder() or 'unknown'}"
+        if now := self._stuck():
+            return now
+        return "" if self.engine.leases.member() else "its leases were not renewed in time"
 
     def healthy(self) -> str:
         """Empty while its threads move; else a sentence that says which hang: only a new start helps then."""
+        if stuck := self._stuck():
+            return stuck
         now = self._clock()
-        if now - self._moved > STEP_HANGS:
-            return f"the thread that keeps up with the store has not moved for {now - self._moved:.0f} s"
         since = tuple(self._busy.values())
         if len(since) >= self._rhythm.workers and now - max(since) > PASS_HANGS:
             return f"all {len(since)} workers have been busy with the same machines for {now - max(since):.0f} s"
         return ""
+
+    def _stuck(self) -> str:
+        now = self._clock()
+        for what, moved in (("keeps up with the store", self._moved), ("renews the leases", self._renewed)):
+            if now - moved > STEP_HANGS:
+                return f"the thread that {what} has not moved for {now - moved:.0f} s"
+        return ""
+
+    def _renew(self) -> None:
+        """Beside all else, so that a long fleet pass or a slow source does not lose the leases."""
+        while not self._over.is_set():
+            self.try_renew()
+            self._over.wait(TICK)
+
+    def try_renew(self) -> None:
+        """One look at the leases; what it raises is logged."""
+        leases = self.engine.leases
+        before = leases.held().keys()
+        try:
+            leases.tick()
+        except StoreError as error:
+            self._look_whether_broken(error)
+        except Exception:  # the next one may be better
+            LOGGER.exception("a defect in keeping the leases; please report it")
+        self._renewed = self._clock()
+        if leases.held().keys() != before:
+            log(logging.INFO, "leases", holds=leases.about())
+            self.poke()
 
     def _keep_up(self) -> None:
         while not self._over.is_set():
@@ -165,11 +201,13 @@ class Runner:
             self.broken(error)
 
     def step(self) -> None:
-        """Leases, the store's news, the fleet pass; queues what is concerned."""
-        # Kept until they are queued, so that a store that fails in between makes nobody wait for the resync.
-        self._won |= self.engine.leases.tick()
+        """The store's news, the fleet pass; queues what is concerned. Who is no member yet becomes one first."""
         if self.stopping:
             return
+        if not self.engine.leases.member():
+            self.engine.leases.tick()
+        # Kept until they are queued, so that a store that fails in between makes nobody wait for the resync.
+        self._gained |= self.engine.leases.gained()
         self._affected |= self.engine.refresh()
         self._affected |= self.engine.turned()
         while self.engine.fleet_pass():
@@ -181,9 +219,10 @@ class Runner:
             self.engine.forget(gone)
             self._metrics.forget_machine(gone)
             self._journal.forget(gone)
-        for machine in self._known if self._won else (self._affected & self._known) | (self._known - before):
+        gained = {machine for machine in self._known if shard_of(machine) in self._gained}
+        for machine in gained | (self._affected & self._known) | (self._known - before):
             self.queue.add(machine)
-        self._won, self._affected = False, frozenset()
+        self._gained = self._affected = frozenset()
 
     def _work(self) -> None:
         # Not the machine: it may be worked on again, by another worker, while this one still notes what came of it.
@@ -198,8 +237,10 @@ class Runner:
 
     def work(self, machine: str) -> None:
         """One pass over a machine that was taken off the queue, and what follows from it."""
-        outcome = self._pass(machine)
-        if machine not in self._known:  # it left the fleet meanwhile, or something late told of it
+        ours = self.engine.leases.open(shard_of(machine))
+        outcome = self._pass(machine) if ours else None
+        # What is another controller's is looked at again when it is ours.
+        if not ours or machine not in self._known:  # it left the fleet meanwhile, or something late told of it
             self.queue.done(machine)
             return
         rest = self.engine.rests.until(machine)
@@ -227,7 +268,7 @@ class Runner:
         self._journal.passed(outcome)
         try:
             self.engine.recorder.run(outcome, again)
-        except StoreError as error:
+        except (StoreError, Fenced) as error:
             log(logging.ERROR, "a pass was not noted", machine=outcome.machine, error=str(error))
             self._look_whether_broken(error)
         for name in guests_changed(outcome):

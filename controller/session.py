@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from controller.budget import Budgets
 from controller.knowledge import Knowledge
+from controller.members import Role
 from controller.pauses import explained
 from controller.present import machines, state_word
 from controller.store.base import Access, Store
@@ -196,20 +197,27 @@ class Session:
             self._connect = real(self.settings.identity_files)
         return self._connect
 
-    def runner(self, metrics: Metrics, ended: Callable[[Outcome], None] = lambda _: None) -> Runner:
-        """A runner that takes part in the leases: while another controller holds them, it only follows the store."""
+    def under(self, check: Callable[[], None]) -> Session:
+        """The same, but ``check`` is asked before each write to the store, and raises what is to be raised instead."""
+        return Session(self.ledger.under(check).store, self.settings, self._connect)
+
+    def runner(
+        self, metrics: Metrics, role: Role = Role.DAEMON, ended: Callable[[Outcome], None] = lambda _: None
+    ) -> Runner:
+        """A runner that takes part in the leases: of what another controller holds, it only follows the store."""
         # Here for the same reason as in ``connect``: it comes with all machinery, metrics included.
         from controller.engine import Engine
-        from controller.leases import Holder, Leases
+        from controller.holder import Holder
+        from controller.leases import Leases
         from controller.runner import Rhythm, Runner
 
-        leases = Leases(self.ledger.store, Holder.this_process())
+        leases = Leases(self.ledger.store, Holder.this_process(), role)
         engine = Engine(self.ledger, leases, self.connect, _public_keys(self.settings.identity_files))
         return Runner(engine, Rhythm(self.settings.resync, self.settings.workers), metrics, ended)
 
     def jobs(self, machine: str) -> list[Job]:
         """The long changes under way on a machine; one whose controller is gone is not under way any more."""
-        from controller.leases import epochs, shard_of
+        from controller.members import epochs, shard_of
 
         epoch = epochs(self.ledger.store).get(shard_of(machine))
         return [job for job in self.ledger.jobs(machine) if job.ended is None and job.epoch == epoch]
@@ -226,7 +234,7 @@ class Session:
 
     def controller(self) -> str:
         """Who holds leases now and is alive, as ``pid 7 on host``; empty for nobody."""
-        from controller.leases import holders
+        from controller.members import holders
 
         return holders(self.ledger.store)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from controller.knowledge import Knowledge
-from controller.leases import shard_of
+from controller.members import shard_of
 from controller.metrics import Snapshot
 from controller.reconcile import Outcome
 from controller.runner import Runner
@@ -25,6 +25,7 @@ def snapshot(runner: Runner) -> Snapshot:
         resources=_resources(runner.engine.knowledge),
         leases=held,
         paused=tuple(runner.engine.pausing.in_force()),
+        controllers=runner.engine.leases.controllers(),
     )
 
 

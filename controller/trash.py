@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from controller.leases import Holder, Leases, epochs, shard_of
+from controller.holder import Holder
+from controller.leases import Leases
 from controller.machines import Machines
+from controller.members import Role, epochs, shard_of
 from controller.pauses import explained, pause_of
 from controller.session import Session
 from controller.store.base import Conflict
@@ -180,7 +182,7 @@ def _epoch(session: Session, host: str) -> Iterator[int]:
     if (theirs := epochs(store).get(name)) is not None:
         yield theirs
         return
-    ours = Leases(store, Holder.this_process(), names=[name])
+    ours = Leases(store, Holder.this_process(), Role.APPLY)
     try:
         ours.tick()
         lease = ours.lease(name)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from controller.knowledge import Knowledge
 from controller.log import configure
+from controller.members import Role
 from controller.metrics import Metrics
 from controller.present import machines, settled
 from controller.session import Session
@@ -96,7 +97,7 @@ def _working(session: Session, note: Callable[[str], None]) -> Iterator[Collecti
     def made(machine: str, change: Change) -> None:
         note(f"{machine}: {change.verb} {change.item.key}")
 
-    runner = session.runner(Metrics(VERSION), lambda outcome: asked.add(outcome.machine))
+    runner = session.runner(Metrics(VERSION), Role.APPLY, lambda outcome: asked.add(outcome.machine))
     runner.made = made
     runner.start()
     try:

@@ -108,8 +108,11 @@ PANELS = (
     ),
     Panel(
         "Leases",
-        "How many each controller holds.",
-        (("count by (instance) (salvus_lease_epoch)", "{{instance}}"),),
+        "How many each controller holds, and how many controllers there are.",
+        (
+            ("count by (instance) (salvus_lease_epoch)", "{{instance}}"),
+            ("max(salvus_controllers)", "controllers"),
+        ),
     ),
     Panel(
         "Manifests and versions",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
 from controller.store.base import Conflict, Row, Store, StoreUnavailable, Table
+from controller.store.guarded import Guarded
 from controller.store.mirror import MANIFEST, PAUSES
 from controller.store.records import (
     WORLD,
@@ -59,6 +60,10 @@ class Ledger:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+
+    def under(self, check: Callable[[], None]) -> Ledger:
+        """The same, but ``check`` is asked before each write, and raises what is to be raised instead."""
+        return Ledger(Guarded(self.store, check))
 
     # Resources
 

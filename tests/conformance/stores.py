@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from controller.leases import Holder, Leases
+from controller.holder import Holder
+from controller.leases import Leases
 from controller.store.base import Access, Store, StoreError, StoreUnavailable, Table
 from controller.store.cassandra.settings import CassandraSettings
 from controller.store.cassandra.store import CassandraStore

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from controller.leases import Holder, Leases, shard_of
+from controller.holder import Holder
+from controller.leases import Leases
+from controller.members import shard_of
 from controller.session import Settings, open_session
 from controller.store.records import WORLD, Pause
 from drivers.base import Unknown

@@ -7,11 +7,16 @@ from collections.abc import Callable
 
 import pytest
 
+from controller import rulings
+from controller.allocate import allocate
 from controller.present import conditions
-from controller.store.base import Conflict
+from controller.store.base import Conflict, Table
+from controller.store.ledger import Ledger
 from controller.store.records import StoredResource
 from drivers.base import Failed, Verb
 from drivers.simulated import SimulatedMachine
+from resources.fleet import Fleet
+from resources.world import Known
 from tests.fast.test_controller import HOSTS, SERVICE, VM, World, world
 
 __all__ = ["world"]
@@ -193,17 +198,16 @@ def test_a_resource_that_is_applied_again_at_its_end_stays(world: World, monkeyp
     world.apply(HOSTS, VM)
     world.converge()
     world.session.delete(["VirtualMachine/web01"])
-    ledger = world.runner.engine._ledger
-    inventories, again = ledger.inventories, iter([True])
+    inventories, again = Ledger.inventories, iter([True])
 
-    def applied_meanwhile() -> object:
-        found = inventories()
+    def applied_meanwhile(ledger: Ledger) -> object:
+        found = inventories(ledger)
         left = any(row.owner == "VirtualMachine/web01" for row in found.get("alpha", {}).values())
         if not left and next(again, False):
             world.apply(HOSTS, VM)
         return found
 
-    monkeypatch.setattr(ledger, "inventories", applied_meanwhile)
+    monkeypatch.setattr(Ledger, "inventories", applied_meanwhile)
     world.converge()
     time.sleep(0.2)
     world.converge()
@@ -212,21 +216,43 @@ def test_a_resource_that_is_applied_again_at_its_end_stays(world: World, monkeyp
     assert "Domain:web01" in world.items("alpha")
 
 
-def test_a_controller_that_lost_its_lease_writes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_controller_that_lost_its_leases_while_it_looked_writes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.apply(HOSTS, VM)
     world.runner.step()
-    leases = world.runner.engine.leases
-    lease = leases.lease
+    store, alpha = world.session.ledger.store, world.machines.machine("alpha")
+    answer = alpha.answer
 
-    def lost_while_looking(name: str) -> object:
-        found = lease(name)
-        answers = iter([True])
-        monkeypatch.setattr(type(found), "valid", lambda self: next(answers, False))
-        return found
+    def lost_while_looking(deadline: float) -> None:
+        world.runner.engine.leases.release_all()
+        answer(deadline)
 
-    monkeypatch.setattr(leases, "lease", lost_while_looking)
-    before = world.session.ledger.store.changed_since(0)[0]
+    monkeypatch.setattr(alpha, "answer", lost_while_looking)
+    before = store.changed_since(0)[0]
     while (name := world.runner.queue.take(0.12)) is not None:
         world.runner.work(name)
-    assert world.machines.machine("alpha").log == []
-    assert world.session.ledger.store.changed_since(0)[0] == before
+    assert alpha.log == []
+    assert {table for table, _ in store.changed_since(before)[1]} == {Table.LEASE}
+
+
+def test_a_fleet_pass_that_lost_its_lease_is_dropped_and_made_when_it_is_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.apply(HOSTS, VM)
+    engine, store = world.runner.engine, world.session.ledger.store
+    engine.leases.tick()
+    engine.refresh()
+
+    def lost(fleet: Fleet, known: Known) -> object:
+        engine.leases.release_all()
+        return allocate(fleet, known)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rulings, "allocate", lost)
+        before = store.changed_since(0)[0]
+        assert not engine.fleet_pass()
+    assert {table for table, _ in store.changed_since(before)[1]} == {Table.LEASE}
+    assert not engine.fleet_pass(), "it is not ours"
+    engine.leases.tick()
+    assert engine.fleet_pass()

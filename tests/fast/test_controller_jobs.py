@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from queue import Queue
 
@@ -80,11 +80,16 @@ class Desk:
         self.now = 1000.0
         self.reports: list[Job] = []
         self.woken: Queue[str] = Queue()
-        self.jobs = Jobs(self.report, self.woken.put, side_by_side, clock=lambda: self.now)
+        self.kept: list[str] = []
+        self.jobs = Jobs(self.report, self.woken.put, side_by_side, clock=lambda: self.now, keep=self.keep)
         self.driver = Gate()
 
     def report(self, progress: Job, change: Change, error: DriverError | None) -> None:
         self.reports.append(progress)
+
+    def keep(self, machine: str) -> Callable[[], None]:
+        self.kept.append(machine)
+        return lambda: self.kept.remove(machine)
 
     def start(self, change: Change, machine: str = "m") -> bool:
         return self.jobs.start(machine, change, self.driver, 7)
@@ -106,6 +111,7 @@ def test_what_is_under_way_is_not_started_again_and_says_so(desk: Desk) -> None:
     assert desk.start(making())
     assert desk.start(making())
     assert desk.jobs.busy()
+    assert desk.kept == ["m"], "its lease is kept, once"
     assert desk.jobs.under_way("m") == {"Slow:x": ("JobRunning", "a job makes Slow:x since 00:16:40Z")}
     assert desk.jobs.under_way("other") == {}
     desk.end()
@@ -121,6 +127,7 @@ def test_a_job_that_was_fenced_is_over_and_noted_nowhere(desk: Desk) -> None:
     desk.end()
     assert [one.ended for one in desk.reports] == [None], "it was told of when it began"
     assert not desk.jobs.busy()
+    assert desk.kept == []
     assert desk.woken.get(timeout=PATIENCE) == "m"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,8 +10,10 @@ from dataclasses import replace
 import pytest
 
 from controller.engine import Engine
+from controller.holder import Holder
 from controller.intake import Intake
-from controller.leases import FLEET, Holder, Leases, shard_of
+from controller.leases import Leases
+from controller.members import Member, Role, shard_of, wanted
 from controller.metrics import Metrics
 from controller.present import conditions
 from controller.runner import Rhythm, Runner
@@ -133,7 +136,10 @@ def test_manifests_are_not_taken_over_while_the_world_is_stopped(world: World) -
     folder.mkdir()
     (folder / "hosts.yaml").write_text(HOSTS)
     pause(world, WORLD, None)
-    intake = Intake(world.session, folder, lambda *_: None, lambda _: None)
+    leases = world.runner.engine.leases
+    intake = Intake(world.session, leases, folder, lambda *_: None, lambda _: None)
+    leases.follow([intake._lease])
+    leases.tick()
     assert intake.once(), "it is tried again soon"
     assert not world.session.knowledge().rows
     world.session.ledger.end_pause(WORLD)
@@ -227,17 +233,29 @@ def test_a_pass_in_sync_does_not_ask_for_the_switch(settled: World, monkeypatch:
 def test_two_controllers_both_obey_a_switch_that_neither_was_told_of(world: World) -> None:
     """Each works on its own share; the switch is thrown when both have plans, and no news of it has come to them."""
     store = world.session.ledger.store
-    assert shard_of("alpha") != shard_of("web01")
     runners = []
-    for pid, names in enumerate(((FLEET, shard_of("alpha")), (shard_of("web01"),))):
-        me = Holder("desk", f"boot {pid}", "", pid, "")
-        leases = Leases(store, me, names=names, dead=lambda _: False)
+    for number, one in enumerate(_share("alpha", "web01")):
+        me = Holder("desk", f"boot {number}", "", number, "")
+        leases = Leases(store, me, dead=lambda _: False, ids=iter([one]).__next__)
         runners.append(Runner(Engine(world.session.ledger, leases, world.machines.connect), Rhythm(), Metrics("test")))
+    for runner in (*runners, *runners):
+        runner.engine.leases.tick()
     try:
         _both_obey(world, runners)
     finally:
         for runner in runners:
             runner.stop()
+
+
+def _share(*machines: str) -> tuple[str, ...]:
+    """IDs of controllers that share the machines out, in their order."""
+    member = Member(Holder.this_process(), Role.DAEMON, 1, 0.0, 0.0)
+    for salt in itertools.count():
+        ids = tuple(f"{machine} {salt}" for machine in machines)
+        members = dict.fromkeys(ids, member)
+        if ids == tuple(wanted(shard_of(machine), members) for machine in machines):
+            return ids
+    raise AssertionError
 
 
 def _both_obey(world: World, runners: list[Runner]) -> None:

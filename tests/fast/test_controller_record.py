@@ -9,6 +9,7 @@ import pytest
 
 from controller.execute import Executed
 from controller.knowledge import Knowledge
+from controller.leases import Lease
 from controller.lower import Lowered, Wait
 from controller.plan import Held, Owned, Plan
 from controller.reconcile import Outcome
@@ -17,8 +18,8 @@ from controller.store.base import Conflict
 from controller.store.ledger import Ledger
 from controller.store.memory import MemoryStore
 from controller.store.mirror import Mirror
-from controller.store.records import StoredResource
-from drivers.base import Absent, Applied, Change, Failed, Grade, Observation, Present, State, Unknown, Verb
+from controller.store.records import Job, StoredResource
+from drivers.base import Absent, Applied, Change, Failed, Fenced, Grade, Observation, Present, State, Unknown, Verb
 from drivers.items.file import File
 from tests.fast.things import Thing, lowered, statuses, wanted
 
@@ -46,8 +47,15 @@ class Desk:
         self.start()
 
     def start(self) -> None:
+        self.over: set[int] = set()
         self.recorder = Recorder(self.ledger, lambda: self.now)
-        self.recorder.inventory("m", 1)
+        self.recorder.inventory("m", self.lease(1))
+
+    def lease(self, epoch: int) -> Lease:
+        return Lease("shard", epoch, self._holds)
+
+    def _holds(self, name: str, epoch: int) -> bool:
+        return epoch not in self.over
 
     def at(self) -> Knowledge:
         self.mirror.refresh()
@@ -172,16 +180,16 @@ def test_what_was_deleted_or_was_never_ours_leaves_the_inventory(desk: Desk) -> 
     assert "File:/etc/x" in desk.ledger.inventory("m")
     desk.record(outcome(replace(failed, error=None), left=Plan("m", forgotten=("File:/etc/y",))))
     assert desk.ledger.inventory("m") == {}
-    assert desk.recorder.inventory("m", 1) == ()
+    assert desk.recorder.inventory("m", desk.lease(1)) == ()
     assert "Deleted" in desk.reasons()
 
 
 def test_the_inventory_is_read_once_under_an_epoch_and_again_under_the_next(desk: Desk) -> None:
     other = Recorder(desk.ledger)
-    other.inventory("m", 2)
+    other.inventory("m", desk.lease(2))
     other.remember("m", [owned()])
-    assert desk.recorder.inventory("m", 1) == ()
-    assert [one.key for one in desk.recorder.inventory("m", 3)] == [FILE.key]
+    assert desk.recorder.inventory("m", desk.lease(1)) == ()
+    assert [one.key for one in desk.recorder.inventory("m", desk.lease(3))] == [FILE.key]
 
 
 def test_a_machine_that_left_the_fleet_during_its_pass_is_not_written_to(desk: Desk) -> None:
@@ -193,8 +201,53 @@ def test_a_machine_that_left_the_fleet_during_its_pass_is_not_written_to(desk: D
     assert desk.writes() == before
 
 
+def test_who_lost_the_lease_writes_nothing(desk: Desk) -> None:
+    made = Applied(Change(FILE, Verb.CREATE, (), Grade.LIVE))
+    desk.recorder.remember("m", [owned()])
+    desk.over.add(1)
+    before = desk.writes()
+    with pytest.raises(Fenced):
+        desk.recorder.remember("m", [Owned(File("/etc/y", "y"), "Service/s", created=True)])
+    with pytest.raises(Fenced):
+        desk.record(outcome(made, x=Absent()))
+    with pytest.raises(Fenced):
+        desk.recorder.run(outcome(made), 30.0)
+    with pytest.raises(Fenced):
+        desk.recorder.waiting(
+            "m", desk.lease(1), lowered(wanted(Thing("x"))), Wait("NoAddress", "it has none"), desk.at()
+        )
+    for ended in (None, 6.0):
+        with pytest.raises(Fenced):
+            desk.recorder.job(Job("m", FILE.key, 1, 5.0, ended), desk.lease(1), made.change)
+    assert desk.writes() == before
+
+
+def test_what_a_controller_that_lost_the_machine_wrote_late_is_said_anew(desk: Desk) -> None:
+    desk.record(outcome(x=Present({"value": "a"})))
+    ours = statuses(desk.ledger, "Service/s")["m"]
+    loser = Recorder(desk.ledger, lambda: 1.0)
+    loser.inventory("m", desk.lease(0))
+    loser.outcome(outcome(unreachable="no route"), desk.at())
+    assert statuses(desk.ledger, "Service/s")["m"] != ours
+    desk.record(outcome(x=Present({"value": "a"})))
+    (condition,) = statuses(desk.ledger, "Service/s")["m"].conditions
+    assert condition.reason == "InSync"
+    before = desk.writes()
+    desk.record(outcome(x=Present({"value": "a"})))
+    assert desk.writes() == before
+
+
+def test_what_we_wrote_ourselves_is_not_taken_for_anothers_before_it_was_read_again(desk: Desk) -> None:
+    desk.record(outcome(x=Present({"value": "a"})))
+    old = desk.at()
+    desk.record(outcome(unreachable="no route"))
+    before, events = desk.writes(), desk.reasons()
+    desk.recorder.outcome(outcome(unreachable="no route"), old)
+    assert (desk.writes(), desk.reasons()) == (before, events)
+
+
 def test_a_machine_that_nobody_can_reach_yet(desk: Desk) -> None:
-    desk.recorder.waiting("m", lowered(wanted(Thing("x"))), Wait("NoAddress", "it has none"), desk.at())
+    desk.recorder.waiting("m", desk.lease(1), lowered(wanted(Thing("x"))), Wait("NoAddress", "it has none"), desk.at())
     (condition,) = statuses(desk.ledger, "Service/s")["m"].conditions
     assert (condition.status, condition.reason) == ("False", "NoAddress")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.leases import shard_of
+from controller.members import shard_of
 from controller.plan import Circumstances, Owned, Plan, plan
 from controller.present import conditions, settled
 from controller.rests import FIRST, STARTS, WITHIN, Rest, Rests

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from controller.engine import Engine
-from controller.leases import Holder, Leases
+from controller.holder import Holder
+from controller.leases import Leases
 from controller.present import conditions, machines
 from controller.session import Session, Settings
 from controller.store.base import StoreUnavailable

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from controller.leases import FLEET, Holder, Leases, shard_of
+from controller.holder import Holder
+from controller.leases import Leases
 from controller.log import Lines
+from controller.members import FLEET, Role, shard_of
 from controller.metrics import Metrics
 from controller.reconcile import Outcome
 from controller.runner import PASS_HANGS, STEP_HANGS, Rhythm, Runner
@@ -112,21 +114,46 @@ def test_it_acts_only_with_a_store_a_lease_and_until_it_stops(desk: Desk) -> Non
     assert desk.runner.try_step()
     assert desk.runner.ready() == ""
     desk.runner.engine.leases.release_all()
-    assert desk.runner.ready() == "no lease is held; who has them: unknown"
+    assert desk.runner.ready() == "its leases were not renewed in time"
     desk.runner.stop()
     assert desk.runner.ready() == "stopping"
 
 
-def test_a_second_one_says_who_has_the_leases_and_touches_nothing(desk: Desk) -> None:
+def beside(desk: Desk, role: Role = Role.DAEMON) -> Runner:
+    """Another controller, of another machine."""
+    other = desk.session.runner(Metrics("test"))
+    other.engine.leases = Leases(desk.store, Holder("elsewhere", "boot", "pid:[1]", 7, "1"), role)
+    return other
+
+
+def test_a_second_one_stands_by_says_who_has_the_leases_and_touches_nothing(desk: Desk) -> None:
     desk.runner.step()
-    other = Holder("elsewhere", "boot", "pid:[1]", 7, "1")
-    second = desk.session.runner(Metrics("test"))
-    second.engine.leases = Leases(desk.store, other)
+    second = beside(desk, Role.APPLY)
     assert second.try_step()
-    assert second.ready().startswith("no lease is held; who has them: pid ")
-    second.queue.take(5.0)
+    assert second.ready() == "", "it could act"
+    assert second.engine.leases.about().startswith("holds 0 of 17 leases; the others: pid ")
+    assert second.queue.take(5.0) == "alpha"
     second.work("alpha")
     assert desk.fleet.writes == 0
+    assert second.queue.idle()
+    assert second.queue.take(0.1) is None, "what is another one's does not come again"
+
+
+def test_what_another_one_gives_is_looked_at_at_once(desk: Desk) -> None:
+    desk.runner.step()
+    desk.visit()
+    second = beside(desk)
+    second.step()
+    while second.queue.take(0.1) is not None:
+        second.work("alpha")
+    assert desk.fleet.writes == 1
+    desk.runner.stop()
+    second.try_renew()
+    second.step()
+    assert second.queue.take(5.0) == "alpha"
+    second.work("alpha")
+    assert second.engine.outcomes["alpha"].result == "synced"
+    second.stop()
 
 
 def test_it_is_healthy_while_its_threads_move(desk: Desk) -> None:
@@ -136,10 +163,13 @@ def test_it_is_healthy_while_its_threads_move(desk: Desk) -> None:
     assert "has not moved for 61 s" in desk.runner.healthy()
     desk.store.down = True
     desk.runner.try_step()
+    assert "renews the leases has not moved" in desk.runner.healthy()
+
+    desk.runner.try_renew()
     assert desk.runner.healthy() == "", "a store that is down is no reason to be started anew"
     desk.runner._busy.update(alpha=desk.now, beta=desk.now)
     desk.now += PASS_HANGS + 1
-    desk.runner._moved = desk.now
+    desk.runner._moved = desk.runner._renewed = desk.now
     assert desk.runner.healthy().startswith("all 2 workers have been busy")
     desk.runner._busy["beta"] = desk.now
     assert desk.runner.healthy() == "", "one of them has moved on"

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.difference import overlay
-from controller.leases import Holder, Leases
+from controller.holder import Holder
+from controller.leases import Leases
 from controller.metrics import Metrics
 from controller.session import Session, Settings, fresh_uid
 from controller.store.base import Conflict, StoreUnavailable, Table

@@ -14,8 +14,9 @@ import pytest
 
 from controller import intake
 from controller.budget import Budget, Budgets
+from controller.holder import Holder
 from controller.intake import Intake
-from controller.leases import Holder, Leases
+from controller.leases import Leases
 from controller.session import Session, Settings
 from controller.sources.directory import Directory
 from controller.store.base import Conflict, StoreUnavailable, StoreUnusable
@@ -215,9 +216,14 @@ def manifests(tmp_path: Path) -> Path:
     return tmp_path / "manifests"
 
 
-def intake_of(session: Session, path: Path, taken: Callable[[int, int], None] = lambda *_: None) -> Intake:
-    made = Intake(session, path, taken, broken=lambda _: None)
+def intake_of(
+    session: Session, path: Path, taken: Callable[[int, int], None] = lambda *_: None, me: Holder | None = None
+) -> Intake:
+    leases = Leases(session.ledger.store, me or Holder.this_process(), dead=lambda _: False)
+    made = Intake(session, leases, path, taken, broken=lambda _: None)
     made._directory._settle = 0.001
+    leases.follow([made._lease])
+    leases.tick()
     return made
 
 
@@ -248,7 +254,7 @@ def test_it_survives_whatever_a_reading_raises(
 ) -> None:
     for raised in (ZeroDivisionError(), StoreUnavailable("down"), OSError("gone")):
         with monkeypatch.context() as patch:
-            patch.setattr(session, "put", lambda *_, raised=raised: (_ for _ in ()).throw(raised))
+            patch.setattr(follower._session, "put", lambda *_, raised=raised: (_ for _ in ()).throw(raised))
             assert not follower.once()
     follower.once()
     assert session.refs_from(follower._directory.name) == {"Host/alpha"}
@@ -373,13 +379,13 @@ def test_a_conflict_is_quiet_and_tried_again_soon_but_one_that_lasts_is_said(
     caplog.set_level(logging.INFO, logger="salvus")
     met = Conflict("somebody else changed Host/alpha at the same time")
     with monkeypatch.context() as patch:
-        patch.setattr(session, "put", raising(met, Conflict("and again, another one")))
+        patch.setattr(follower._session, "put", raising(met, Conflict("and again, another one")))
         assert follower.once()
         assert follower.once()
         follower.once()
     assert said(caplog) == []
     with monkeypatch.context() as patch:
-        patch.setattr(session, "put", raising(met, met, met))
+        patch.setattr(follower._session, "put", raising(met, met, met))
         assert [follower.once() for _ in range(3)] == [True, False, False]
     assert said(caplog) == [NOT_TAKEN]
     follower.once()
@@ -392,9 +398,9 @@ def test_of_several_controllers_one_takes_over_and_the_next_when_it_ends(
     caplog.set_level(logging.INFO, logger="salvus")
     monkeypatch.setattr(intake, "TURN", 0.01)
     taken = threading.Event()
-    first, second = intake_of(session, manifests), intake_of(session, manifests, lambda *_: taken.set())
     other = Holder("elsewhere", "boot", "pid:[1]", 7, "1")
-    first._leases = Leases(session.ledger.store, other, names=[first._lease], ttl=30.0)
+    first = intake_of(session, manifests, me=other)
+    second = intake_of(session, manifests, lambda *_: taken.set())
     assert first.holds()
     second.start()
     try:
@@ -402,6 +408,8 @@ def test_of_several_controllers_one_takes_over_and_the_next_when_it_ends(
         assert not taken.wait(0.2)
         assert ("INFO", "manifests are taken over") in said(caplog), "it says by whom"
         first.close()
+        first._leases.release_all()
+        second._leases.tick()
         assert taken.wait(PATIENCE), "it need not be told of a change"
         assert session.refs_from(second._directory.name) == {"Host/alpha"}
     finally:
@@ -410,22 +418,55 @@ def test_of_several_controllers_one_takes_over_and_the_next_when_it_ends(
 
 def test_who_follows_another_directory_is_not_held_up(session: Session, manifests: Path, tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
-    one, two = intake_of(session, manifests), intake_of(session, tmp_path / "more")
+    other = Holder("elsewhere", "boot", "pid:[1]", 7, "1")
+    one, two = intake_of(session, manifests), intake_of(session, tmp_path / "more", me=other)
     assert one.holds()
     assert two.holds()
 
 
-def test_while_the_store_is_away_nothing_is_read_and_a_damaged_one_is_reported(
+def test_who_lost_the_source_while_it_was_read_writes_nothing(
+    follower: Intake, session: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="salvus")
+    read = follower._directory.read
+
+    def lost(others: Fleet) -> Loaded:
+        follower._leases.release_all()
+        return read(others)
+
+    monkeypatch.setattr(follower._directory, "read", lost)
+    assert not follower.once()
+    assert session.knowledge().rows == {}
+    assert session.ledger.sources() == {}
+    assert said(caplog) == [NOT_TAKEN]
+    assert not follower.holds()
+
+
+def test_what_was_missing_before_another_one_had_the_source_is_not_deleted_at_the_first_look(
+    follower: Intake, session: Session, manifests: Path
+) -> None:
+    (manifests / "more.yaml").write_text(HOST.replace("alpha", "beta").replace("192.0.2.1", "192.0.2.2"))
+    follower.once()
+    (manifests / "more.yaml").unlink()
+    assert follower.once(), "a second look is wanted"
+    follower._leases.release_all()
+    follower._leases.tick()
+    assert follower.once(), "somebody else may have seen it in between"
+    assert session.refs_from(follower._directory.name) == {"Host/alpha", "Host/beta"}
+    follower.once()
+    assert session.refs_from(follower._directory.name) == {"Host/alpha"}
+
+
+def test_without_its_lease_nothing_is_read_and_a_damaged_store_is_reported(
     follower: Intake, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damaged = StoreUnusable("damaged")
     told: list[StoreUnusable] = []
     follower._broken = told.append
-    monkeypatch.setattr(follower._leases, "tick", raising(StoreUnavailable("down"), damaged))
-    assert not follower.holds()
-    assert told == []
-    assert not follower.holds()
-    assert told == [damaged]
-    monkeypatch.setattr(session, "put", raising(damaged))
+    monkeypatch.setattr(follower._session, "put", raising(damaged))
     assert not follower.once()
-    assert told == [damaged, damaged]
+    assert told == [damaged]
+    follower._leases.release_all()
+    assert not follower.holds()
+    assert not follower.once()
+    assert told == [damaged], "it did not look"

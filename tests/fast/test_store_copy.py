@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from controller.leases import Holder, Leases
+from controller.holder import Holder
+from controller.leases import Leases
 from controller.store.base import Row, StoreError, Table
 from controller.store.copy import KEPT, NotACopy, checked, dump, restore
 from controller.store.memory import MemoryStore

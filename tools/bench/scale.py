@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from controller.engine import Engine
-from controller.leases import Holder, Leases
+from controller.holder import Holder
+from controller.leases import Leases
 from controller.plan import Circumstances, plan
 from controller.store.ledger import Ledger
 from controller.store.memory import MemoryStore

@@ -59,7 +59,7 @@ def main(folder: Path) -> None:
     round_ = _Round()
     with open_session(Settings(folder / "store.db", resync=_NO_RESYNC)) as session:
         session.put(loaded)
-        runner = session.runner(Metrics("bench"), round_.ended)
+        runner = session.runner(Metrics("bench"), ended=round_.ended)
         round_.begin(names)
         runner.start()
         try:
