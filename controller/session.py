@@ -19,7 +19,7 @@ from controller.present import machines, state_word
 from controller.store.base import Access, Store
 from controller.store.ledger import Ledger, taken
 from controller.store.mirror import Mirror
-from controller.store.opening import Where, open_store
+from controller.store.opening import Old, Where, open_store
 from controller.store.records import HELD_BY_BUDGET, Event, Hold, Job, Pause, SourceState, StoredResource
 from resources.envelope import Document
 from resources.fleet import Fleet, kinds
@@ -270,9 +270,11 @@ def fresh_uid(identity: str, ref: str, taken: Collection[str]) -> str:
 
 
 @contextmanager
-def open_session(settings: Settings, connect: Connect | None = None, access: Access = Access.MAKE) -> Iterator[Session]:
-    """Opens the store and closes it at the end. Raises StoreError."""
-    store = open_store(settings.store, access)
+def open_session(
+    settings: Settings, connect: Connect | None = None, access: Access = Access.MAKE, old: Old | None = None
+) -> Iterator[Session]:
+    """Opens the store and closes it at the end; ``old`` as in ``open_store``. Raises StoreError."""
+    store = open_store(settings.store, access, old)
     try:
         session = Session(store, settings, connect)
         if access is not Access.READ:

@@ -50,8 +50,8 @@ def reaching(context: Context, access: Access) -> AbstractContextManager[Session
 
 @contextmanager
 def _opened(context: Context, access: Access) -> Iterator[Session]:
-    """At the end everybody is told what may make them wonder: that nothing is done at all."""
-    with open_session(settings_of(context), access=access) as session:
+    """Everybody is told what may make them wonder: that the answer may be old; at the end, that nothing is done."""
+    with open_session(settings_of(context), access=access, old=out.warn) as session:
         yield session
         for pause in holding(session.ledger.pauses(), time.time()):
             out.warn(explained(pause)[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,21 @@ from controller.store.sqlite import SqliteStore
 Where = Path | CassandraSettings
 
 
-def open_store(where: Where, access: Access) -> Store:
-    """The store. A keyspace is never made by the way: that is for ``salvusctl store init``. Raises StoreError."""
+# Told that what is read may be old, and how old.
+Old = Callable[[str], None]
+
+
+def open_store(where: Where, access: Access, old: Old | None = None) -> Store:
+    """The store. A keyspace is never made by the way: that is for ``salvusctl store init``. Raises StoreError.
+
+    ``old`` of who only reads: what may be old is read, too, when there is nothing better, and told; without it, it
+    is an error.
+    """
     if isinstance(where, Path):
         return SqliteStore(where, access=access)
     from controller.store.cassandra.store import CassandraStore  # the driver takes a while to load
 
-    return CassandraStore(where)
+    return CassandraStore(where, old if access is Access.READ else None)
 
 
 def make_store(where: Where, replicas: int | None = None) -> None:

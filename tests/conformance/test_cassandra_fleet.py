@@ -57,17 +57,31 @@ def test_a_fleet_whose_state_is_in_cassandra(ring_cli: Cli, ring: Ring) -> None:
     assert {item["kind"] for item in cli("get", "all", "-o", "json").data["items"]} == {"Host"}
 
 
-def test_a_dead_node_is_told_by_status(ring_cli: Cli, ring: Ring) -> None:
+def test_a_node_that_hangs_and_a_dead_one_are_told_by_status_and_reading_goes_on(ring_cli: Cli, ring: Ring) -> None:
     cli = ring_cli
     cli("store", "init")
-    cassandra.kill(ring, ring.nodes[2])
+    cli("apply", "--no-wait", cli.write(HOST))
+    hung, dead = ring.nodes[1], ring.nodes[2]
+    cassandra.pause(ring, hung, True)
     try:
         answer = cli("store", "status", code=None)
         assert answer.code == Code.DIFFERENT
-        assert f"node {ring.nodes[2].address} in dc1 is down" in answer.err
+        assert f"node {hung.address} in dc1 is down" in answer.err
+        cassandra.kill(ring, dead)
+        answer = cli("get", "host")
+        assert "alpha" in answer.out
+        assert "one of 3 replicas answers for the store, so this may be old" in answer.err
+        told = cli("delete", "host/alpha", "--yes", code=Code.TROUBLE).err
+        assert "the store in Cassandra" in told
+        assert "salvusctl store status" in told
+        assert cli("store", "dump", str(cli.folder / "copy"), code=Code.TROUBLE).out == ""
+        assert not (cli.folder / "copy").exists(), "a copy of what may be old would be none"
+        assert f"node {dead.address} in dc1 is down" in cli("store", "status", code=None).err
     finally:
-        cassandra.start(ring, ring.nodes[2])
-        cassandra.wait(ring, ring.nodes[2])
+        cassandra.pause(ring, hung, False)
+        cassandra.start(ring, dead)
+        cassandra.wait(ring, dead)
+    assert "one of 3" not in cli("get", "host").err
 
 
 def test_sqlite_and_cassandra_take_each_others_copies_under_load(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from cassandra import OperationTimedOut
 from controller.leases import TTL, USABLE
 from controller.store.base import StoreMissing, StoreUnavailable, StoreUnusable, Table
 from controller.store.cassandra import changes, ring
+from controller.store.cassandra.health import look
 from controller.store.cassandra.settings import CassandraSettings
 from controller.store.cassandra.store import PERSISTENCE, CassandraStore
 from lab import cassandra
@@ -92,22 +93,40 @@ def test_one_node_that_dies_is_not_missed(store: CassandraStore, ring: Ring) -> 
     assert {rows["n"].value for rows in store.read_all(Table.FACT).values()} == {"19"}
 
 
-def test_with_one_of_three_nothing_is_written_and_it_goes_on_by_itself(store: CassandraStore, ring: Ring) -> None:
+def test_with_one_of_three_who_only_reads_is_told_how_old_it_is_and_nothing_is_written(
+    settings: CassandraSettings, store: CassandraStore, ring: Ring
+) -> None:
     store.write(Table.FACT, "p", {"before": "1"})
+    warned: list[str] = []
     with dead(ring, *ring.nodes[1:]):
         with pytest.raises(StoreUnavailable) as caught:
             store.write(Table.FACT, "p", {"meanwhile": "2"})
-        assert "tried again" in caught.value.hint
-    deadline = time.monotonic() + 120
+        assert "salvusctl store status" in caught.value.hint
+        with pytest.raises(StoreUnavailable):
+            store.read(Table.FACT, "p")
+        with closing(CassandraStore(settings, warned.append)) as reader:
+            assert reader.read(Table.FACT, "p")["before"].value == "1"
+            assert (Table.FACT, "p") in reader.changed_since(0)[1]
+            assert "one of 3 replicas answers for the store, so this may be old: the newest change" in warned[0]
+            assert (len(warned), look(settings).advice[-1][:40]) == (1, "1 node of 3 in dc1 is up, and nothing ca")
+            with pytest.raises(StoreUnavailable):
+                reader.write(Table.FACT, "p", {"meanwhile": "2"})
+    with closing(CassandraStore(settings, warned.append)) as reader:
+        goes_on(store)
+        found = {key: row.value for key, row in reader.read(Table.FACT, "p").items()}
+        assert found.pop("meanwhile", "2") == "2", "it is written, or not"
+        assert found == {"before": "1", "after": "3"}
+
+
+def goes_on(store: CassandraStore) -> None:
+    """Until it can be written again, by itself."""
+    deadline = time.monotonic() + 240
     while True:
         try:
             store.write(Table.FACT, "p", {"after": "3"})
             break
         except StoreUnavailable:
             assert time.monotonic() < deadline
-    found = {key: row.value for key, row in store.read(Table.FACT, "p").items()}
-    assert found.pop("meanwhile", "2") == "2", "it is written, or not"
-    assert found == {"before": "1", "after": "3"}
 
 
 class Loses:

@@ -46,3 +46,8 @@ def test_dead_nodes_are_named() -> None:
     nodes = [*ring(dc1=2), Node("10.0.0.9", "dc1", False)]
     (sentence,) = advice("salvus", {"dc1": 3}, nodes)
     assert sentence.startswith("node 10.0.0.9 in dc1 is down")
+
+
+def test_too_few_nodes_for_a_quorum_are_told() -> None:
+    nodes = [*ring(dc1=1), Node("10.0.0.8", "dc1", False), Node("10.0.0.9", "dc1", False)]
+    assert advice("salvus", {"dc1": 3}, nodes)[-1].startswith("1 node of 3 in dc1 is up, and nothing can be written")

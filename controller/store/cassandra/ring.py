@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from cassandra import (
     AlreadyExists,
@@ -43,16 +43,21 @@ HEARTBEAT = 2.0
 SILENCE = 5.0
 # Seconds that are waited for any node to be there again.
 AWAY = 5.0
-# Seconds to make a connection, and after which a dead node is tried again, at most.
+# Seconds to make a connection: at first, as there are other nodes, and when none answers so soon.
+IMPATIENT = 1.0
 CONNECT = 5.0
+# Seconds after which a dead node is tried again, at most.
 RETURN = 10.0
 # Seconds after which a read is sent to a second node, too.
 SPECULATE = 0.3
 
 READ, MARK, SWAP, SERIAL = "read", "mark", "swap", "serial"
 LOCAL, GLOBAL = "local", "global"
+# The profile of reads that one replica answers.
+ONE = "one"
 
 
+AWAY_HINT = "are enough of its nodes up? `salvusctl store status` tells; a controller tries again by itself"
 T = TypeVar("T")
 
 
@@ -67,19 +72,21 @@ def _profiles(datacenter: str) -> dict[str, ExecutionProfile]:
     quorum = {LOCAL: ConsistencyLevel.LOCAL_QUORUM, GLOBAL: ConsistencyLevel.QUORUM}
     serial = {LOCAL: ConsistencyLevel.LOCAL_SERIAL, GLOBAL: ConsistencyLevel.SERIAL}
 
-    def profile(use: str, scope: str) -> ExecutionProfile:
+    def profile(use: str, scope: str, level: int) -> ExecutionProfile:
         again = use != SWAP
         return ExecutionProfile(
             load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(datacenter)),
             retry_policy=RetryPolicy() if again else FallthroughRetryPolicy(),
             speculative_execution_policy=ConstantSpeculativeExecutionPolicy(SPECULATE, 2) if again else None,
-            consistency_level=serial[scope] if use == SERIAL else quorum[scope],
+            consistency_level=level,
             serial_consistency_level=serial[scope],
             request_timeout=PATIENCE if use == SWAP else 4 * PATIENCE,
         )
 
     uses = [(use, scope) for use in (READ, MARK, SWAP, SERIAL) for scope in (LOCAL, GLOBAL)]
-    return {f"{use}/{scope}": profile(use, scope) for use, scope in uses}
+    levels = {(use, scope): serial[scope] if use == SERIAL else quorum[scope] for use, scope in uses}
+    found = {f"{use}/{scope}": profile(use, scope, level) for (use, scope), level in levels.items()}
+    return found | {ONE: profile(READ, LOCAL, ConsistencyLevel.ONE)}
 
 
 def _tls(files: Tls) -> ssl.SSLContext:
@@ -122,8 +129,23 @@ class Ring:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def connect(cls, settings: CassandraSettings) -> Ring:
+    def connect(cls, settings: CassandraSettings) -> Self:
         """Connects. Raises StoreUnavailable where no node answers, StoreUnusable where the settings are wrong."""
+        # Whoever wants to hear what the driver says attaches a handler to the root; nobody else is to.
+        logging.getLogger("cassandra").addHandler(logging.NullHandler())
+        try:
+            ring = cls._connected(settings, IMPATIENT)
+        except NoAnswer:  # those that could be there are very busy
+            ring = cls._connected(settings, CONNECT)
+        try:
+            ring.check()
+        except BaseException:
+            ring.close()
+            raise
+        return ring
+
+    @classmethod
+    def _connected(cls, settings: CassandraSettings, timeout: float) -> Self:
         cluster = Cluster(
             list(settings.contact_points),
             port=settings.port,
@@ -132,23 +154,23 @@ class Ring:
             ssl_context=_tls(settings.tls) if settings.tls else None,
             execution_profiles=_profiles(settings.datacenter),
             reconnection_policy=ExponentialReconnectionPolicy(PATIENCE, RETURN),
-            connect_timeout=CONNECT,
+            connect_timeout=timeout,
             control_connection_timeout=CONNECT,
             idle_heartbeat_interval=HEARTBEAT,
             idle_heartbeat_timeout=SILENCE,
+            # A node that hangs would be waited for; one that does not know a statement is told it when it says so.
+            prepare_on_all_hosts=False,
         )
-        # Whoever wants to hear what the driver says attaches a handler to the root; nobody else is to.
-        logging.getLogger("cassandra").addHandler(logging.NullHandler())
         try:
             with errors(settings):
-                ring = cls(settings, cluster, cluster.connect())
-            # A controller's clock is worth nothing: the nodes say when.
-            ring.session.use_client_timestamp = False
-            ring.check()
+                session = cluster.connect()
         except BaseException:
             cluster.shutdown()
             raise
-        return ring
+        cluster.connect_timeout = CONNECT
+        # A controller's clock is worth nothing: the nodes say when.
+        session.use_client_timestamp = False
+        return cls(settings, cluster, session)
 
     def check(self) -> None:
         """Raises StoreUnusable when the data centre is none of the ring's."""
@@ -209,18 +231,18 @@ class Ring:
     def execute(self, use: str, query: str, *values: object) -> list[Any]:
         """All rows that a statement gives. Raises StoreUnavailable, StoreUnusable."""
 
-        def ask() -> list[Any]:
-            bound = self.prepare(query).bind(values)
-            return list(self.session.execute(bound, execution_profile=f"{use}/{self.scope()}"))
+        return self.patiently(lambda: self.ask(f"{use}/{self.scope()}", query, *values))
 
-        return self.patiently(ask)
+    def ask(self, profile: str, query: str, *values: object) -> list[Any]:
+        """All rows that a statement gives, asked once. Raises what the driver raises."""
+        return list(self.session.execute(self.prepare(query).bind(values), execution_profile=profile))
 
-    def patiently(self, ask: Callable[[], T]) -> T:
+    def patiently(self, ask: Callable[[], T], patience: float = AWAY) -> T:
         """What ``ask`` gives, which may be done twice; it is done again for a while when no node gives an answer.
 
         Raises StoreUnavailable, StoreUnusable.
         """
-        end = time.monotonic() + AWAY
+        end = time.monotonic() + patience
         while True:
             try:
                 with errors(self.settings):
@@ -258,12 +280,10 @@ def errors(settings: CassandraSettings) -> Iterator[None]:
             if isinstance(cause, AuthenticationFailed | RequestValidationException):
                 raise _refused(settings, cause) from error
         said = "; ".join(sorted({f"{host}: {cause}" for host, cause in error.errors.items()})) or str(error)
-        raise NoAnswer(
-            f"the store {settings} cannot be reached: {said}", hint="are its nodes up? it is tried again"
-        ) from error
+        raise NoAnswer(f"the store {settings} cannot be reached: {said}", hint=AWAY_HINT) from error
     except (DriverException, OSError) as error:
         kind = NoAnswer if isinstance(error, Timeout | OperationTimedOut) else StoreUnavailable
-        raise kind(f"the store {settings} cannot be used now: {error}", hint="it is tried again") from error
+        raise kind(f"the store {settings} cannot be used now: {error}", hint=AWAY_HINT) from error
 
 
 def _refused(settings: CassandraSettings, error: Exception) -> StoreUnusable:

@@ -18,7 +18,8 @@ from controller.clock import uptime
 from controller.store.base import Partition, Row, StoreUnavailable, StoreUnusable, Table
 from controller.store.cassandra import schema
 from controller.store.cassandra.changes import Changes
-from controller.store.cassandra.ring import READ, SERIAL, Ring
+from controller.store.cassandra.fallback import ForgivingRing
+from controller.store.cassandra.ring import AWAY_HINT, READ, SERIAL, Ring
 from controller.store.cassandra.settings import CassandraSettings
 
 # Seconds after its beginning in which a write may be sent, also by a process that was stopped meanwhile. With the time
@@ -72,8 +73,13 @@ class _Change:
 class CassandraStore:
     """See Store."""
 
-    def __init__(self, settings: CassandraSettings) -> None:
-        self._ring = Ring.connect(settings)
+    def __init__(self, settings: CassandraSettings, old: Callable[[str], None] | None = None) -> None:
+        """With ``old``, what one replica knows is good enough for reading when more do not answer: ``old`` is told."""
+        if old is None:
+            self._ring = Ring.connect(settings)
+        else:
+            self._ring = ForgivingRing.connect(settings)
+            self._ring.warn = old
         self._changes = Changes(self._ring, self._everything)
         try:
             schema.check(self._ring)
@@ -197,7 +203,7 @@ class CassandraStore:
     def _given_up(self, table: Table, partition: str, what: str) -> StoreUnavailable:
         return StoreUnavailable(
             f"the store {self._ring.settings} cannot be used now: a write to {table}/{partition} {what}",
-            hint="it is tried again",
+            hint=AWAY_HINT,
         )
 
     def _swap(self, table: Table, partition: str, before: _Part, stamp: int, change: _Change) -> bool | None:
