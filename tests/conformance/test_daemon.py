@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.store.sqlite import MIGRATIONS
+from controller.members import ALL, FLEET, SOURCE, Register, shard_of
+from controller.store.sqlite import MIGRATIONS, SqliteStore
 from tests.fast.manifests import KEY
 
 pytestmark = pytest.mark.conformance
@@ -91,10 +92,20 @@ class Daemon:
     def acts(self) -> bool:
         return self.get("/readyz")[0] == 200
 
-    def epoch(self) -> int:
-        """The fleet lease's; 0 while another one has it."""
-        found = re.search(r'^salvus_lease_epoch{lease="fleet"} (\S+)', self.get("/metrics")[1], re.MULTILINE)
-        return int(float(found[1])) if found else 0
+    def leases(self) -> dict[str, int]:
+        """The epochs of those that it holds."""
+        return {name: int(float(epoch)) for name, epoch in self.labelled("salvus_lease_epoch", "lease")}
+
+    def machines(self) -> set[str]:
+        """Those that it has looked at and still has."""
+        return {name for name, _ in self.labelled("salvus_machine_reachable", "machine")}
+
+    def labelled(self, metric: str, label: str) -> list[tuple[str, str]]:
+        """The label's value and the number of each series."""
+        found: list[tuple[str, str]] = re.findall(
+            rf'^{metric}{{{label}="(.*)"}} (\S+)', self.get("/metrics")[1], re.MULTILINE
+        )
+        return found
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -220,43 +231,54 @@ def test_what_was_killed_is_started_again_and_goes_on_at_once(place: Place) -> N
     place.host("one")
     first = place.running()
     until(lambda: place.seen("one") == "Unreachable")
-    before = first.epoch()
+    before = first.leases()[FLEET]
     first.signal(signal.SIGKILL)
     first.process.wait(PATIENCE)
     place.host("two")
     second = place.running()
     until(lambda: place.seen("two") == "Unreachable")
-    assert second.epoch() > before
+    assert second.leases()[FLEET] > before
     assert second.end() == 0
 
 
-def test_of_two_just_one_acts_and_the_other_takes_over(place: Place) -> None:
-    place.host("one")
+def shared(first: Daemon, second: Daemon) -> bool:
+    """Whether each lease is with one of the two, and both have some; one may change hands between two looks."""
+    one, other = first.leases().keys(), second.leases().keys()
+    return bool(one and other) and one.isdisjoint(other) and {*ALL} <= one | other
+
+
+def test_two_share_the_machines_out_and_one_that_is_killed_is_succeeded_by_the_other(place: Place) -> None:
+    names = [f"host{number}" for number in range(12)]
+    for name in names:
+        place.host(name)
     first = place.running()
-    second = place.start()
-    second.hears("READY=1")
-    until(lambda: "pid" in second.get("/readyz")[1])
-    status, why = second.get("/readyz")
-    assert status == 503
-    assert f"pid {first.process.pid} on" in why
-    assert second.get("/healthz")[0] == 200, "to wait is no illness"
-    assert second.epoch() == 0
-    assert first.epoch() > 0
-    before = first.epoch()
+    second = place.running()
+    until(lambda: shared(first, second))
+    until(lambda: first.machines() | second.machines() == {*names})
+    assert first.machines() == {name for name in names if shard_of(name) in first.leases()}
+    assert first.machines().isdisjoint(second.machines())
+    before = {**first.leases(), **second.leases()}
+    theirs = first.leases().keys()
+    assert second.get("/readyz") == (200, "ok\n")
     first.signal(signal.SIGKILL)
     first.process.wait(PATIENCE)
-    until(second.acts)
-    assert second.epoch() > before
+    until(lambda: second.leases().keys() >= {*ALL})
+    after = second.leases()
+    assert {name for name in ALL if after[name] > before[name]} == theirs & {*ALL}, "what it had stays as it was"
+    until(lambda: second.machines() == {*names})
     assert second.end() == 0
 
 
-def test_what_is_given_back_is_taken_over_at_once(place: Place) -> None:
-    first = place.running()
-    second = place.start()
-    second.hears("READY=1")
-    assert not second.acts()
+def test_who_ends_hands_over_what_it_has(place: Place) -> None:
+    first, second = place.running(), place.running()
+    until(lambda: shared(first, second))
     assert first.end() == 0
-    until(second.acts)
+    with contextlib.closing(SqliteStore(place.store)) as store:
+        register = Register.read(store)
+    (left,) = register.members
+    assert register.members[left].who.pid == second.process.pid
+    assert register.held_by(left).keys() >= {*ALL}, "nothing waits for a tick, or for a time to pass"
+    until(lambda: second.leases().keys() >= {*ALL})
 
 
 def test_reading_while_it_writes(place: Place) -> None:
@@ -316,21 +338,26 @@ def test_a_store_that_is_removed_while_it_runs_ends_it_with_what_to_do(place: Pl
     assert "Traceback" not in said
 
 
+def reads(daemon: Daemon) -> bool:
+    """Whether it takes the manifests over."""
+    return any(name.startswith(SOURCE) for name in daemon.leases())
+
+
 def test_of_two_controllers_one_takes_the_manifests_over_and_the_other_after_it(place: Place) -> None:
     place.host("one")
-    first = place.running()
-    until(lambda: place.seen("one") == "Unreachable")
-    second = place.start()
-    second.hears("READY=1")
-    until(lambda: f'by="pid {first.process.pid} on' in second.log.read_text())
+    both = place.running(), place.running()
+    until(lambda: shared(*both))
+    until(lambda: [reads(one) for one in both] in ([True, False], [False, True]))
+    one, other = sorted(both, key=reads, reverse=True)
+    assert f'by="pid {one.process.pid} on' in other.log.read_text()
     for number in range(5):
         place.host(f"more{number}")
     until(lambda: place.seen("more4"))
-    assert first.end() == 0
+    assert one.end() == 0
     place.host("late")
     until(lambda: place.seen("late") == "Unreachable")
-    assert second.end() == 0
-    warnings = [line for log in (first.log, second.log) for line in log.read_text().splitlines() if "WARNING" in line]
+    assert other.end() == 0
+    warnings = [line for log in (one.log, other.log) for line in log.read_text().splitlines() if "WARNING" in line]
     assert [line for line in warnings if "cannot be asked" not in line] == []
 
 
@@ -343,7 +370,7 @@ def test_a_copy_taken_while_it_runs_can_be_put_back(place: Place) -> None:
         db.backup(kept)
     place.host("two")
     until(lambda: place.seen("two"))
-    before = first.epoch()
+    before = first.leases()[FLEET]
     assert first.end() == 0
     for part in place.folder.glob("salvus.db*"):
         part.unlink()
@@ -352,7 +379,7 @@ def test_a_copy_taken_while_it_runs_can_be_put_back(place: Place) -> None:
     assert place.seen("two") == ""
     second = place.running()
     until(lambda: place.seen("two") == "Unreachable")
-    assert second.epoch() > before, "machines have seen the epoch that the copy does not know"
+    assert second.leases()[FLEET] > before, "machines have seen the epoch that the copy does not know"
 
 
 def test_what_it_cannot_begin_with_is_said_and_it_does_not_hang(place: Place) -> None:
