@@ -95,7 +95,8 @@ def run(settings: Settings, *, manifests: Manifests, http: str, enter: Callable[
         runner = session.runner(metrics)
         runner.broken = broken
         metrics.watch(lambda: snapshot(runner))
-        page = Http(listening, metrics, healthy=runner.healthy, ready=runner.ready)
+        about = runner.engine.leases.about
+        page = Http(listening, metrics, healthy=runner.healthy, ready=runner.ready, about=about)
         page.start()
         ending.callback(page.stop)
         with ExitStack() as work:

@@ -81,9 +81,14 @@ def endpoint(address: str) -> tuple[socket.AddressFamily, str, int]:
 
 
 class Http:
-    """Serves on a socket that is open already, so that it may have been opened in another network namespace."""
+    """Serves on a socket that is open already, so that it may have been opened in another network namespace.
 
-    def __init__(self, listening: socket.socket, metrics: Metrics, healthy: Check, ready: Check) -> None:
+    ``about`` is what /readyz adds when all is well.
+    """
+
+    def __init__(
+        self, listening: socket.socket, metrics: Metrics, *, healthy: Check, ready: Check, about: Callable[[], str]
+    ) -> None:
         scrape = make_wsgi_app(metrics.registry)
 
         def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -94,7 +99,7 @@ class Http:
                 case "/healthz":
                     return _answer(healthy(), start_response)
                 case "/readyz":
-                    return _answer(ready(), start_response)
+                    return _answer(ready(), start_response, f"ok: {about()}")
                 case _:
                     start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
                     return [b"there are /metrics, /healthz and /readyz\n"]
@@ -120,7 +125,7 @@ class Http:
         self._thread.join()
 
 
-def _answer(trouble: str, start_response: StartResponse) -> Iterable[bytes]:
+def _answer(trouble: str, start_response: StartResponse, well: str = "ok") -> Iterable[bytes]:
     status = "503 Service Unavailable" if trouble else "200 OK"
     start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-    return [f"{trouble or 'ok'}\n".encode()]
+    return [f"{trouble or well}\n".encode()]

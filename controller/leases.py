@@ -97,8 +97,10 @@ class Leases:
         self._renounced: dict[str, int] = {}
         self._giving: frozenset[str] = frozenset()
         self._uses: Counter[str] = Counter()
+        self._kept: Counter[str] = Counter()
         self._gained: frozenset[str] = frozenset()
         self._watched: dict[str, tuple[int, float]] = {}
+        self._looked = 0.0
         self._register = Register()
 
     # What is held
@@ -141,16 +143,18 @@ class Leases:
                 self._end(name)
 
     def keep(self, name: str) -> Callable[[], None]:
-        """Something lasts that was begun under the lease: it is not given to another one until what this gives back is
-        called.
+        """Something lasts that was begun under the lease (a job): the lease is not given to another one until what this
+        gives back is called. Until then it stays open: its other machines are not to wait for that.
         """
         with self._lock:
             self._uses[name] += 1
-        return lambda: self._end(name)
+            self._kept[name] += 1
+        return lambda: self._end(name, kept=1)
 
-    def _end(self, name: str) -> None:
+    def _end(self, name: str, kept: int = 0) -> None:
         with self._lock:
             self._uses[name] -= 1
+            self._kept[name] -= kept
 
     def gained(self) -> frozenset[str]:
         """What may be acted on and could not be before, since this was asked last."""
@@ -228,8 +232,10 @@ class Leases:
 
     def _gone(self, register: Register, me: str) -> list[str]:
         """Members that act no more: dead on this machine, silent for the whole time, or ourselves under an older ID."""
-        now, before = self._clock(), self._watched
-        self._watched = {}
+        now = self._clock()
+        # Who could not look does not know: while the store was away, nobody could renew anything.
+        before = self._watched if now - self._looked <= self._ttl / 2 else {}
+        self._watched, self._looked = {}, now
         for one in register.members:
             version = register.versions[MEMBER + one]
             seen, since = before.get(one, (None, now))
@@ -245,9 +251,9 @@ class Leases:
         """What is ours in the register, but not acted on any more. Of what another one is to have nothing new begins,
         and it is given up where nothing is under way.
         """
-        to = to_give(register, me)
         with self._lock:
-            self._gained |= self._giving - to.keys()
+            to = {name for name in to_give(register, me) if self._leaving or not self._kept[name]}
+            self._gained |= self._giving - to
             self._giving = frozenset(to)
             idle = {name for name in to if not self._uses[name]}
             self._renounced |= {name: register.grants[name].epoch for name in idle}

@@ -12,8 +12,10 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
+from pydantic import TypeAdapter
+
 from controller.holder import Holder
-from controller.store.base import Row, Store, Table
+from controller.store.base import Store, Table
 
 PARTITION = "leases"
 MEMBER = "member/"
@@ -63,13 +65,6 @@ class Member:
         """Whether it takes such a lease at all."""
         return not self.leaving and (not lease.startswith(SOURCE) or lease in self.follows)
 
-    @classmethod
-    def of(cls, row: Row) -> Member:
-        """Of what ``text_of`` made."""
-        value = json.loads(row.value)
-        follows = tuple(value.pop("follows"))
-        return cls(who=Holder(**value.pop("who")), role=Role(value.pop("role")), follows=follows, **value)
-
 
 @dataclass(frozen=True, slots=True)
 class Grant:
@@ -80,8 +75,11 @@ class Grant:
     since: float
 
 
+_MEMBER, _GRANT = TypeAdapter(Member), TypeAdapter(Grant)
+
+
 def text_of(row: Member | Grant) -> str:
-    """A row as it is stored."""
+    """A row as it is stored. Fields that another version does not know are passed over there."""
     return json.dumps(asdict(row), sort_keys=True)
 
 
@@ -98,8 +96,12 @@ class Register:
         """As it is now. Raises StoreUnavailable."""
         rows = store.read(Table.LEASE, PARTITION)
         return cls(
-            {key.removeprefix(MEMBER): Member.of(row) for key, row in rows.items() if key.startswith(MEMBER)},
-            {key: Grant(**json.loads(row.value)) for key, row in rows.items() if not key.startswith(MEMBER)},
+            {
+                key.removeprefix(MEMBER): _MEMBER.validate_json(row.value)
+                for key, row in rows.items()
+                if key.startswith(MEMBER)
+            },
+            {key: _GRANT.validate_json(row.value) for key, row in rows.items() if not key.startswith(MEMBER)},
             {key: row.version for key, row in rows.items()},
         )
 

@@ -27,6 +27,7 @@ STORE_RETRY = 2.0
 STEP_HANGS = 60.0
 PASS_HANGS = 900.0
 DOWN = "the store cannot be used: "
+LATE = "its leases were not renewed in time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,9 @@ class Runner:
         self._moved = clock()
         self._renewed = clock()
         self._busy: dict[str, float] = {}
+        self._hangs = False
+        self._unrenewed = ""
+        self._late = False
         self.broken: Callable[[StoreUnusable], None] = lambda _: None
         self._keeper = threading.Thread(target=self._keep_up, name="fleet")
         self._renewer = threading.Thread(target=self._renew, name="leases")
@@ -122,14 +126,12 @@ class Runner:
         return self._stop.is_set()
 
     def ready(self) -> str:
-        """Empty when it acts, or could where others hold all leases now; else a sentence that says why it does not."""
+        """Empty when it acts, or stands by where others hold all leases; else a sentence that says why it does not."""
         if self.stopping:
             return "stopping"
-        if self._trouble:
-            return self._trouble
-        if now := self._stuck():
-            return now
-        return "" if self.engine.leases.member() else "its leases were not renewed in time"
+        if trouble := self._trouble or self.healthy():
+            return trouble
+        return "" if self.engine.leases.member() else f"{LATE}: {self._unrenewed}".removesuffix(": ")
 
     def healthy(self) -> str:
         """Empty while its threads move; else a sentence that says which hang: only a new start helps then."""
@@ -159,15 +161,30 @@ class Runner:
         leases = self.engine.leases
         before = leases.held().keys()
         try:
-            leases.tick()
+            self._tick()
+            self._unrenewed = ""
         except StoreError as error:
+            self._unrenewed = str(error)
             self._look_whether_broken(error)
         except Exception:  # the next one may be better
             LOGGER.exception("a defect in keeping the leases; please report it")
         self._renewed = self._clock()
+        before_that, self._late = self._late, not leases.member()
+        if self._late and not before_that:
+            log(logging.ERROR, LATE, error=self._unrenewed)
         if leases.held().keys() != before:
             log(logging.INFO, "leases", holds=leases.about())
             self.poke()
+
+    def _tick(self) -> None:
+        """Who hangs lets its leases run out: another one is to go on."""
+        if trouble := self.healthy():
+            if not self._hangs:
+                log(logging.ERROR, "hangs, and lets its leases run out", trouble=trouble)
+            self._hangs = True
+            return
+        self._hangs = False
+        self.engine.leases.tick()
 
     def _keep_up(self) -> None:
         while not self._over.is_set():
@@ -205,7 +222,7 @@ class Runner:
         if self.stopping:
             return
         if not self.engine.leases.member():
-            self.engine.leases.tick()
+            self._tick()
         # Kept until they are queued, so that a store that fails in between makes nobody wait for the resync.
         self._gained |= self.engine.leases.gained()
         self._affected |= self.engine.refresh()

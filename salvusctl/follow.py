@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from controller.knowledge import Knowledge
 from controller.log import configure
-from controller.members import Role
+from controller.members import FLEET, Role
 from controller.metrics import Metrics
 from controller.present import machines, settled
 from controller.session import Session
@@ -42,7 +42,7 @@ def follow(
     with board(refs, done) as shown, _working(session, shown.note) as asked:
         while True:
             # Before the store is read: a pass that ends in between has not been read.
-            counted = frozenset(asked) if asked is not None else None
+            counted = asked()
             knowledge = session.knowledge()
             said = pending(knowledge)
             new = _not_asked(knowledge, refs, counted) if counted is not None else {}
@@ -85,8 +85,9 @@ def _not_asked(knowledge: Knowledge, refs: Collection[str], asked: Collection[st
 
 
 @contextmanager
-def _working(session: Session, note: Callable[[str], None]) -> Iterator[Collection[str] | None]:
-    """A runner beside us; gives the machines that its passes asked, or None when another controller makes the passes.
+def _working(session: Session, note: Callable[[str], None]) -> Iterator[Callable[[], Collection[str] | None]]:
+    """A runner beside us; gives what tells the machines that its passes asked, or None when another controller makes
+    the passes: one that was there before, or came meanwhile.
 
     What it changes is noted; defects in it are logged to stderr.
     """
@@ -97,11 +98,14 @@ def _working(session: Session, note: Callable[[str], None]) -> Iterator[Collecti
     def made(machine: str, change: Change) -> None:
         note(f"{machine}: {change.verb} {change.item.key}")
 
+    def counted() -> Collection[str] | None:
+        return frozenset(asked) if alone and not runner.engine.leases.other_holder(FLEET) else None
+
     runner = session.runner(Metrics(VERSION), Role.APPLY, lambda outcome: asked.add(outcome.machine))
     runner.made = made
     runner.start()
     try:
-        yield asked if alone else None
+        yield counted
     except KeyboardInterrupt:
         note("stopping at the next safe point; what was written stays in force")
         raise

@@ -259,7 +259,8 @@ def test_two_share_the_machines_out_and_one_that_is_killed_is_succeeded_by_the_o
     assert first.machines().isdisjoint(second.machines())
     before = {**first.leases(), **second.leases()}
     theirs = first.leases().keys()
-    assert second.get("/readyz") == (200, "ok\n")
+    assert second.get("/readyz")[1].startswith("ok: holds ")
+    assert f"; the others: pid {first.process.pid} on " in second.get("/readyz")[1]
     first.signal(signal.SIGKILL)
     first.process.wait(PATIENCE)
     until(lambda: second.leases().keys() >= {*ALL})
@@ -336,6 +337,23 @@ def test_a_store_that_is_removed_while_it_runs_ends_it_with_what_to_do(place: Pl
     said = daemon.log.read_text()
     assert "was removed, or another file put in its place, while it was in use" in said
     assert "Traceback" not in said
+
+
+def test_it_is_not_ready_while_its_store_is_away_and_says_so(place: Place) -> None:
+    place.host("one")
+    daemon = place.running()
+    before = daemon.leases()
+    with contextlib.closing(sqlite3.connect(place.store)) as db:
+        # As a disk without room does: what is there is read, and nothing can be written.
+        db.execute("BEGIN EXCLUSIVE")
+        until(lambda: not daemon.acts())
+        assert daemon.leases() == {}
+        until(lambda: f"its leases were not renewed in time: the store {place.store}" in daemon.get("/readyz")[1])
+        assert daemon.get("/healthz") == (200, "ok\n"), "a new start would not help"
+    until(daemon.acts)
+    assert daemon.leases() == before, "nobody else was there"
+    assert daemon.end() == 0
+    assert "Traceback" not in daemon.log.read_text()
 
 
 def reads(daemon: Daemon) -> bool:

@@ -30,7 +30,11 @@ class Page:
         self.trouble = ""
         self.metrics = Metrics("1.2.3")
         self.http = Http(
-            open_socket(address), self.metrics, healthy=lambda: self.trouble, ready=lambda: self.trouble and "no lease"
+            open_socket(address),
+            self.metrics,
+            healthy=lambda: self.trouble,
+            ready=lambda: self.trouble and "no lease",
+            about=lambda: "holds 3 of 17 leases",
         )
         self.http.start()
 
@@ -59,7 +63,7 @@ def page(shared: Page) -> Iterator[Page]:
 
 def test_health_and_readiness_say_why_not(page: Page) -> None:
     assert page.get("/healthz") == (200, "text/plain; charset=utf-8", "ok\n")
-    assert page.get("/readyz")[::2] == (200, "ok\n")
+    assert page.get("/readyz")[::2] == (200, "ok: holds 3 of 17 leases\n")
     page.trouble = "all workers hang"
     assert page.get("/healthz")[::2] == (503, "all workers hang\n")
     assert page.get("/readyz")[::2] == (503, "no lease\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from controller.holder import Holder
 from controller.leases import Leases
 from controller.log import Lines
-from controller.members import FLEET, Role, shard_of
+from controller.members import FLEET, Register, Role, shard_of
 from controller.metrics import Metrics
 from controller.reconcile import Outcome
 from controller.runner import PASS_HANGS, STEP_HANGS, Rhythm, Runner
@@ -23,6 +24,7 @@ from controller.store.memory import MemoryStore
 from drivers.base import Failed
 from drivers.simulated import SimulatedFleet
 from resources.load import load
+from salvusctl.follow import _working
 from tests.fast.manifests import KEY
 
 PATIENCE = 20.0
@@ -119,6 +121,13 @@ def test_it_acts_only_with_a_store_a_lease_and_until_it_stops(desk: Desk) -> Non
     assert desk.runner.ready() == "stopping"
 
 
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def beside(desk: Desk, role: Role = Role.DAEMON) -> Runner:
     """Another controller, of another machine."""
     other = desk.session.runner(Metrics("test"))
@@ -156,6 +165,15 @@ def test_what_another_one_gives_is_looked_at_at_once(desk: Desk) -> None:
     second.stop()
 
 
+def test_apply_that_worked_alone_leaves_it_to_a_daemon_that_comes(desk: Desk) -> None:
+    with _working(desk.session, lambda _: None) as asked:
+        until(lambda: asked() == {"alpha"})
+        daemon = beside(desk)
+        until(lambda: daemon.try_step() and asked() is None)
+    with _working(desk.session, lambda _: None) as asked:
+        assert asked() is None
+
+
 def test_it_is_healthy_while_its_threads_move(desk: Desk) -> None:
     desk.runner.step()
     assert desk.runner.healthy() == ""
@@ -175,6 +193,31 @@ def test_it_is_healthy_while_its_threads_move(desk: Desk) -> None:
     assert desk.runner.healthy() == "", "one of them has moved on"
     del desk.runner._busy["beta"]
     assert desk.runner.healthy() == "", "one of them is free"
+
+
+def test_who_hangs_renews_no_lease_and_goes_on_when_it_moves_again(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, logger="salvus")
+    desk.runner.step()
+    (before,) = Register.read(desk.store).members.values()
+    desk.runner._busy.update(alpha=desk.now, beta=desk.now)
+    desk.now += PASS_HANGS + 1
+    desk.runner._moved = desk.runner._renewed = desk.now
+    desk.runner.engine.leases.release_all()
+    for _ in range(2):
+        desk.runner.try_renew()
+        desk.runner.try_step()
+    assert Register.read(desk.store).members == {}
+    assert desk.runner.ready().startswith("all 2 workers have been busy")
+    assert [record.getMessage() for record in caplog.records] == [
+        "hangs, and lets its leases run out",
+        "its leases were not renewed in time",
+    ]
+    desk.runner._busy.clear()
+    desk.runner.try_renew()
+    (after,) = Register.read(desk.store).members.values()
+    assert (desk.runner.ready(), after.who) == ("", before.who)
 
 
 def test_while_the_store_is_down_nothing_is_written_to_machines_and_then_it_goes_on(desk: Desk) -> None:

@@ -83,11 +83,30 @@ def test_a_silent_holder_is_succeeded_after_the_whole_time_and_not_before() -> N
     world.now += 100 * TTL
     tick(world, second)
     assert second.leases.held() == {}, "how long it was silent before counts for nothing: it was not watched"
-    tick(world, second, seconds=TTL)
+    tick(world, second, seconds=TTL / 4, times=4)
     assert second.leases.held() == {}
     tick(world, second, seconds=0.1)
     assert second.leases.held() == dict.fromkeys(ALL, 2)
     assert list(world.register().members) == ["2.1"]
+
+
+def test_after_the_store_was_away_everybody_goes_on_with_what_it_had() -> None:
+    world = World()
+    processes = [world.process("here"), world.process("there")]
+    tick(world, *processes, times=3)
+    before = [dict(process.leases.held()) for process in processes]
+    for process in processes:
+        process.store.before = _fail
+    for _ in range(3):
+        world.now += TTL
+        for process in processes:
+            with pytest.raises(StoreUnavailable):
+                process.leases.tick()
+            assert process.leases.held() == {}
+    for process in processes:
+        process.store.before = str
+    tick(world, *processes)
+    assert [process.leases.held() for process in processes] == before, "under the same epochs"
 
 
 def test_a_dead_process_is_succeeded_at_once_on_its_own_machine_only() -> None:
@@ -267,6 +286,8 @@ def test_what_something_is_under_way_under_is_kept_until_its_end_and_nothing_new
         end = first.leases.keep(name)
     tick(world, first, second, seconds=1.0)
     assert lease.valid(), "a job goes on after its pass"
+    assert first.leases.open(name), "and the other machines of the shard do not wait for it"
+    assert name in first.leases.gained()
     end()
     tick(world, first, second, seconds=1.0)
     assert not lease.valid()
