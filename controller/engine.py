@@ -212,6 +212,10 @@ class Engine:
         """All machines in the fleet."""
         return [machine.name for machine in self.knowledge.fleet.machines()]
 
+    def store_nodes(self) -> Mapping[str, bool]:
+        """The servers of the store, and whether each is up; asks nobody."""
+        return self._ledger.store.nodes()
+
     def forget(self, machine: str) -> None:
         """The machine left the fleet."""
         self.machines.forget(machine)

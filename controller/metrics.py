@@ -29,6 +29,7 @@ class Snapshot:
         resources: (kind, condition, status) → number of resources.
         leases: lease → epoch, of those that are held.
         paused: what is paused: ``world``, ``all``, ``machine/NAME`` or ``Kind/name``.
+        store_nodes: address of each of the store's servers → whether it is up, as this controller sees it.
         controllers: how many there are, this one included.
     """
 
@@ -39,6 +40,7 @@ class Snapshot:
     resources: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     leases: Mapping[str, int] = field(default_factory=dict)
     paused: Collection[str] = ()
+    store_nodes: Mapping[str, bool] = field(default_factory=dict)
     controllers: int = 0
 
 
@@ -107,6 +109,12 @@ class Metrics(Collector):
             "salvus_paused", "1 for what is paused; what=world: everything, until it is ended.", ("what",), paused
         )
         yield _gauge("salvus_lease_epoch", "Epoch of each lease that this controller holds.", ("lease",), epochs)
+        yield _gauge(
+            "salvus_store_node_up",
+            "1 for each Cassandra node that is up, as this controller sees it; none with SQLite.",
+            ("node",),
+            {(node,): float(up) for node, up in now.store_nodes.items()},
+        )
         yield _gauge("salvus_controllers", "Controllers that live, as this one sees it.", (), {(): now.controllers})
 
     def forget_machine(self, name: str) -> None:

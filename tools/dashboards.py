@@ -115,6 +115,11 @@ PANELS = (
         ),
     ),
     Panel(
+        "Cassandra nodes",
+        "1 for a node that every controller sees up.",
+        (("min by (node) (salvus_store_node_up)", "{{node}}"),),
+    ),
+    Panel(
         "Manifests and versions",
         "Errors in the source, fleet passes, and what runs.",
         (
@@ -174,6 +179,14 @@ ALERTS = (
         "critical",
         "{{ $labels.instance }} cannot use its store",
         "It writes to no machine until it can. Its log says what the store answers.",
+    ),
+    Alert(
+        "SalvusStoreNodeDown",
+        "min by (node) (salvus_store_node_up) == 0",
+        "5m",
+        "warning",
+        "The Cassandra node {{ $labels.node }} is down",
+        "With two of three up nothing is lost and all goes on; one more, and nothing is written. Start it.",
     ),
     Alert(
         "SalvusManifestErrors",

@@ -126,6 +126,10 @@ class Store(Protocol):
         """
         ...
 
+    def nodes(self) -> Mapping[str, bool]:
+        """The servers that keep it by address, and whether each is up, as far as seen; none for a file. Asks nobody."""
+        ...
+
     def close(self) -> None:
         """Ends the use of the store."""
         ...

@@ -55,6 +55,10 @@ class Guarded:
         """See Store."""
         return self._store.changed_since(cursor)
 
+    def nodes(self) -> Mapping[str, bool]:
+        """See Store."""
+        return self._store.nodes()
+
     def close(self) -> None:
         """See Store."""
         self._store.close()

@@ -127,6 +127,10 @@ class MemoryStore:
             since = cursor if cursor < self._cursor else 0
             return self._cursor, frozenset(where for where, at in self._changes.items() if at > since)
 
+    def nodes(self) -> Mapping[str, bool]:
+        """See Store."""
+        return {}
+
     def close(self) -> None:
         """See Store."""
 

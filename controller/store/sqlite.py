@@ -333,6 +333,10 @@ class SqliteStore:
             found = self._db.execute("SELECT tbl, part FROM changes WHERE at > ? AND at <= ?", (since, now)).fetchall()
         return now, frozenset((Table(table), partition) for table, partition in found)
 
+    def nodes(self) -> Mapping[str, bool]:
+        """See Store."""
+        return {}
+
     def close(self) -> None:
         """See Store."""
         with self._lock:

@@ -77,7 +77,11 @@ def test_other_pages_are_not_there(page: Page) -> None:
 
 
 def test_metrics_are_those_that_are_named_and_as_of_now(page: Page) -> None:
-    page.metrics.watch(lambda: Snapshot(queue_depth=7, reachable={"alpha": False}, leases={"fleet": 42}))
+    page.metrics.watch(
+        lambda: Snapshot(
+            queue_depth=7, reachable={"alpha": False}, leases={"fleet": 42}, store_nodes={"10.0.0.1": False}
+        )
+    )
     page.metrics.passes.labels("synced").observe(0.1)
     page.metrics.writes.labels("alpha").inc(3)
     status, kind, body = page.get("/metrics")
@@ -86,6 +90,7 @@ def test_metrics_are_those_that_are_named_and_as_of_now(page: Page) -> None:
     assert "salvus_queue_depth 7.0" in body
     assert 'salvus_machine_reachable{machine="alpha"} 0.0' in body
     assert 'salvus_lease_epoch{lease="fleet"} 42.0' in body
+    assert 'salvus_store_node_up{node="10.0.0.1"} 0.0' in body
     assert 'salvus_driver_writes_total{machine="alpha"} 3.0' in body
     assert 'salvus_build_info{version="1.2.3"} 1.0' in body
     page.metrics.forget_machine("alpha")

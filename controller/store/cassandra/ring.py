@@ -215,6 +215,10 @@ class Ring:
             )
         return LOCAL
 
+    def nodes(self) -> Mapping[str, bool]:
+        """The ring's nodes by address, and whether each is up, as far as the driver has seen: not tried yet is up."""
+        return {str(host.address): host.is_up is not False for host in self.cluster.metadata.all_hosts()}
+
     def ours(self, statement: str) -> str:
         """A statement that is written for a keyspace named salvus, for ours."""
         return statement.replace("salvus.", f'"{self.settings.keyspace}".')

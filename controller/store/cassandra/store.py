@@ -154,6 +154,10 @@ class CassandraStore:
         """See Store."""
         return self._changes.since(cursor)
 
+    def nodes(self) -> Mapping[str, bool]:
+        """See Store."""
+        return self._ring.nodes()
+
     def close(self) -> None:
         """See Store."""
         self._ring.close()
