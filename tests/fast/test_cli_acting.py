@@ -38,6 +38,8 @@ spec: {image: debian12, rootDisk: {size: 2Gi}, runStrategy: Halted, interfaces: 
 """
 CONF = "File:/etc/hello.conf"
 ROOT = Path(__file__).parents[2]
+# Seconds of silence after which a reply is typed again.
+AGAIN = 10.0
 
 
 def test_apply_brings_about_what_is_written(cli: Cli) -> None:
@@ -352,10 +354,10 @@ def on_terminal(words: list[str], reply: tuple[bytes, bytes] | None = None, **en
     try:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            ready, _, _ = select.select([master], [], [], 1.0)
+            ready, _, _ = select.select([master], [], [], AGAIN)
             if not ready:
                 if reply is not None and reply[0] in said:
-                    # Again: a Ctrl-C just before Python begins to read a line is lost.
+                    # A Ctrl-C just before Python begins to read a line is lost; a second one, while it ends, kills it.
                     os.write(master, reply[1])
                 continue
             try:
