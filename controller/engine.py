@@ -44,7 +44,8 @@ class Engine:
         self.leases = leases
         self.knowledge = Knowledge()
         self.outcomes: dict[str, Outcome] = {}
-        self.recorder = Recorder(ledger)
+        self._mirror = Mirror(ledger.store)
+        self.recorder = Recorder(ledger, written=self._mirror.written)
         self.woken: Callable[[str], None] = lambda _: None
         self.job_ended: Callable[[str, Change, DriverError | None], None] = lambda *_: None
         self.machines = Machines(connect, lambda machine: self.woken(machine))
@@ -54,7 +55,6 @@ class Engine:
         )
         self._ledger = ledger
         self._keys = keys
-        self._mirror = Mirror(ledger.store)
         self.pausing = Pausing(ledger, self._mirror)
         self._view = View()
         self._lock = threading.RLock()

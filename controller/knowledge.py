@@ -51,6 +51,15 @@ class Knowledge:
         return {ref for ref, row in self.rows.items() if row.deleting_since is None}
 
     @cached_property
+    def told(self) -> Mapping[str, Collection[str]]:
+        """``Kind/name`` of what each machine has said something of, by machine."""
+        found: dict[str, set[str]] = {}
+        for ref, by_machine in self.statuses.items():
+            for machine in by_machine:
+                found.setdefault(machine, set()).add(ref)
+        return found
+
+    @cached_property
     def moved(self) -> Mapping[str, str]:
         """New names by old ones, of renamed resources whose old name nobody has again."""
         named = ((f"{one.kind}/{one.moved_from}", one.ref) for one in self.fleet if one.moved_from)

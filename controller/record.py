@@ -27,7 +27,7 @@ WELL = frozenset({"synced", "changed"})
 Verdicts = Mapping[str, tuple[Verdict, ...]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Said:
     """What a machine said of a resource: of which generation, the row that was written of it, and the one before."""
 
@@ -44,6 +44,7 @@ class _Machine:
     lease: Lease
     ledger: Ledger
     read: bool = False
+    written: int = 0
     inventory: dict[str, Owned] = field(default_factory=dict)
     said: dict[str, _Said] = field(default_factory=dict)
     seen: Mapping[str, object] = field(default_factory=dict)
@@ -53,11 +54,19 @@ class _Machine:
 class Recorder:
     """The writing side of passes. One machine is never recorded by two threads at once: the queue sees to that.
 
-    What is written of a machine is under the lease of the pass: all that writes raises Fenced when that is over.
+    What is written of a machine is under the lease of the pass: all that writes raises Fenced when that is over. Of who
+    lost the machine a write may still come late (it was paused just after it looked); the next pass mends that.
+    ``written`` counts, by machine, the writes of anybody that were seen in the store of what is not in ``Knowledge``.
     """
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Callable[[], float] = time.time,
+        written: Callable[[str], int] = lambda _: 0,
+    ) -> None:
         self._ledger = ledger
+        self._written = written
         self._clock = clock
         self._machines: dict[str, _Machine] = {}
 
@@ -68,19 +77,31 @@ class Recorder:
         return kept
 
     def inventory(self, machine: str, lease: Lease, moved: Mapping[str, str] = NOTHING) -> tuple[Owned, ...]:
-        """What salvus has on the machine. Under one lease nobody else writes it, so it is read once.
+        """What salvus has on the machine: read once under a lease, and looked at again when somebody wrote.
 
         ``moved`` are new names by old ones: what a renamed resource has stays its own, also while it waits (rule 18).
         """
-        kept = self._under(machine, lease)
+        kept, written = self._under(machine, lease), self._written(machine)
         if not kept.read:
             kept.run = max(self._ledger.runs(machine), key=lambda run: run.at, default=None)
             kept.inventory = read_inventory(self._ledger, machine)
             kept.read = True
+        elif kept.written != written:
+            self._mend(machine, kept)
+        kept.written = written
         old = [owned for owned in kept.inventory.values() if not moved.keys().isdisjoint(owned.users)]
         if old:
             self.remember(machine, [_renamed(owned, moved) for owned in old])
         return tuple(kept.inventory.values())
+
+    def _mend(self, machine: str, kept: _Machine) -> None:
+        """Somebody wrote, most often ourselves: what we know to be so is so again, what we did not know is known."""
+        kept.seen = {}
+        ours, there = {key: _row(owned) for key, owned in kept.inventory.items()}, kept.ledger.inventory(machine)
+        # Of a machine that left the fleet nothing is there, and nothing is to be.
+        if there and there != ours:
+            kept.inventory |= {key: _owned(row) for key, row in there.items() if key not in ours}
+            kept.ledger.put_inventory(machine, ours)
 
     def remember(self, machine: str, rows: Sequence[Owned]) -> None:
         """Notes what the machine is about to have, before it has it (rule 11). Raises Conflict when it is forgotten."""
@@ -173,17 +194,16 @@ class Recorder:
             kept.seen = states
 
     def _say(self, kept: _Machine, machine: str, found: Verdicts, at: Knowledge) -> list[Event]:
-        """Writes the conditions that changed; takes away those of resources that are no longer on the machine.
+        """Writes the conditions that are not so in the store; takes away those of resources that are no longer on the
+        machine.
 
         Returns an event for each that became worse or better, or has another reason.
         """
         turns: list[Event] = []
-        if not kept.said:
-            kept.said = {r: _Said(0, (), by[machine]) for r, by in at.statuses.items() if machine in by}
         now = {ref: said for ref, said in found.items() if ref in at.rows}
-        for ref in kept.said.keys() - now.keys():
+        for ref in {*kept.said, *at.told.get(machine, ())} - now.keys():
             kept.ledger.put_status(ref, machine, None)
-            del kept.said[ref]
+            kept.said.pop(ref, None)
         for ref, said in now.items():
             there = at.statuses.get(ref, {}).get(machine)
             before = _as_left(kept.said.get(ref), there)
@@ -198,20 +218,27 @@ class Recorder:
 
 
 def _as_left(said: _Said | None, there: Status | None) -> _Said | None:
-    """What was said last, if the store (as it was read, maybe before that) still has it.
+    """What was said last, if the store still has it, or (as it was read before that) the row of before.
 
     It has not where the resource is new, though one of its name was there before; and where a controller that had the
     machine before us wrote late.
     """
-    return said if said is not None and there is not None and there in (said.row, said.over) else None
+    if said is None or there is None:
+        return None
+    if there == said.row:
+        # Seen there: from now on, the row of before is a late one.
+        said.over = None
+        return said
+    return said if there == said.over else None
 
 
 def read_inventory(ledger: Ledger, machine: str) -> dict[str, Owned]:
     """What the store says that salvus has on a machine, by item key. Raises SalvusError for an unknown item type."""
-    return {
-        key: Owned(codec.restore(row.type, row.item), row.owner, row.created, row.after, row.producers)
-        for key, row in ledger.inventory(machine).items()
-    }
+    return {key: _owned(row) for key, row in ledger.inventory(machine).items()}
+
+
+def _owned(row: InventoryRow) -> Owned:
+    return Owned(codec.restore(row.type, row.item), row.owner, row.created, row.after, row.producers)
 
 
 def _deleted(one: Applied) -> bool:

@@ -39,6 +39,7 @@ VERBS = {
     "pause": Verb("salvusctl.pause", "Change nothing on machines, or of resources, for a while.", FLEET),
     "resume": Verb("salvusctl.resume", "End a pause before its time.", FLEET),
     "stop-the-world": Verb("salvusctl.stop_the_world", "Have no controller write anything.", FLEET),
+    "controllers": Verb("salvusctl.controllers", "Show who works on the fleet, and which leases each holds.", FLEET),
     "disk": Verb("salvusctl.disk", "Disks of deleted virtual machines: see them, and have them back.", FLEET),
     "controller": Verb("salvusctl.daemon", "The controller: keep the fleet as it is written.", SETUP),
     "store": Verb("salvusctl.store", "The store: make it, look at it, copy it into a file and back.", SETUP),

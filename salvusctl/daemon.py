@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -54,7 +55,7 @@ def run(
     from controller import daemon
     from controller.http import BadAddress
     from controller.log import configure
-    from controller.session import Settings
+    from salvusctl.fleet import settings_of
     from salvusctl.version import VERSION
 
     context = context_of(ctx)
@@ -75,7 +76,7 @@ def run(
 
             enter_namespace(context.namespace)
 
-    settings = Settings(context.store, context.identity_files, resync, workers)
+    settings = replace(settings_of(context), resync=resync, workers=workers)
     address = context.http if http is None else http
     try:
         return daemon.run(settings, manifests=directory, http=address, enter=enter, version=VERSION)

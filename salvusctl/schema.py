@@ -12,6 +12,7 @@ from resources.schema import DIALECT
 from resources.schema import schema as schema_of
 from salvusctl import out
 from salvusctl.completing import complete_kinds
+from salvusctl.controller_outputs import ControllerList
 from salvusctl.exits import UseError
 from salvusctl.flags import verb_app
 from salvusctl.fleet import kind_of
@@ -22,6 +23,7 @@ from salvusctl.resource_outputs import Reasons, ResourceList
 
 SCHEMAS: Mapping[str, type[Output]] = {
     "approve": Holds,
+    "controllers": ControllerList,
     "diff": Diff,
     "events": Events,
     "get": ResourceList,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
@@ -18,7 +19,8 @@ PAUSES = "pauses"
 class Mirror:
     """Mappings that are never changed, only replaced; a value stays the same object while its row is the same.
 
-    ``inventories`` counts the changes of machines' inventories, which are not kept here.
+    ``inventories`` counts the changes of machines' inventories, which are not kept here; ``written``, by machine, those
+    of its inventory or observations.
     """
 
     def __init__(self, store: Store) -> None:
@@ -31,7 +33,12 @@ class Mirror:
         self.allocations: Mapping[tuple[str, str], str] = {}
         self.pauses: Mapping[str, Pause] = {}
         self.inventories = 0
+        self._written: Counter[str] = Counter()
         self._resources_moved = False
+
+    def written(self, machine: str) -> int:
+        """See the class."""
+        return self._written[machine]
 
     def refresh(self) -> bool:
         """Reads what changed since the last time; returns whether anything of the above did, pauses excepted.
@@ -58,6 +65,8 @@ class Mirror:
         self._cursor = cursor
         self._resources_moved = Table.RESOURCE in refs
         self.inventories += len(refs.get(Table.INVENTORY, ()))
+        self._written.update(refs.get(Table.INVENTORY, ()))
+        self._written.update(refs.get(Table.OBSERVATION, ()))
         return not refs.keys().isdisjoint({Table.RESOURCE, Table.STATUS, Table.FACT, Table.ALLOCATION})
 
     def _read(

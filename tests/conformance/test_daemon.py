@@ -11,6 +11,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from controller.holder import Holder
+from controller.leases import TTL
 from controller.members import ALL, FLEET, SOURCE, Register, shard_of
 from controller.store.sqlite import MIGRATIONS, SqliteStore
 from tests.fast.manifests import KEY
@@ -337,6 +340,55 @@ def test_a_store_that_is_removed_while_it_runs_ends_it_with_what_to_do(place: Pl
     said = daemon.log.read_text()
     assert "was removed, or another file put in its place, while it was in use" in said
     assert "Traceback" not in said
+
+
+class Watch(threading.Thread):
+    """Looks all the time whose each lease is. ``longest``: seconds for which one was nobody's who lives and stays."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.over = threading.Event()
+        self.looks = 0
+        self.longest = 0.0
+
+    def run(self) -> None:
+        since = dict.fromkeys(ALL, time.monotonic())
+        with contextlib.closing(SqliteStore(self.path)) as store:
+            while not self.over.wait(0.05):
+                register = Register.read(store).living(Holder.this_process())
+                now = time.monotonic()
+                for name in ALL:
+                    holder = register.holder(name)
+                    self.longest = max(self.longest, now - since[name])
+                    if holder and not register.members[holder].leaving:
+                        since[name] = now
+                self.looks += 1
+
+
+def test_controllers_that_are_restarted_in_turn_leave_no_machine_alone(place: Place) -> None:
+    names = {f"host{number}" for number in range(12)}
+    for name in names:
+        place.host(name)
+    running = [place.running(), place.running()]
+    until(lambda: shared(*running))
+    watch = Watch(place.store)
+    watch.start()
+    try:
+        for old in tuple(running):
+            before = watch.looks
+            assert old.end() == 0
+            running = [*(one for one in running if one is not old), place.running()]
+            until(lambda: shared(*running))  # noqa: B023
+            until(lambda: watch.looks > before + 1)  # noqa: B023
+    finally:
+        watch.over.set()
+        watch.join()
+    assert watch.longest < TTL, f"{watch.longest:.1f} s"
+    until(lambda: running[0].machines() | running[1].machines() == names)
+    listed = json.loads(place.salvusctl("controllers", "-o", "json").stdout)
+    assert listed["free"] == []
+    assert {one["pid"]: one["state"] for one in listed["items"]} == {one.process.pid: "acts" for one in running}
 
 
 def test_it_is_not_ready_while_its_store_is_away_and_says_so(place: Place) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import controller.daemon
 from controller.session import Settings, open_session
 from salvusctl.exits import Code
 from tests.fast.cli import HOST, SERVICE, SIMULATED, Cli, cli
@@ -78,3 +79,18 @@ def test_a_page_that_can_be_nowhere(cli: Cli) -> None:
     (cli.folder / "salvus.yaml").write_text("contexts: [{name: mine, http: '127.0.0.1:77777'}]")
     err = cli("--config", str(cli.folder / "salvus.yaml"), "controller", "run", code=Code.INPUT).err
     assert "http of context 'mine': cannot listen on '127.0.0.1:77777': 77777 is no port" in err
+
+
+def test_it_works_with_all_that_the_context_says(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cli.folder / "config.yaml").write_text("contexts: [{name: test, budgets: {maxDeletes: 77}, store: {sqlite: s}}]")
+    given: list[Settings] = []
+
+    def run(settings: Settings, **_: object) -> int:
+        given.append(settings)
+        return 0
+
+    monkeypatch.setattr(controller.daemon, "run", run)
+    cli("controller", "run", "--resync", "7", "--workers", "3")
+    (settings,) = given
+    assert (settings.store, settings.resync, settings.workers) == (cli.folder / "s", 7.0, 3)
+    assert settings.budgets.deletes.number == 77

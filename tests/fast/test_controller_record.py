@@ -48,7 +48,7 @@ class Desk:
 
     def start(self) -> None:
         self.over: set[int] = set()
-        self.recorder = Recorder(self.ledger, lambda: self.now)
+        self.recorder = Recorder(self.ledger, lambda: self.now, self.mirror.written)
         self.recorder.inventory("m", self.lease(1))
 
     def lease(self, epoch: int) -> Lease:
@@ -65,7 +65,17 @@ class Desk:
 
     def record(self, outcome: Outcome) -> None:
         self.now += 1
-        self.recorder.outcome(outcome, self.at())
+        at = self.at()
+        self.recorder.inventory("m", self.lease(1))
+        self.recorder.outcome(outcome, at)
+
+    def overtaken(self) -> Desk:
+        """A controller that lost the machine to this one; what it writes comes late."""
+        other = Desk.__new__(Desk)
+        other.__dict__ = {**self.__dict__, "now": 1.0, "mirror": Mirror(self.store), "knowledge": Knowledge()}
+        other.recorder = Recorder(self.ledger, lambda: other.now)
+        other.recorder.inventory("m", self.lease(0))
+        return other
 
     def reasons(self) -> list[str]:
         return [event.reason for event in self.ledger.events("Service/s")]
@@ -197,7 +207,7 @@ def test_a_machine_that_left_the_fleet_during_its_pass_is_not_written_to(desk: D
     desk.recorder.forget("m")
     with pytest.raises(Conflict, match="left the fleet"):
         desk.recorder.remember("m", [owned()])
-    desk.record(outcome(x=Absent()))
+    desk.recorder.outcome(outcome(x=Absent()), desk.at())
     assert desk.writes() == before
 
 
@@ -235,6 +245,68 @@ def test_what_a_controller_that_lost_the_machine_wrote_late_is_said_anew(desk: D
     before = desk.writes()
     desk.record(outcome(x=Present({"value": "a"})))
     assert desk.writes() == before
+
+
+def test_a_late_row_is_mended_also_when_it_is_the_one_of_before_ours(desk: Desk) -> None:
+    loser = desk.overtaken()
+    loser.recorder.outcome(outcome(unreachable="no route"), desk.at())
+    late = statuses(desk.ledger, "Service/s")["m"]
+    desk.record(outcome(x=Present({"value": "a"})))
+    desk.record(outcome(x=Present({"value": "a"})))
+    desk.ledger.put_status("Service/s", "m", late)
+    desk.record(outcome(x=Present({"value": "a"})))
+    assert [one.reason for one in statuses(desk.ledger, "Service/s")["m"].conditions] == ["InSync"]
+
+
+def test_a_late_row_of_what_is_on_the_machine_no_more_is_taken_away(desk: Desk) -> None:
+    loser = desk.overtaken()
+    desk.record(outcome())
+    desk.record(outcome(wants=Lowered("m")))
+    assert statuses(desk.ledger, "Service/s") == {}
+    loser.recorder.outcome(outcome(unreachable="no route"), desk.at())
+    assert statuses(desk.ledger, "Service/s").keys() == {"m"}
+    desk.record(outcome(wants=Lowered("m")))
+    assert statuses(desk.ledger, "Service/s") == {}
+
+
+def test_a_late_observation_is_mended_though_nothing_changed_on_the_machine(desk: Desk) -> None:
+    loser = desk.overtaken()
+    desk.record(outcome(x=Present({"value": "b"})))
+    loser.recorder.outcome(outcome(x=Present({"value": "a"}), y=Absent()), desk.at())
+    assert desk.ledger.seen("m").keys() == {"Thing:x", "Thing:y"}
+    desk.record(outcome(x=Present({"value": "b"})))
+    assert {key: seen.fields for key, seen in desk.ledger.seen("m").items()} == {"Thing:x": {"value": "b"}}
+    for _ in range(2):
+        before = desk.writes()
+        desk.record(outcome(x=Present({"value": "b"})))
+        assert desk.writes() == before
+
+
+def test_a_late_inventory_is_mended_and_what_it_adds_is_known(desk: Desk) -> None:
+    loser = desk.overtaken()
+    loser.recorder.remember("m", [owned()])
+    desk.start()
+    desk.recorder.remember("m", [Owned(File("/etc/z", "z"), "Service/s", created=True)])
+    deleted = Applied(Change(FILE, Verb.DELETE, (), Grade.LIVE))
+    loser.recorder.remember("m", [Owned(File("/etc/y", "y"), "Service/s", created=True)])
+    loser.recorder.outcome(outcome(deleted), desk.at())
+    assert desk.ledger.inventory("m").keys() == {"File:/etc/y", "File:/etc/z"}
+    desk.at()
+    found = desk.recorder.inventory("m", desk.lease(1))
+    assert {one.key for one in found} == {FILE.key, "File:/etc/y", "File:/etc/z"}
+    assert desk.ledger.inventory("m").keys() == {FILE.key, "File:/etc/y", "File:/etc/z"}
+    before = desk.writes()
+    desk.at()
+    assert len(desk.recorder.inventory("m", desk.lease(1))) == 3
+    assert desk.writes() == before
+
+
+def test_the_inventory_of_a_machine_that_left_the_fleet_is_not_written_again(desk: Desk) -> None:
+    desk.recorder.remember("m", [owned()])
+    desk.ledger.drop_machine("m")
+    desk.at()
+    desk.recorder.inventory("m", desk.lease(1))
+    assert desk.ledger.inventory("m") == {}
 
 
 def test_what_we_wrote_ourselves_is_not_taken_for_anothers_before_it_was_read_again(desk: Desk) -> None:
