@@ -1,7 +1,8 @@
-"""Which process it is that holds something, and whether it is dead."""
+"""Which process it is that holds something, whether it is dead, and for whom this one works."""
 
 from __future__ import annotations
 
+import getpass
 import os
 import socket
 from dataclasses import dataclass
@@ -37,6 +38,15 @@ class Holder:
 
     def __str__(self) -> str:
         return f"pid {self.pid} on {self.host}"
+
+
+def who_am_i() -> str:
+    """``user@host``, also of who is root by sudo, or has no name here."""
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def _start_time(pid: int) -> str | None:

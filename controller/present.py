@@ -73,6 +73,7 @@ def document(
         "creationTimestamp": rfc3339(row.created_at),
         "source": row.source,
         "revision": row.revision,
+        "writtenBy": row.by,
     }
     if row.deleting_since is not None:
         metadata["deletionTimestamp"] = rfc3339(row.deleting_since)

@@ -5,22 +5,23 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from controller.budget import Budgets
+from controller.holder import who_am_i
 from controller.knowledge import Knowledge
 from controller.members import Role
 from controller.pauses import explained
 from controller.present import machines, state_word
 from controller.store.base import Access, Store
-from controller.store.ledger import Ledger, taken
+from controller.store.ledger import Ledger, overtaken, taken
 from controller.store.mirror import Mirror
 from controller.store.opening import Old, Where, open_store
-from controller.store.records import HELD_BY_BUDGET, Event, Hold, Job, Pause, SourceState, StoredResource
+from controller.store.records import ABSENT, HELD_BY_BUDGET, Event, Hold, Job, Pause, SourceState, StoredResource
 from resources.envelope import Document
 from resources.fleet import Fleet, kinds
 from resources.world import World
@@ -83,10 +84,13 @@ class Session:
         held = {ref: (hold.message, state.at) for state in states for hold in state.holds for ref in hold.refs}
         return replace(Knowledge().after(mirror), held=held)
 
-    def put(self, loaded: Loaded, source: str = BY_HAND) -> tuple[Put, ...]:
+    def put(
+        self, loaded: Loaded, source: str = BY_HAND, seen: Mapping[str, StoredResource] | None = None
+    ) -> tuple[Put, ...]:
         """Brings manifests without errors into force; controllers act on all of them, or on none.
 
-        Raises Conflict when somebody else writes one meanwhile, or a move goes to a name that another resource has.
+        Raises Conflict when somebody else writes one meanwhile, or since the rows were ``seen`` (None: as of now), or a
+        move goes to a name that another resource has.
         """
         rows = self.knowledge().rows
         befores = {ref: before for ref in loaded.documents if (before := _before(loaded, ref)) in rows}
@@ -101,8 +105,12 @@ class Session:
         }
         with self.ledger.putting() if len(loaded.documents) - len(same) > 1 else nullcontext():
             new = self._new(loaded, source, rows, same)
+            states = _states(new, rows)
+            meant = states if seen is None else _states(new, seen)
+            if late := [ref for ref in new if states[ref] != meant[ref]]:
+                raise overtaken(new[late[0]], rows.get(late[0]))
             return tuple(
-                Put(ref, "unchanged" if ref in same else self._put(new[ref], befores.get(ref, "")))
+                Put(ref, "unchanged" if ref in same else self._put(new[ref], states[ref], befores.get(ref, "")))
                 for ref in loaded.documents
             )
 
@@ -110,24 +118,24 @@ class Session:
         self, loaded: Loaded, source: str, rows: Mapping[str, StoredResource], same: Collection[str]
     ) -> dict[str, StoredResource]:
         uids = {row.uid for row in rows.values()}
-        identity, now = self.ledger.identity(), time.time()
+        identity, now, by = self.ledger.identity(), time.time(), who_am_i()
         new: dict[str, StoredResource] = {}
         for ref, document in loaded.documents.items():
             if ref not in same:
                 uid = rows[ref].uid if ref in rows else fresh_uid(identity, ref, uids)
                 uids.add(uid)
-                new[ref] = StoredResource(ref, uid, 1, document, source, loaded.revision, now, now)
+                new[ref] = StoredResource(ref, uid, 1, document, source, loaded.revision, now, now, by=by)
         return new
 
-    def _put(self, new: StoredResource, before: str) -> str:
+    def _put(self, new: StoredResource, state: tuple[str, int], before: str) -> str:
         machine = kinds()[new.ref.partition("/")[0]].is_machine
         moved = before and self.ledger.rename(before, new, machine=machine)
-        return "moved" if moved else self.ledger.put_resource(new)
+        return "moved" if moved else self.ledger.put_resource(new, state)
 
     def delete(self, refs: Collection[str]) -> tuple[str, ...]:
         """Begins deletions; returns those of resources that are there."""
         with self.ledger.putting() if len(refs) > 1 else nullcontext():
-            return tuple(ref for ref in refs if self.ledger.mark_deleted(ref))
+            return tuple(ref for ref in refs if self.ledger.mark_deleted(ref, who_am_i()))
 
     def pause(self, pause: Pause, ref: str) -> None:
         """Begins a pause, or gives it another end; ``ref`` is the resource it is of, empty for everything."""
@@ -243,6 +251,10 @@ def _public_keys(identity_files: Collection[str]) -> str:
     """The public keys that lie beside private ones, a line each."""
     files = (Path(f"{file}.pub").expanduser() for file in identity_files)
     return "\n".join(" ".join(file.read_text().split()[:2]) for file in files if file.is_file())
+
+
+def _states(refs: Iterable[str], rows: Mapping[str, StoredResource]) -> dict[str, tuple[str, int]]:
+    return {ref: rows[ref].state if ref in rows else ABSENT for ref in refs}
 
 
 def _before(loaded: Loaded, ref: str) -> str:

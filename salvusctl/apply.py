@@ -56,7 +56,7 @@ def apply(
     with reaching(context, Access.MAKE) as session:
         before = session.knowledge()
         loaded = first or read_manifests(named, before.fleet)
-        puts = session.put(loaded)
+        puts = session.put(loaded, seen=before.rows)
         for put in puts:
             out.say(f"{put.ref} {put.verb}")
         warn_of_sync(before, [put.ref for put in puts if put.verb != "unchanged"])

@@ -47,6 +47,7 @@ def _describe(session: Session, knowledge: Knowledge, ref: str) -> None:
         ("Generation", str(row.generation)),
         ("Source", row.source),
         ("Created", _ago(row.created_at)),
+        ("Written", f"{_ago(row.written_at)}{f' by {row.by}' if row.by else ''}"),
         ("Machines", ", ".join(machines(knowledge, ref)) or "none"),
     ]
     if row.deleting_since is not None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from controller.clock import rfc3339
+from controller.holder import who_am_i
 from controller.pauses import LONGEST, SHORTEST, in_force, key_of, ref_of, word_of
 from controller.present import pause_document
 from controller.store.records import ALL, WORLD, Pause
@@ -92,15 +90,6 @@ def meant(known: Iterable[str], words: Sequence[str] | None, everything: bool) -
     if len(words) == 1 and (words[0] == ALL or find_kind(words[0]) is not None):
         raise UseError(f"which of {words[0]}?", hint=f"name them: {words[0]} NAME…; or say --all")
     return tuple(dict.fromkeys(key_of(ref) for ref in by_name(rows, words)))
-
-
-def who_am_i() -> str:
-    """``user@host``, also of who is root by sudo, or has no name here."""
-    try:
-        user = os.environ.get("SUDO_USER") or getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
 
 
 def _refuse_shorter(new: Sequence[Pause], old: Mapping[str, Pause]) -> None:

@@ -50,6 +50,8 @@ class ResourceMetadata(Output):
     """``apply``, or ``directory:PATH``."""
     revision: str
     """Digest of the files it came with."""
+    written_by: str
+    """Who wrote it, or began its deletion, as ``user@host``; empty where nobody knows."""
     creation_timestamp: str
     """When it was stored first (RFC 3339)."""
     deletion_timestamp: str | None = None

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 
 import typer
 
+from controller.holder import who_am_i
 from controller.pauses import explained, in_force, pause_of, ref_of, word_of
 from controller.store.records import ALL, MACHINE, WORLD, Pause
 from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.flags import context_of, verb_app
 from salvusctl.fleet import writing
-from salvusctl.pause import AllOption, meant, who_am_i
+from salvusctl.pause import AllOption, meant
 
 app = verb_app()
 

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
+from controller.holder import who_am_i
 from controller.pauses import explained
 from controller.store.records import WORLD, Pause
 from salvusctl import out
 from salvusctl.exits import UseError
 from salvusctl.flags import context_of, verb_app
 from salvusctl.fleet import writing
-from salvusctl.pause import who_am_i
 
 app = verb_app()
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
+from controller.clock import rfc3339
 from controller.store.base import Conflict, Row, Store, StoreUnavailable, Table
 from controller.store.guarded import Guarded
 from controller.store.mirror import MANIFEST, PAUSES
 from controller.store.records import (
+    ABSENT,
     WORLD,
     Event,
     Hold,
@@ -53,6 +55,21 @@ def taken(before: str, ref: str) -> Conflict:
         f"{before} cannot become {ref}: there is another resource of this name",
         hint=f"delete one of the two, or take salv.us/moved-from out of the manifest of {ref}",
     )
+
+
+def overtaken(ours: StoredResource, now: StoredResource | None) -> Conflict:
+    """Two wrote one resource at the same time; ``now`` is what is in force."""
+    others = f"changed at the same time by {_writer(now)}" if now else "deleted at the same time"
+    lost = "is not in force" if ours.deleting_since is None else "is not begun"
+    what = f"what {_writer(ours)} wrote" if ours.deleting_since is None else f"its deletion by {ours.by}"
+    return Conflict(
+        f"{ours.ref} was {others}; {what} {lost}",
+        hint=f"salvusctl describe {ours.ref} shows what is in force; apply again what is still meant",
+    )
+
+
+def _writer(row: StoredResource) -> str:
+    return f"{row.by or 'somebody'} (from {row.source}, revision {row.revision[:12]}, {rfc3339(row.written_at)})"
 
 
 class Ledger:
@@ -97,32 +114,34 @@ class Ledger:
         """Whether somebody is in the middle of ``putting``."""
         return bool(self.store.read(Table.META, PUTS))
 
-    def put_resource(self, new: StoredResource) -> str:
+    def put_resource(self, new: StoredResource, seen: tuple[str, int] | None = None) -> str:
         """Brings a manifest into force; returns ``created``, ``configured`` or ``unchanged``. Raises Conflict.
 
-        Of an existing one UUID and generation are kept, and one that is being deleted is kept after all.
+        Of an existing one UUID and generation are kept, and one that is being deleted is kept after all. ``seen`` is
+        the state that it is written over, and no other.
         """
         row = self.store.get(Table.RESOURCE, new.ref, MANIFEST)
-        if row is None:
+        old = parse(StoredResource, row.value) if row else None
+        if row and old and old.deleting_since is None and dict(old.document) == dict(new.document):
+            if old.source != new.source:
+                moved = replace(old, source=new.source, revision=new.revision, by=new.by)
+                self._set(new.ref, row.version, moved)
+            return "unchanged"
+        if seen is not None and seen != (old.state if old else ABSENT):
+            raise overtaken(new, old)
+        if row is None or old is None:
             self._set(new.ref, None, new)
             return "created"
-        old = parse(StoredResource, row.value)
-        if old.deleting_since is None and dict(old.document) == dict(new.document):
-            if old.source != new.source:
-                self._set(new.ref, row.version, replace(old, source=new.source, revision=new.revision))
-            return "unchanged"
         kept = replace(new, uid=old.uid, created_at=old.created_at, generation=old.generation + 1)
         self._set(new.ref, row.version, kept)
         return "configured"
 
     def _set(self, ref: str, version: int | None, value: StoredResource) -> None:
         if not self.store.compare_and_set(Table.RESOURCE, ref, {MANIFEST: version}, {MANIFEST: dump(value)}):
-            now = self.resource(ref)
-            by = f"; now it is generation {now.generation} from {now.source}" if now else ""
-            raise Conflict(f"somebody else changed {ref} at the same time{by}", hint="look at it and apply again")
+            raise overtaken(value, self.resource(ref))
 
-    def mark_deleted(self, ref: str) -> bool:
-        """Begins a deletion; False when there is no such resource. Raises Conflict.
+    def mark_deleted(self, ref: str, by: str) -> bool:
+        """Begins a deletion, by ``user@host``; False when there is no such resource. Raises Conflict.
 
         It is a new generation: what was said of the resource while it was to be there does not count any more.
         """
@@ -131,7 +150,8 @@ class Ledger:
             return False
         old = parse(StoredResource, row.value)
         if old.deleting_since is None:
-            self._set(ref, row.version, replace(old, generation=old.generation + 1, deleting_since=time.time()))
+            gone = replace(old, generation=old.generation + 1, deleting_since=time.time(), by=by)
+            self._set(ref, row.version, gone)
         return True
 
     def rename(self, before: str, new: StoredResource, *, machine: bool) -> bool:

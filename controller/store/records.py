@@ -25,6 +25,7 @@ class StoredResource:
         revision: digest of the source's state it came with.
         written_at: when the manifest last changed.
         deleting_since: when its deletion began; it stays until its items are gone.
+        by: who wrote it, or began its deletion, as ``user@host``; empty for what an older version wrote.
     """
 
     ref: str
@@ -36,6 +37,16 @@ class StoredResource:
     created_at: float
     written_at: float
     deleting_since: float | None = None
+    by: str = ""
+
+    @property
+    def state(self) -> tuple[str, int]:
+        """Another one whenever the manifest is another one."""
+        return self.uid, self.generation
+
+
+# The state of what is not there.
+ABSENT = ("", 0)
 
 
 @dataclass(frozen=True, slots=True)

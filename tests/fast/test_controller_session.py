@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,48 @@ def test_a_directory_takes_over_what_was_applied_by_hand(desk: Desk) -> None:
     assert desk.session.knowledge().rows["Host/alpha"].generation == 1
 
 
+def test_who_wrote_it_is_kept_and_a_conflict_names_both(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.session.who_am_i", lambda: "alice@desk")
+    seen = desk.session.knowledge().rows
+    desk.put(HOST)
+    assert desk.session.knowledge().rows["Host/alpha"].by == "alice@desk"
+    monkeypatch.setattr("controller.session.who_am_i", lambda: "bob@lap")
+    other = desk.load(HOST.replace("192.0.2.1", "192.0.2.2"))
+    before = desk.ledger.store.changed_since(0)[0]
+    with pytest.raises(Conflict) as caught:
+        desk.session.put(other, seen=seen)
+    first, second = str(caught.value).split("; what ")
+    assert first.startswith("Host/alpha was changed at the same time by alice@desk (from apply, revision ")
+    assert second.startswith(f"bob@lap (from apply, revision {other.revision[:12]}, ")
+    assert desk.session.knowledge().rows["Host/alpha"].by == "alice@desk"
+    assert desk.session.put(desk.load(HOST), seen=seen)[0].verb == "unchanged", "it is just what is meant"
+    desk.session.delete(["Host/alpha"])
+    assert desk.session.knowledge().rows["Host/alpha"].by == "bob@lap", "whose deletion it is"
+    with pytest.raises(Conflict, match="was changed at the same time by bob@lap"):
+        desk.session.put(other, seen={"Host/alpha": replace(desk.session.knowledge().rows["Host/alpha"], generation=1)})
+    assert desk.ledger.store.changed_since(0)[0] > before
+
+
+def test_what_was_deleted_meanwhile_is_not_made_anew_by_who_meant_to_change_it(desk: Desk) -> None:
+    desk.put(HOST)
+    seen = desk.session.knowledge().rows
+    desk.session.delete(["Host/alpha"])
+    desk.ledger.remove_resource("Host/alpha")
+    with pytest.raises(Conflict, match="Host/alpha was deleted at the same time; what "):
+        desk.session.put(desk.load(HOST.replace("192.0.2.1", "192.0.2.2")), seen=seen)
+
+
+def test_a_row_of_before_there_were_writers_is_read(desk: Desk) -> None:
+    desk.put(HOST)
+    row = desk.ledger.store.get(Table.RESOURCE, "Host/alpha", "manifest")
+    assert row is not None
+    old = {key: value for key, value in json.loads(row.value).items() if key != "by"}
+    desk.ledger.store.write(Table.RESOURCE, "Host/alpha", {"manifest": json.dumps(old)})
+    assert desk.session.knowledge().rows["Host/alpha"].by == ""
+    with pytest.raises(Conflict, match="by somebody \\(from apply"):
+        desk.session.put(desk.load(HOST.replace("192.0.2.1", "192.0.2.2")), seen={})
+
+
 def test_what_is_being_deleted_is_kept_after_all_when_it_is_applied(desk: Desk) -> None:
     desk.put(HOST, source=DIRECTORY)
     assert desk.session.delete(["Host/alpha", "Host/nobody"]) == ("Host/alpha",)
@@ -161,7 +205,9 @@ def test_who_writes_at_the_same_time_is_not_overwritten(desk: Desk, monkeypatch:
         return genuine(table, partition, expected, puts, deletes)
 
     monkeypatch.setattr(store, "compare_and_set", beaten)
-    with pytest.raises(Conflict, match="now it is generation 2"):
+    with pytest.raises(
+        Conflict, match=r"was changed at the same time by \S+@\S+ \(from apply, revision \w+, .*\); what "
+    ):
         desk.put(HOST.replace("192.0.2.1", "192.0.2.2"))
 
 
