@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 from controller.http import Http, open_socket
 from controller.intake import Intake
@@ -17,6 +16,7 @@ from controller.notify import inherited_socket, notify, watchdog_seconds
 from controller.runner import Runner
 from controller.session import Session, Settings, open_session
 from controller.snapshot import snapshot
+from controller.sources.opening import Origin, open_source
 from controller.store.base import StoreUnusable
 from drivers.base import SalvusError
 
@@ -25,8 +25,8 @@ IDLE = 3600.0
 
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
-# Which directory of manifests is to be followed: asked at the beginning, and again at SIGHUP. May raise SalvusError.
-Manifests = Callable[[], Path | None]
+# Which source of manifests is to be followed: asked at the beginning, and again at SIGHUP. May raise SalvusError.
+Manifests = Callable[[], Origin | None]
 
 
 class _Broken:
@@ -42,7 +42,7 @@ class _Broken:
 
 
 class _Source:
-    """The directory that is followed now, if any."""
+    """The source that is followed now, if any."""
 
     def __init__(
         self, session: Session, manifests: Manifests, runner: Runner, metrics: Metrics, broken: _Broken
@@ -53,19 +53,21 @@ class _Source:
         self._metrics = metrics
         self._broken = broken
         self._intake: Intake | None = None
+        self._origin: Origin | None = None
 
     def reload(self) -> None:
-        """Follows the directory that is meant now; the same one is read at once. Raises SalvusError."""
-        path = self._manifests()
-        path = path.absolute() if path else None
-        if self._intake is not None and self._intake.path == path:
+        """Follows the source that is meant now; the same one is read at once. Raises SalvusError."""
+        origin = self._manifests()
+        if self._intake is not None and self._origin == origin:
             self._intake.poke()
             return
         self.close()
-        if path is not None:
-            self._intake = Intake(self._session, self._runner.engine.leases, path, self._taken, self._broken)
+        self._origin = origin
+        if origin is not None:
+            source = open_source(origin)
+            self._intake = Intake(self._session, self._runner.engine.leases, source, self._taken, self._broken)
             self._intake.start()
-        log(logging.INFO, "manifests are followed", directory=str(path or ""))
+        log(logging.INFO, "manifests are followed", source=str(origin or ""))
 
     def _taken(self, errors: int, held: int) -> None:
         self._metrics.manifest_errors.set(errors)

@@ -1,4 +1,4 @@
-"""Following a directory of manifests: a thread of its own that keeps the store equal to it."""
+"""Following a source of manifests: a thread of its own that keeps the store equal to it."""
 
 from __future__ import annotations
 
@@ -6,29 +6,28 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from controller.leases import Lease, Leases
 from controller.log import LOGGER, log
 from controller.members import SOURCE
 from controller.pauses import explained
 from controller.session import Session
-from controller.sources.directory import Directory
+from controller.sources.base import Source, Unreadable
 from controller.store.base import Conflict, StoreError, StoreUnusable
+from controller.store.records import place_of
 from controller.sync import Sync
 from drivers.base import SalvusError
 
-# Seconds between two readings when nothing tells of a change.
-RESYNC = 30.0
 # Seconds: a deletion is believed when a second reading, after this time, lacks the resource too.
 CONFIRM = 2.0
 # Seconds: how often it looks whose turn it is.
 TURN = 0.25
 SHOWN = 20
+SHORT = 12
 
 
 class Intake:
-    """One directory, read when it changes, and now and then, by one controller of those that follow it.
+    """One source, read when it changes, and now and then, by one controller of those that follow it.
 
     ``taken`` is called after each reading with its number of errors and of what budgets hold, ``broken`` when the store
     is found to be damaged.
@@ -38,19 +37,19 @@ class Intake:
         self,
         session: Session,
         leases: Leases,
-        path: Path,
+        source: Source,
         taken: Callable[[int, int], None],
         broken: Callable[[StoreUnusable], None],
     ) -> None:
-        self.path = path
         # Under the lease that this reading began with: whoever lost it writes nothing more.
         self._session = session.under(lambda: self._under.check())
-        self._directory = Directory(path)
-        self._sync = Sync(self._session, self._directory.name, session.settings.budgets)
+        self._source = source
+        self._place = place_of(source.name)
+        self._sync = Sync(self._session, source.name, session.settings.budgets)
         self._taken = taken
         self._broken = broken
         self._leases = leases
-        self._lease = f"{SOURCE}{self._directory.name}"
+        self._lease = f"{SOURCE}{source.name}"
         self._under = leases.lease(self._lease)
         self._turn = ""
         self._conflict = ""
@@ -60,8 +59,8 @@ class Intake:
         self._thread = threading.Thread(target=self._follow, name="source")
 
     def start(self) -> None:
-        """Begins. Raises SalvusError for what is no directory."""
-        self._directory.watch(self._changed.set)
+        """Begins. Raises SalvusError for what can never be read."""
+        self._source.watch(self._changed.set)
         self._leases.follow([self._lease])
         self._thread.start()
 
@@ -73,7 +72,7 @@ class Intake:
         """Ends, and waits for it; another controller may go on."""
         self._stop.set()
         self._changed.set()
-        self._directory.close()
+        self._source.close()
         if self._thread.ident is not None:
             self._thread.join()
         self._leases.follow([])
@@ -86,7 +85,7 @@ class Intake:
                 self._changed.clear()
             elif self._changed.is_set() or time.monotonic() >= due or self._approved():
                 self._changed.clear()
-                due = time.monotonic() + (CONFIRM if self.once() else RESYNC)
+                due = time.monotonic() + (CONFIRM if self.once() else self._source.interval)
             self._changed.wait(TURN)
 
     def holds(self) -> bool:
@@ -94,7 +93,7 @@ class Intake:
         mine = self._leases.open(self._lease)
         turn = "this controller" if mine else self._leases.other_holder(self._lease)
         if turn != self._turn:
-            log(logging.INFO, "manifests are taken over", source=str(self.path), by=turn or "nobody at the moment")
+            log(logging.INFO, "manifests are taken over", source=self._place, by=turn or "nobody at the moment")
             self._turn = turn
         return mine
 
@@ -114,9 +113,13 @@ class Intake:
         if lease != self._under:
             # What another controller read meanwhile counts: nothing that is gone was seen to be so before.
             self._under = lease
-            self._sync = Sync(self._session, self._directory.name, self._session.settings.budgets)
+            self._sync = Sync(self._session, self._source.name, self._session.settings.budgets)
         try:
-            loaded = self._directory.read(self._session.others(self._directory.name))
+            others = self._session.others(self._source.name)
+            try:
+                loaded = self._source.read(others)
+            except Unreadable as error:
+                return self._unreadable(error)
             if (world := self._session.ledger.world()) is not None:
                 self._note("the manifests are not taken over", explained(world)[1])
                 return True
@@ -133,9 +136,19 @@ class Intake:
         else:
             self._conflict = ""
             errors = "\n".join(map(str, loaded.errors[:SHOWN]))
-            self._note("the manifests have errors; the last good state is kept" if errors else "", errors)
+            self._note(
+                "the manifests have errors; the last good state is kept" if errors else "", errors, loaded.revision
+            )
             self._taken(len(loaded.errors), sum(len(hold.of) for hold in self._sync.holds))
             return again
+        return False
+
+    def _unreadable(self, error: Unreadable) -> bool:
+        """Known where one looks, and told once; that this controller ends is nothing to tell."""
+        if not self._stop.is_set():
+            self._note("the manifests cannot be read; the last good state is kept", f"{error}; {error.hint}")
+            self._sync.unreadable(error)
+            self._taken(1, sum(len(hold.of) for hold in self._sync.holds))
         return False
 
     def _met(self, error: Conflict) -> bool:
@@ -146,12 +159,13 @@ class Intake:
             self._note("the manifests were not taken over", str(error))
         return not lasts
 
-    def _note(self, trouble: str, error: str) -> None:
+    def _note(self, trouble: str, error: str, revision: str = "") -> None:
         """Logs how a reading went, when the one before went otherwise."""
         if (trouble, error) == self._went:
             return
         self._went = (trouble, error)
         if trouble:
-            log(logging.WARNING, trouble, source=str(self.path), error=error)
+            about = {"revision": revision[:SHORT]} if revision else {}
+            log(logging.WARNING, trouble, source=self._place, **about, error=error)
         else:
-            log(logging.INFO, "the manifests are good again, and taken over", source=str(self.path))
+            log(logging.INFO, "the manifests are good again, and taken over", source=self._place)

@@ -34,8 +34,8 @@ def differing(old: Mapping[K, V], new: Mapping[K, V]) -> Iterator[K]:
 class Knowledge:
     """One state of the store, as values. ``touched`` names what differs from the state before, as ``World`` does.
 
-    Resources that are being deleted are in ``rows`` and no longer in ``fleet``. ``held`` says what a budget holds, as
-    ``Kind/name`` → (why, since when), for who only reads.
+    Resources that are being deleted are in ``rows`` and no longer in ``fleet``. ``held`` says of what something newer
+    is not in force, as ``Kind/name`` → (reason, sentence, since when), for who only reads.
     """
 
     fleet: Fleet = field(default_factory=Fleet)
@@ -43,7 +43,7 @@ class Knowledge:
     rows: Mapping[str, StoredResource] = field(default_factory=dict)
     statuses: Statuses = field(default_factory=dict)
     touched: frozenset[str] = frozenset()
-    held: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    held: Mapping[str, tuple[str, str, float]] = field(default_factory=dict)
 
     @cached_property
     def living(self) -> Collection[str]:

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Mapping
 
 from controller.clock import rfc3339
 from controller.knowledge import Knowledge
-from controller.store.records import HELD_BY_BUDGET, Condition, Pause, Seen
+from controller.store.records import Condition, Pause, Seen
 from controller.summary import FLEET_PASS, MACHINES, merged
 
-# The condition of a resource of which more is wanted than a budget allows.
+# The condition of a resource of which what is newest is not in force: a budget holds it, or it has errors.
 CURRENT = "Current"
 # Waiting longer does not help: somebody has to do something.
 SETTLED = frozenset(
@@ -21,14 +21,14 @@ SETTLED = frozenset(
 def conditions(knowledge: Knowledge, ref: str) -> tuple[Condition, ...]:
     """All conditions of a resource, ``Ready`` first. Raises KeyError for one that is not there.
 
-    ``Ready`` is about what is in force; that a budget holds what is to come is a condition of its own, ``Current``.
+    ``Ready`` is about what is in force; that something newer is not in force is a condition of its own.
     """
     row = knowledge.rows[ref]
     found = merged(row, knowledge.statuses.get(ref, {}))
     if (held := knowledge.held.get(ref)) is None:
         return found
-    why, since = held
-    return (*found, Condition(CURRENT, "False", HELD_BY_BUDGET, why, since, row.generation))
+    reason, why, since = held
+    return (*found, Condition(CURRENT, "False", reason, why, since, row.generation))
 
 
 def machines(knowledge: Knowledge, ref: str) -> tuple[str, ...]:

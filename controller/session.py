@@ -80,9 +80,8 @@ class Session:
         """The store as it is now."""
         mirror = Mirror(self.ledger.store)
         mirror.refresh()
-        states = self.ledger.sources().values()
-        held = {ref: (hold.message, state.at) for state in states for hold in state.holds for ref in hold.refs}
-        return replace(Knowledge().after(mirror), held=held)
+        knowledge = Knowledge().after(mirror)
+        return replace(knowledge, held=_held(knowledge.rows, self.ledger.sources()))
 
     def put(
         self, loaded: Loaded, source: str = BY_HAND, seen: Mapping[str, StoredResource] | None = None
@@ -180,12 +179,13 @@ class Session:
         now, before = time.time(), self.last(source)
         went = tuple(errors), tuple(holds)
         same = before is not None and went == (before.errors, before.holds)
-        self.ledger.put_source(SourceState(source, revision, before.at if before and same else now, *went))
+        state = SourceState(source, revision, before.at if before and same else now, *went)
+        self.ledger.put_source(state)
         known = {hold.id for hold in before.holds} if before else set()
-        new = [hold for hold in holds if hold.id not in known]
-        self.ledger.tell(
-            Event(ref, "", "Warning", HELD_BY_BUDGET, hold.message, now, now) for hold in new for ref in hold.refs
-        )
+        told = [(ref, HELD_BY_BUDGET, hold.message) for hold in holds if hold.id not in known for ref in hold.refs]
+        if state.trouble and (before is None or state.trouble != before.trouble):
+            told.append(("", *state.trouble))
+        self.ledger.tell(Event(ref, "", "Warning", reason, message, now, now) for ref, reason, message in told)
 
     def approvals(self, source: str) -> tuple[Hold, ...]:
         """What somebody lets through of what is held of the source."""
@@ -255,6 +255,15 @@ def _public_keys(identity_files: Collection[str]) -> str:
 
 def _states(refs: Iterable[str], rows: Mapping[str, StoredResource]) -> dict[str, tuple[str, int]]:
     return {ref: rows[ref].state if ref in rows else ABSENT for ref in refs}
+
+
+def _held(rows: Mapping[str, StoredResource], sources: Mapping[str, SourceState]) -> dict[str, tuple[str, str, float]]:
+    """Of what something newer may be written that is not in force: reason, sentence, since when."""
+    troubled = {name: (*state.trouble, state.at) for name, state in sources.items() if state.trouble}
+    held = {ref: troubled[row.source] for ref, row in rows.items() if row.source in troubled} if troubled else {}
+    for state in sources.values():
+        held |= {ref: (HELD_BY_BUDGET, hold.message, state.at) for hold in state.holds for ref in hold.refs}
+    return held
 
 
 def _before(loaded: Loaded, ref: str) -> str:

@@ -10,6 +10,7 @@ from typing import Protocol
 from controller.budget import Budget, Budgets
 from controller.log import log
 from controller.store.records import Disturbed, Hold, SourceState
+from drivers.base import SalvusError
 from resources.load import Loaded
 
 
@@ -96,6 +97,13 @@ class Sync:
         self._target.put(loaded, self._source)
         present = self._target.refs_from(self._source)
         return self._prune(loaded, present, known, before, approvals)
+
+    def unreadable(self, error: SalvusError) -> None:
+        """The source could not be read: nothing changes, and what is gone has to be seen so twice again."""
+        before = self._target.last(self._source)
+        why = f"{error}; {error.hint}" if error.hint else str(error)
+        self._target.report(self._source, "", [why], before.holds if before else ())
+        self._missing = frozenset()
 
     def let_through(self) -> bool:
         """Whether something that is held was approved meanwhile."""

@@ -16,7 +16,7 @@ from resources.contents import Content, Read, content_of
 from resources.envelope import Document, nearest
 from resources.errors import ManifestError, field_name
 from resources.fleet import Elsewhere, Fleet
-from resources.manifest_files import manifest_files
+from resources.manifest_files import ManifestFile, manifest_files
 from resources.yaml12 import Fault
 
 
@@ -29,7 +29,7 @@ class Loaded:
         documents: ``Kind/name`` → the resource as JSON-able data, only what was written.
         places: ``Kind/name`` → where it was written.
         errors: everything that is wrong, by file, line and column.
-        revision: SHA-256 over names and contents of the files.
+        revision: SHA-256 over names and contents of the files; of a source in git, the commit.
         empty: there is no document at all, and nothing is wrong.
     """
 
@@ -87,11 +87,15 @@ def load(paths: Iterable[Path], cache: LoadCache | None = None, base: Fleet | No
 
     ``base`` is what is there already: it may be named, and what the files bring takes its place.
     """
-    cache = cache or LoadCache()
+    return load_files(manifest_files(paths), cache or LoadCache(), base)
+
+
+def load_files(files: Iterable[ManifestFile | ManifestError], cache: LoadCache, base: Fleet | None = None) -> Loaded:
+    """As ``load``, of files that were read already, and of what is wrong with those that could not be."""
     errors: list[ManifestError] = []
     contents: dict[str, Content] = {}
     names: list[tuple[str, str, bytes]] = []
-    for file in manifest_files(paths):
+    for file in files:
         if isinstance(file, ManifestError):
             errors.append(file)
             continue

@@ -13,7 +13,7 @@ from resources.errors import ManifestError
 from resources.yaml12 import MAX_BYTES
 
 STDIN: Final = Path("-")
-_ENDINGS: Final = (".yaml", ".yml")
+ENDINGS: Final = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def _walk(directory: str, real: str, top: Path) -> Iterator[_File | ManifestErro
             yield from _linked(Path(path), top)
         elif entry.is_dir():
             yield from _walk(path, f"{real}/{entry.name}", top)
-        elif entry.name.endswith(_ENDINGS):
+        elif entry.name.endswith(ENDINGS):
             yield (path, f"{real}/{entry.name}") if entry.is_file() else ManifestError("is no regular file", file=path)
 
 
@@ -87,7 +87,7 @@ def _linked(path: Path, top: Path) -> Iterator[_File | ManifestError]:
     except (OSError, RuntimeError) as error:
         yield _unreadable(str(path), error)
         return
-    if not path.name.endswith(_ENDINGS) and not target.is_dir():
+    if not path.name.endswith(ENDINGS) and not target.is_dir():
         return
     if not target.is_relative_to(top):
         what = "is a symbolic link that leads out of the directory; put the file itself here, or name it with -f"

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from controller.session import BY_HAND
 from controller.store.base import Access
-from controller.store.records import DIRECTORY
+from controller.store.records import place_of
 from resources.fleet import Fleet
 from salvusctl import out
 from salvusctl.diff import show_difference
 from salvusctl.exits import Code, UseError
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
 from salvusctl.fleet import comparing, reaching
-from salvusctl.manifests import FilesOption, PathsArgument, manifest_paths, read_manifests
+from salvusctl.manifests import FilesOption, PathsArgument, enter_for_source, named_manifests, read_manifests
 
 if TYPE_CHECKING:
     from controller.knowledge import Knowledge
@@ -46,13 +47,16 @@ def apply(
     if output is TextOrJson.JSON and not dry_run:
         raise UseError("apply prints JSON with --dry-run only", hint="salvusctl get -o json shows what came of it")
     context = context_of(ctx)
-    named = manifest_paths(context, paths, files)
+    named = named_manifests(context, paths, files)
     if dry_run:
         with comparing(context) as session:
-            return show_difference(session, read_manifests(named, session.knowledge().fleet), output)
+            return show_difference(session, read_manifests(named, session.knowledge().fleet, old=True), output)
     # No store is made for manifests that are wrong.
     there = not isinstance(context.store, Path) or context.store.exists()
-    first = None if there else read_manifests(named, Fleet())
+    first = None
+    if not there:
+        enter_for_source(context)
+        first = read_manifests(named, Fleet())
     with reaching(context, Access.MAKE) as session:
         before = session.knowledge()
         loaded = first or read_manifests(named, before.fleet)
@@ -64,12 +68,11 @@ def apply(
 
 
 def warn_of_sync(before: Knowledge, refs: Collection[str]) -> None:
-    """Says of what comes from a directory that is followed, that a change by hand does not last."""
+    """Says of what comes from a source that is followed, that a change by hand does not last."""
     for ref in refs:
         row = before.rows.get(ref)
-        if row is not None and row.source.startswith(DIRECTORY):
-            folder = row.source.removeprefix(DIRECTORY)
-            out.warn(f"{ref} came from {folder}: the next sync takes this back; change it there")
+        if row is not None and row.source != BY_HAND:
+            out.warn(f"{ref} came from {place_of(row.source)}: the next sync takes this back; change it there")
 
 
 def _brought_about(session: Session, refs: Collection[str], timeout: float) -> int:

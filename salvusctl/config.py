@@ -9,18 +9,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from resources.base import Model
 from resources.envelope import nearest
 from resources.errors import ManifestError, field_name
 from resources.fleet import did_you_mean
 from resources.sentences import wrongs
+from salvusctl.config_manifests import ManifestsConfig, as_directory, origin_of, resolved
 from salvusctl.exits import UseError
 from salvusctl.flags import Flags
 
 if TYPE_CHECKING:
     from controller.budget import Budgets
+    from controller.sources.opening import Origin
     from controller.store.opening import Where
     from resources.yaml12 import Fault
 
@@ -98,8 +100,8 @@ class ContextConfig(Model):
     """What ``--context`` and ``currentContext`` call it."""
     store: StoreConfig | None = None
     """Where its store is; without it, in the XDG state folder under the context's name."""
-    manifests: Annotated[str, Field(min_length=1)] | None = None
-    """Directory of its manifests: what the controller follows, and ``apply`` and ``diff`` read without ``-f``."""
+    manifests: Annotated[ManifestsConfig, BeforeValidator(as_directory)] | None = None
+    """Its manifests, a directory or in git: what the controller follows, and what verbs read without ``-f``."""
     network_namespace: str = ""
     """Network namespace, a name under ``/run/netns`` or a path, in which machines are reached."""
     http: str = HTTP
@@ -125,7 +127,7 @@ class Context:
 
     name: str
     store: Where
-    manifests: Path | None = None
+    manifests: Origin | None = None
     namespace: str = ""
     http: str = HTTP
     identity_files: tuple[str, ...] = ()
@@ -199,7 +201,7 @@ def _chosen(configuration: Configuration, wanted: str | None, file: Path) -> Con
         raise UseError(f"{file} has no context {name!r}{did_you_mean(name, by_name)}", hint=f"edit {file}")
     folder = file.absolute().parent
     store = _store(found.store, folder) if found.store else _state_folder() / f"{name}.db"
-    manifests = folder / Path(found.manifests).expanduser() if found.manifests else None
+    manifests = origin_of(found.manifests, folder, _state_folder()) if found.manifests else None
     keys = tuple(str(folder / Path(key).expanduser()) for key in found.identity_files)
     return Context(name, store, manifests, found.network_namespace, found.http, keys, found.budgets)
 
@@ -212,12 +214,13 @@ def _store(store: StoreConfig, folder: Path) -> Where:
 
     from controller.store.cassandra.settings import CassandraSettings, Tls
 
-    def path(text: str | None) -> Path | None:
-        return None if text is None else folder / Path(text).expanduser()
-
-    tls = None if ring.tls is None else Tls(folder / ring.tls.authority, path(ring.tls.certificate), path(ring.tls.key))
+    tls = (
+        None
+        if ring.tls is None
+        else Tls(folder / ring.tls.authority, resolved(folder, ring.tls.certificate), resolved(folder, ring.tls.key))
+    )
     return CassandraSettings(
-        ring.contact_points, ring.datacenter, ring.keyspace, ring.port, path(ring.credentials_file), tls
+        ring.contact_points, ring.datacenter, ring.keyspace, ring.port, resolved(folder, ring.credentials_file), tls
     )
 
 

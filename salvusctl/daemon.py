@@ -5,12 +5,15 @@ from __future__ import annotations
 import enum
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from salvusctl.exits import UseError
 from salvusctl.flags import context_of, verb_app
+
+if TYPE_CHECKING:
+    from controller.sources.opening import Origin
 
 
 class LogStyle(enum.StrEnum):
@@ -41,7 +44,8 @@ def controller() -> None:
 def run(
     ctx: typer.Context,
     manifests: Annotated[
-        Path | None, typer.Option(help="Directory to follow, instead of the context's; what leaves it is deleted.")
+        Path | None,
+        typer.Option(help="Directory to follow, instead of the context's manifests; what leaves it is deleted."),
     ] = None,
     http: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where /metrics, /healthz, /readyz are.")
@@ -61,14 +65,14 @@ def run(
     context = context_of(ctx)
     configure(log_format, log_level)
 
-    def directory() -> Path | None:
+    def origin() -> Origin | None:
         """Read anew each time: SIGHUP may have come because the configuration changed."""
-        found = manifests or context_of(ctx).manifests
-        if found is not None and not found.is_dir():
+        found = manifests.absolute() if manifests else context_of(ctx).manifests
+        if isinstance(found, Path) and not found.is_dir():
             raise UseError(f"{found} is not a directory of manifests", hint="give an existing one as --manifests")
         return found
 
-    directory()
+    origin()
 
     def enter() -> None:
         if context.namespace:
@@ -79,7 +83,7 @@ def run(
     settings = replace(settings_of(context), resync=resync, workers=workers)
     address = context.http if http is None else http
     try:
-        return daemon.run(settings, manifests=directory, http=address, enter=enter, version=VERSION)
+        return daemon.run(settings, manifests=origin, http=address, enter=enter, version=VERSION)
     except BadAddress as error:
         where = "--http" if http is not None else f"http of context {context.name!r}"
         raise UseError(f"{where}: {error}", hint=error.hint) from error

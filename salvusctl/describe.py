@@ -53,7 +53,7 @@ def _describe(session: Session, knowledge: Knowledge, ref: str) -> None:
     if row.deleting_since is not None:
         pairs.append(("Deleting", f"since {_ago(row.deleting_since)}"))
     if ref in knowledge.held:
-        why, since = knowledge.held[ref]
+        _, why, since = knowledge.held[ref]
         pairs.append(("Held", f"{why} (since {_ago(since)})"))
     pairs += [("Paused", explained(pause)[1]) for pause in pauses_of(session, knowledge, ref)]
     jobs = jobs_of(session, knowledge, ref)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,6 +17,7 @@ from salvusctl.manifests import FilesOption, PathsArgument, read_manifests
 
 if TYPE_CHECKING:
     from controller.session import Session
+    from controller.sources.opening import Origin
     from resources.load import Loaded
     from salvusctl.plan_outputs import HoldOutput, ResourceDiff
 
@@ -47,15 +48,16 @@ def diff(
         return show_difference(session, None, output)
 
 
-def _as_followed(session: Session, directory: Path, output: TextOrJson) -> int:
-    """As the next syncs of the directory see it."""
-    from controller.store.records import DIRECTORY
+def _as_followed(session: Session, origin: Origin, output: TextOrJson) -> int:
+    """As the next syncs of the source see it."""
+    from controller.sources.opening import open_source
     from controller.sync import foresee
     from salvusctl import holds
     from salvusctl.plan_outputs import ResourceDiff
 
-    source = f"{DIRECTORY}{directory.absolute()}"
-    loaded = read_manifests([directory], session.others(source))
+    with closing(open_source(origin)) as opened:
+        source = opened.name
+    loaded = read_manifests(origin, session.others(source), old=True)
     foreseen = foresee(session, source, loaded, session.settings.budgets)
     gone = [ResourceDiff(resource=ref, verb="deleted") for ref in sorted(foreseen.deleted)]
     held = [

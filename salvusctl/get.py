@@ -83,9 +83,9 @@ def _warn_of_sources(session: Session) -> None:
     """What is listed is not what the manifests say while these have errors, or budgets hold something."""
     for state in session.ledger.sources().values():
         since = f"since {rfc3339(state.at)}"
-        if state.errors:
-            errors = out.counted(len(state.errors), "error")
-            out.warn(f"the manifests in {state.place} have {errors} {since}: salvusctl validate {state.place}")
+        if state.trouble:
+            more = f"; salvusctl validate {state.directory} shows all" if state.errors[1:] else ""
+            out.warn(f"{since}, {state.trouble[1]}{more}")
         for hold in state.holds:
             out.warn(f"HeldByBudget {since}: {hold.message}")
 

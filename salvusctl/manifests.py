@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +16,13 @@ from salvusctl.config import Context
 from salvusctl.exits import UseError
 
 if TYPE_CHECKING:
+    from controller.sources.opening import Origin
+    from controller.sources.settings import GitSettings
     from resources.fleet import Fleet
     from resources.load import Loaded
+
+    # Paths that the user named, or the source of the context.
+    Named = Sequence[Path] | Origin
 
 PathsArgument = Annotated[list[Path] | None, typer.Argument(metavar="PATH", help="The same as -f.")]
 FilesOption = Annotated[
@@ -25,36 +31,78 @@ FilesOption = Annotated[
 ]
 
 
-def manifest_paths(context: Context, paths: Sequence[Path] | None, files: Sequence[Path] | None) -> list[Path]:
+def named_manifests(context: Context, paths: Sequence[Path] | None, files: Sequence[Path] | None) -> Named:
     """What the user named, else the manifests of the context. Raises UseError without either."""
     if named := [*(files or ()), *(paths or ())]:
         return named
     if context.manifests is None:
         raise UseError("no manifests were named", hint="give -f PATH, or set manifests in the configuration")
-    return [context.manifests]
+    return context.manifests
 
 
-def no_manifests(paths: Sequence[Path]) -> ManifestError:
-    """What to say of paths under which nothing is written: a name is mistyped more often than a fleet is empty."""
-    where = ("standard input" if path == STDIN else str(path) for path in paths)
+def enter_for_source(context: Context) -> None:
+    """Enters the context's network namespace where its manifests come over a network, as the machines are reached.
+
+    To be called before any thread is started.
+    """
+    if context.namespace and context.manifests is not None and not isinstance(context.manifests, Path):
+        from salvusctl import netns
+
+        netns.enter(context.namespace)
+
+
+def no_manifests(named: Named) -> ManifestError:
+    """What to say of where nothing is written: a name is mistyped more often than a fleet is empty."""
+    places = named if isinstance(named, Sequence) else [named]
+    where = ("standard input" if place == STDIN else str(place) for place in places)
     return ManifestError(
         f"there are no manifests in {', '.join(where)}",
         hint="files in a directory end in .yaml or .yml, and a manifest is more than comments",
     )
 
 
-def read_manifests(paths: Sequence[Path], base: Fleet) -> Loaded:
-    """Manifests that may refer to ``base``. Shows all errors, and raises UseError when there are any.
+def load_named(named: Named, base: Fleet | None = None, *, old: bool = False) -> Loaded:
+    """Reads manifests that may refer to ``base``; what is wrong with them is in the answer.
 
-    Raises ManifestError when there is nothing.
+    With ``old``, what was last fetched of a repository that cannot be read counts, with a warning. Raises Unreadable.
     """
     from resources.load import load
 
-    loaded = load(paths, base=base)
+    if isinstance(named, Path):
+        return load([named], base=base)
+    return load(named, base=base) if isinstance(named, Sequence) else _fetched(named, base, old=old)
+
+
+def _fetched(git: GitSettings, base: Fleet | None, *, old: bool) -> Loaded:
+    from controller.clock import rfc3339
+    from controller.sources.base import Unreadable
+    from controller.sources.git import GitSource
+
+    with closing(GitSource(git)) as source:
+        try:
+            loaded = source.read(base)
+        except Unreadable as error:
+            kept = source.kept(base) if old else None
+            if kept is None:
+                raise Unreadable(f"{git} cannot be read: {error}", hint=error.hint) from error
+            loaded, at = kept
+            about = f"this is commit {loaded.revision[:12]} of it, as fetched at {rfc3339(at)}"
+            out.warn(f"{git} cannot be read: {error}; {about}")
+    if loaded.errors:
+        out.note(f"in commit {loaded.revision[:12]} of {git}:")
+    return loaded
+
+
+def read_manifests(named: Named, base: Fleet, *, old: bool = False) -> Loaded:
+    """As ``load_named``. Shows all errors, and raises UseError when there are any.
+
+    Raises ManifestError when there is nothing.
+    """
+    loaded = load_named(named, base, old=old)
     for error in loaded.errors:
         out.complain(error)
     if loaded.errors:
         raise UseError(f"{out.counted(len(loaded.errors), 'error')} in the manifests; nothing was changed")
     if loaded.empty:
-        raise no_manifests(paths)
+        raise no_manifests(named)
     return loaded

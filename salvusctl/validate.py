@@ -7,7 +7,7 @@ import typer
 from salvusctl import out
 from salvusctl.exits import Code
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
-from salvusctl.manifests import FilesOption, PathsArgument, manifest_paths, no_manifests
+from salvusctl.manifests import FilesOption, PathsArgument, enter_for_source, load_named, named_manifests, no_manifests
 
 app = verb_app()
 
@@ -21,13 +21,15 @@ def validate(
 ) -> int:
     """Check manifests; touch nothing.
 
-    The manifests must be complete in themselves: what they refer to is not looked up in the store. All errors are
-    found in one run, each with its file, line and column. Where there are no manifests, that is an error.
+    Without -f those of the context; of a repository the newest commit. The manifests must be complete in themselves:
+    what they refer to is not looked up in the store. All errors are found in one run, each with its file, line and
+    column. Where there are no manifests, that is an error.
     """
-    from resources.load import load
-
-    named = manifest_paths(context_of(ctx), paths, files)
-    loaded = load(named)
+    context = context_of(ctx)
+    named = named_manifests(context, paths, files)
+    if named is context.manifests:
+        enter_for_source(context)
+    loaded = load_named(named, old=True)
     errors = (no_manifests(named),) if loaded.empty else loaded.errors
     refs = tuple(sorted(loaded.documents))
     if output is TextOrJson.JSON:

@@ -6,11 +6,15 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from controller.sources.base import Unreadable
 from controller.sources.watch import Watch
 from controller.store.records import DIRECTORY
 from drivers.base import SalvusError
 from resources.fleet import Fleet
 from resources.load import LoadCache, Loaded, load
+
+# Seconds between two readings when nothing tells of a change.
+RESYNC = 30.0
 
 
 class Directory:
@@ -18,6 +22,7 @@ class Directory:
 
     def __init__(self, path: Path, *, settle: float = 0.2, tries: int = 25) -> None:
         self.path = path
+        self.interval = RESYNC
         self._settle = settle
         self._tries = tries
         self._cache = LoadCache()
@@ -45,7 +50,7 @@ class Directory:
     def read(self, others: Fleet) -> Loaded:
         """The manifests, once two successive readings gave the same; ``others`` come from elsewhere and may be named.
 
-        Raises SalvusError while they keep changing.
+        Raises Unreadable while they keep changing.
         """
         if self._watch is not None:
             self._watch.renew()
@@ -57,7 +62,7 @@ class Directory:
             if now.revision == before.revision:
                 return now
             before = now
-        raise SalvusError(f"{self.path} keeps changing while it is read", hint="it is read again in a while")
+        raise Unreadable("it keeps changing while it is read", hint="it is read again in a while")
 
     def close(self) -> None:
         """Ends the watching and any reading that waits."""

@@ -21,8 +21,8 @@ class StoredResource:
         uid: a UUID, the same for all the resource's life, renaming included.
         generation: grows by one when the manifest changes.
         document: the manifest.
-        source: where it came from: ``apply``, or ``directory:/path``.
-        revision: digest of the source's state it came with.
+        source: where it came from: ``apply``, ``directory:/path``, or ``git:URL#BRANCH:PATH``.
+        revision: digest of the source's state it came with; of git, the commit.
         written_at: when the manifest last changed.
         deleting_since: when its deletion began; it stays until its items are gone.
         by: who wrote it, or began its deletion, as ``user@host``; empty for what an older version wrote.
@@ -231,7 +231,7 @@ class Hold:
     @property
     def message(self) -> str:
         """What is held, why, and the command that lets it through."""
-        place = self.source.removeprefix(DIRECTORY)
+        place = place_of(self.source)
         if self.what == "deletions":
             what = (
                 f"{len(self.of)} of {self.total} resources are gone from {place}, and not deleted, as this is too much"
@@ -246,13 +246,30 @@ class Hold:
 
 # How the names of sources begin that are directories: an absolute path follows.
 DIRECTORY = "directory:"
-# The reason in conditions and events.
+GIT = "git:"
+# The reasons in conditions and events.
 HELD_BY_BUDGET = "HeldByBudget"
+REFUSED = "ManifestErrors"
+UNREADABLE = "SourceUnreadable"
+
+
+def git_source(url: str, branch: str, path: str) -> str:
+    """The name of a source in git; neither URLs nor branches have what separates them here."""
+    return f"{GIT}{url}#{branch}:{path}"
+
+
+def place_of(source: str) -> str:
+    """Where a source is, for people: ``/srv/fleet``, or ``https://git.example.org/fleet.git (main, manifests)``."""
+    if not source.startswith(GIT):
+        return source.removeprefix(DIRECTORY)
+    url, _, rest = source.removeprefix(GIT).partition("#")
+    branch, _, path = rest.partition(":")
+    return f"{url} ({', '.join(filter(None, (branch, path)))})"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """How the last readings of a source went: the same since ``at``."""
+    """How the last readings of a source went: the same since ``at``. ``revision`` is empty when it cannot be read."""
 
     source: str
     revision: str
@@ -262,8 +279,24 @@ class SourceState:
 
     @property
     def place(self) -> str:
-        """Where the source is: a path."""
-        return self.source.removeprefix(DIRECTORY)
+        """Where the source is, for people."""
+        return place_of(self.source)
+
+    @property
+    def directory(self) -> str:
+        """Its path, of a directory; else empty."""
+        return self.source.removeprefix(DIRECTORY) if self.source.startswith(DIRECTORY) else ""
+
+    @property
+    def trouble(self) -> tuple[str, str] | None:
+        """Reason and sentence, when nothing newer than the last good state is taken over; None when all is well."""
+        if not self.errors:
+            return None
+        if not self.revision:
+            return UNREADABLE, f"{self.place} cannot be read: {self.errors[0]}"
+        more = f" (and {len(self.errors) - 1} more)" if self.errors[1:] else ""
+        what = f"revision {self.revision[:12]} of {self.place} is not in force, as it has errors"
+        return REFUSED, f"{what}: {self.errors[0]}{more}"
 
     @property
     def undeleted(self) -> frozenset[str]:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from controller.sources.settings import GitSettings, Signers
 from controller.store.cassandra.settings import CassandraSettings, Tls
+from controller.store.records import place_of
 from resources.errors import ManifestError
 from salvusctl.config import HTTP, Context, resolve
 from salvusctl.exits import Code, UseError
@@ -172,3 +174,80 @@ def test_a_namespace_that_is_not_there(cli: Cli) -> None:
     err = cli("diff", "-f", path, "--namespace", "salvus-none", code=Code.TROUBLE).err
     assert "the network namespace 'salvus-none' cannot be opened" in err
     cli("get", "all", "--namespace", "salvus-none")
+
+
+GIT = """\
+contexts:
+- name: one
+  manifests:
+    git:
+      url: ssh://git@git.example.org/fleet.git
+      tag: v1
+      path: sites/one
+      interval: 2m
+      sshKeyFile: key
+      knownHostsFile: hosts
+      signers: {ssh: signers}
+"""
+
+
+def test_manifests_in_git(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(GIT)
+    settings = resolve(Flags(config=tmp_path / "c.yaml"), {}).manifests
+    assert settings == GitSettings(
+        "ssh://git@git.example.org/fleet.git",
+        "refs/tags/v1",
+        "sites/one",
+        tmp_path / "state/salvus/git",
+        120,
+        ssh_key=tmp_path / "key",
+        known_hosts=tmp_path / "hosts",
+        signers=Signers("ssh", tmp_path / "signers"),
+    )
+    assert settings.source == "git:ssh://git@git.example.org/fleet.git#tag v1:sites/one"
+    assert str(settings) == place_of(settings.source) == "ssh://git@git.example.org/fleet.git (tag v1, sites/one)"
+    (tmp_path / "c.yaml").write_text("contexts: [{name: one, manifests: {git: {url: file:///srv/fleet.git}}}]")
+    plain = resolve(Flags(config=tmp_path / "c.yaml"), {}).manifests
+    assert plain == GitSettings("file:///srv/fleet.git", "refs/heads/main", "", tmp_path / "state/salvus/git", 30)
+    assert str(plain) == "file:///srv/fleet.git (main)"
+
+
+@pytest.mark.parametrize(
+    ("git", "said"),
+    [
+        ("{}", "manifests.git.url: is missing"),
+        ("{url: 'http://a/b'}", "manifests.git.url: must begin with https://, ssh://, file:/// or user@host:"),
+        ("{url: '--upload-pack=x'}", "manifests.git.url: must begin with"),
+        ("{url: 'ext::sh -c x'}", "manifests.git.url: must begin with"),
+        ("{url: 'https://me:secret@a/b'}", "must have no user or password: these are in credentialsFile"),
+        ("{url: 'ssh://me:secret@a/b'}", "must have no user or password"),
+        ("{url: 'https://token@a/b'}", "must have no user or password"),
+        ("{url: 'https://a/b', branch: --all}", "manifests.git.branch: must be the name of a branch or tag"),
+        ("{url: 'https://a/b', branch: 'a:b'}", "manifests.git.branch: must be the name of a branch or tag"),
+        ("{url: 'https://a/b', branch: a, tag: b}", "either a branch or a tag is followed"),
+        ("{url: 'https://a/b', path: ../x}", "manifests.git.path: must be a folder in the repository"),
+        ("{url: 'https://a/b', path: /x}", "manifests.git.path: must be a folder in the repository"),
+        ("{url: 'https://a/b', interval: 0s}", "manifests.git.interval: must be at least 1s"),
+        ("{url: 'https://a/b', sshKeyFile: k, knownHostsFile: h}", "are for ssh"),
+        ("{url: 'git@a:b', sshKeyFile: k}", "ssh needs sshKeyFile and knownHostsFile: no host is trusted unseen"),
+        ("{url: 'file:///b', credentialsFile: k}", "credentialsFile and authorityFile are for https"),
+        ("{url: 'https://a/b', signers: {}}", "signers are either ssh or gpg"),
+        ("{url: 'https://a/b', brunch: x}", "unknown field; did you mean 'branch'"),
+    ],
+)
+def test_what_is_wrong_with_manifests_in_git_has_its_place(git: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(f"contexts:\n- name: one\n  manifests:\n    git: {git}\n")
+    with pytest.raises(ManifestError) as raised:
+        resolve(Flags(config=tmp_path / "c.yaml"), {})
+    assert said in str(raised.value)
+    assert raised.value.line in {3, 4}
+    assert "secret" not in str(raised.value)
+
+
+def test_manifests_are_in_one_place(tmp_path: Path) -> None:
+    for text in ("{}", "{directory: a, git: {url: 'file:///b'}}"):
+        (tmp_path / "c.yaml").write_text(f"contexts: [{{name: one, manifests: {text}}}]")
+        with pytest.raises(ManifestError, match="either in a directory or in git"):
+            resolve(Flags(config=tmp_path / "c.yaml"), {})
+    (tmp_path / "c.yaml").write_text("contexts: [{name: one, manifests: {directory: a}}]")
+    assert resolve(Flags(config=tmp_path / "c.yaml"), {}).manifests == tmp_path / "a"

@@ -307,7 +307,10 @@ def test_what_a_source_holds_back_and_its_errors_are_said_where_one_looks(fleet:
     told = fleet("get", "hosts")
     assert (quiet.err, told.out) == ("", quiet.out)
     words = " ".join(told.err.split())
-    assert "manifests in /srv/fleet have 2 errors since 1970-01-01T00:00:00Z: salvusctl validate /srv/fleet" in words
+    assert (
+        "since 1970-01-01T00:00:00Z, revision r of /srv/fleet is not in force, as it has errors: one (and 1 more); "
+        "salvusctl validate /srv/fleet shows all"
+    ) in words
     held = "1 of 3 resources are gone from /srv/fleet, and not deleted, as this is too much at once"
     assert f"HeldByBudget since 1970-01-01T00:00:00Z: {held}" in words
     assert words.endswith(f"salvusctl approve {gone.id}")

@@ -17,6 +17,7 @@ from controller.members import Member, Role, shard_of, wanted
 from controller.metrics import Metrics
 from controller.present import conditions
 from controller.runner import Rhythm, Runner
+from controller.sources.directory import Directory
 from controller.store.base import StoreUnavailable, Table
 from controller.store.records import ALL, WORLD, Pause
 from drivers.base import Applied, Change, Verb
@@ -137,7 +138,7 @@ def test_manifests_are_not_taken_over_while_the_world_is_stopped(world: World) -
     (folder / "hosts.yaml").write_text(HOSTS)
     pause(world, WORLD, None)
     leases = world.runner.engine.leases
-    intake = Intake(world.session, leases, folder, lambda *_: None, lambda _: None)
+    intake = Intake(world.session, leases, Directory(folder), lambda *_: None, lambda _: None)
     leases.follow([intake._lease])
     leases.tick()
     assert intake.once(), "it is tried again soon"

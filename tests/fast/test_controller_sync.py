@@ -18,6 +18,8 @@ from controller.holder import Holder
 from controller.intake import Intake
 from controller.leases import Leases
 from controller.session import Session, Settings
+from controller.sources import directory
+from controller.sources.base import Unreadable
 from controller.sources.directory import Directory
 from controller.store.base import Conflict, StoreUnavailable, StoreUnusable
 from controller.store.memory import MemoryStore
@@ -220,8 +222,7 @@ def intake_of(
     session: Session, path: Path, taken: Callable[[int, int], None] = lambda *_: None, me: Holder | None = None
 ) -> Intake:
     leases = Leases(session.ledger.store, me or Holder.this_process(), dead=lambda _: False)
-    made = Intake(session, leases, path, taken, broken=lambda _: None)
-    made._directory._settle = 0.001
+    made = Intake(session, leases, Directory(path, settle=0.001), taken, broken=lambda _: None)
     leases.follow([made._lease])
     leases.tick()
     return made
@@ -239,14 +240,42 @@ def test_a_path_that_vanishes_deletes_nothing(follower: Intake, session: Session
     manifests.rename(manifests.parent / "elsewhere")
     for _ in range(4):
         assert not follower.once()
-    assert session.refs_from(follower._directory.name) == {"Host/alpha"}
+    assert session.refs_from(follower._source.name) == {"Host/alpha"}
     (state,) = session.ledger.sources().values()
     assert state.errors
     (manifests.parent / "elsewhere").rename(manifests)
     (manifests / "host.yaml").rename(manifests / "host.txt")
     for _ in range(4):
         follower.once()
-    assert session.refs_from(follower._directory.name) == {"Host/alpha"}, "nothing is left, so nothing is believed"
+    assert session.refs_from(follower._source.name) == {"Host/alpha"}, "nothing is left, so nothing is believed"
+
+
+def test_a_source_that_cannot_be_read_confirms_nothing_and_is_told_once(
+    follower: Intake,
+    session: Session,
+    manifests: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (manifests / "beta.yaml").write_text(BETA)
+    follower.once()
+    (manifests / "beta.yaml").unlink()
+    assert follower.once(), "a second look is wanted"
+    away = Unreadable("it is away", hint="bring it back")
+    with monkeypatch.context() as patch:
+        patch.setattr(follower._source, "read", raising(away, away))
+        assert [follower.once() for _ in range(2)] == [False, False]
+    assert said(caplog) == [("WARNING", "the manifests cannot be read; the last good state is kept")]
+    sentence = f"{manifests} cannot be read: it is away; bring it back"
+    (state,) = session.ledger.sources().values()
+    assert state.trouble == ("SourceUnreadable", sentence)
+    assert [(e.ref, e.reason, e.message, e.count) for e in session.ledger.events()] == [("", *state.trouble, 1)]
+    assert session.knowledge().held["Host/beta"][:2] == state.trouble
+    assert follower.once(), "the good readings before and after it are not successive"
+    assert session.refs_from(follower._source.name) == {"Host/alpha", "Host/beta"}
+    assert session.knowledge().held == {}
+    assert not follower.once()
+    assert session.refs_from(follower._source.name) == {"Host/alpha"}
 
 
 def test_it_survives_whatever_a_reading_raises(
@@ -257,7 +286,7 @@ def test_it_survives_whatever_a_reading_raises(
             patch.setattr(follower._session, "put", lambda *_, raised=raised: (_ for _ in ()).throw(raised))
             assert not follower.once()
     follower.once()
-    assert session.refs_from(follower._directory.name) == {"Host/alpha"}
+    assert session.refs_from(follower._source.name) == {"Host/alpha"}
 
 
 def test_what_is_written_is_taken_over_at_once_and_what_is_deleted_soon(
@@ -271,7 +300,7 @@ def test_what_is_written_is_taken_over_at_once_and_what_is_deleted_soon(
 
     def until(wanted: set[str]) -> bool:
         return any(
-            taken.acquire(timeout=PATIENCE) and session.refs_from(follower._directory.name) == wanted for _ in range(20)
+            taken.acquire(timeout=PATIENCE) and session.refs_from(follower._source.name) == wanted for _ in range(20)
         )
 
     try:
@@ -293,7 +322,7 @@ def test_what_is_approved_is_done_at_once_though_no_file_changes(
 ) -> None:
     monkeypatch.setattr(intake, "CONFIRM", 0.01)
     monkeypatch.setattr(intake, "TURN", 0.01)
-    monkeypatch.setattr(intake, "RESYNC", 10 * PATIENCE)
+    monkeypatch.setattr(directory, "RESYNC", 10 * PATIENCE)
     session = Session(MemoryStore(), Settings(manifests, budgets=Budgets(deletes=Budget(0, 0))))
     (manifests / "beta.yaml").write_text(BETA)
     told: list[int] = []
@@ -314,12 +343,12 @@ def test_what_is_approved_is_done_at_once_though_no_file_changes(
         return found
 
     try:
-        assert until(lambda: len(session.refs_from(follower._directory.name)) == 2)
+        assert until(lambda: len(session.refs_from(follower._source.name)) == 2)
         (manifests / "beta.yaml").unlink()
         assert until(lambda: bool(told) and told[-1] == 1), "the metric has it"
         (state,) = session.ledger.sources().values()
         session.ledger.approve(state.holds[0])
-        assert until(lambda: session.refs_from(follower._directory.name) == {"Host/alpha"})
+        assert until(lambda: session.refs_from(follower._source.name) == {"Host/alpha"})
         assert until(lambda: told[-1] == 0)
     finally:
         follower.close()
@@ -411,7 +440,7 @@ def test_of_several_controllers_one_takes_over_and_the_next_when_it_ends(
         first._leases.release_all()
         second._leases.tick()
         assert taken.wait(PATIENCE), "it need not be told of a change"
-        assert session.refs_from(second._directory.name) == {"Host/alpha"}
+        assert session.refs_from(second._source.name) == {"Host/alpha"}
     finally:
         second.close()
 
@@ -428,13 +457,13 @@ def test_who_lost_the_source_while_it_was_read_writes_nothing(
     follower: Intake, session: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="salvus")
-    read = follower._directory.read
+    read = follower._source.read
 
     def lost(others: Fleet) -> Loaded:
         follower._leases.release_all()
         return read(others)
 
-    monkeypatch.setattr(follower._directory, "read", lost)
+    monkeypatch.setattr(follower._source, "read", lost)
     assert not follower.once()
     assert session.knowledge().rows == {}
     assert session.ledger.sources() == {}
@@ -452,9 +481,9 @@ def test_what_was_missing_before_another_one_had_the_source_is_not_deleted_at_th
     follower._leases.release_all()
     follower._leases.tick()
     assert follower.once(), "somebody else may have seen it in between"
-    assert session.refs_from(follower._directory.name) == {"Host/alpha", "Host/beta"}
+    assert session.refs_from(follower._source.name) == {"Host/alpha", "Host/beta"}
     follower.once()
-    assert session.refs_from(follower._directory.name) == {"Host/alpha"}
+    assert session.refs_from(follower._source.name) == {"Host/alpha"}
 
 
 def test_without_its_lease_nothing_is_read_and_a_damaged_store_is_reported(

@@ -1,0 +1,90 @@
+"""A folder of manifests in a branch or tag of a git repository: fetched without its history, never checked out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+
+from controller.sources import git_access, git_signatures, git_tree
+from controller.sources.base import Unreadable
+from controller.sources.git_program import REMOTE, GitFailed, GitProgram
+from controller.sources.git_sentences import unreadable
+from controller.sources.settings import GitSettings
+from resources.errors import ManifestError
+from resources.fleet import Fleet
+from resources.load import LoadCache, Loaded, load_files
+
+# What was fetched last, in our copy.
+_FETCHED = "refs/salvus/fetched"
+
+
+class GitSource:
+    """See the module. A branch may be pushed anew (``--force``): what it is now counts."""
+
+    def __init__(self, settings: GitSettings) -> None:
+        self.settings = settings
+        self.name = settings.source
+        self.interval = settings.interval
+        key = hashlib.sha256(f"{settings.url}\0{settings.ref}".encode()).hexdigest()[:16]
+        self._git = GitProgram(
+            settings.copies / key, git_access.settings_for(settings), git_access.environment_for(settings)
+        )
+        self._noted = self._git.folder / "salvus.fetched"
+        self._cache = LoadCache()
+        self._files: tuple[str, tuple[git_tree.Found, ...]] = ("", ())
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Nothing tells of a push by itself: it is fetched in intervals, or when somebody pokes."""
+
+    def read(self, others: Fleet | None = None) -> Loaded:
+        """Fetches, and reads the commit, which is the ``revision``. Raises Unreadable."""
+        with self._git.alone():
+            git_access.check_files(self.settings)
+            try:
+                commit = self._fetch()
+            except GitFailed as failed:
+                raise unreadable(self.settings, failed.said) from failed
+            return self._load(commit, others)
+
+    def kept(self, others: Fleet | None = None) -> tuple[Loaded, float] | None:
+        """What was fetched last, and when, in seconds since the epoch; None for nothing. Raises Unreadable."""
+        with self._git.alone():
+            try:
+                return self._load(self._commit(), others), self._noted.stat().st_mtime
+            except (GitFailed, FileNotFoundError):
+                return None
+
+    def _fetch(self) -> str:
+        """Raises GitFailed, Unreadable."""
+        git = self.settings
+        self._git.run(
+            "fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--force",
+            "--", git.url, f"+{git.ref}:{_FETCHED}",
+            timeout=REMOTE,
+        )  # fmt: skip
+        self._noted.touch()
+        return self._commit()
+
+    def _commit(self) -> str:
+        return self._git.run("rev-parse", "--verify", "--quiet", f"{_FETCHED}^{{commit}}").decode().strip()
+
+    def _load(self, commit: str, others: Fleet | None) -> Loaded:
+        signers = self.settings.signers
+        try:
+            if signers and (why := git_signatures.refusal(self._git, commit, signers)):
+                error = ManifestError(why, hint="sign it (git commit -S), or allow the signer")
+                loaded = load_files([error], self._cache, others)
+            else:
+                if self._files[0] != commit:
+                    self._files = commit, git_tree.manifests(self._git, commit, self.settings.path)
+                loaded = load_files(self._files[1], self._cache, others)
+        except GitFailed as failed:
+            raise Unreadable(
+                f"the copy in {self._git.folder} is damaged: {failed.said.strip()}", hint="remove it: it is made anew"
+            ) from failed
+        return replace(loaded, revision=commit)
+
+    def close(self) -> None:
+        """Ends a reading that waits."""
+        self._git.close()

@@ -1,0 +1,120 @@
+"""The manifests of a commit, from git's objects. Nothing is checked out: no link is made, no filter or hook runs."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from controller.sources.git_program import GitFailed, GitProgram
+from resources.errors import ManifestError
+from resources.manifest_files import ENDINGS, ManifestFile
+from resources.yaml12 import MAX_BYTES
+
+LINK: Final = "120000"
+SUBMODULE: Final = "160000"
+_MOST_LINKS: Final = 16
+
+Found = ManifestFile | ManifestError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a tree. ``size`` is in bytes, 0 for what has none."""
+
+    mode: str
+    object: str
+    size: int
+    path: str
+
+
+def manifests(git: GitProgram, commit: str, folder: str) -> tuple[Found, ...]:
+    """All manifests of a commit under a folder, by the rules of directories; an error for each that cannot be read.
+
+    A submodule is an error: its manifests would be missing, and what is missing is deleted. Raises GitFailed.
+    """
+    try:
+        listing = git.run("ls-tree", "-r", "-z", "-l", f"{commit}:{folder}")
+    except GitFailed:
+        git.run("cat-file", "-e", commit)
+        what = f"there is no folder {folder!r} in commit {commit[:12]}" if folder else f"{commit[:12]} is no commit"
+        return (ManifestError(what, hint="put it back, or name another path in the configuration"),)
+    entries = {entry.path: entry for entry in _entries(listing)}
+    links = [entry for entry in entries.values() if entry.mode == LINK]
+    targets = dict(zip((link.path for link in links), _blobs(git, links), strict=True))
+    return tuple(_read(git, folder, _chosen(entries, targets)))
+
+
+def _entries(listing: bytes) -> Iterator[Entry]:
+    """What ``ls-tree -l -z`` lists, hidden files and folders left out."""
+    for line in listing.split(b"\0")[:-1]:
+        about, _, name = line.partition(b"\t")
+        mode, _, object_, size = about.split()
+        path = os.fsdecode(name)
+        if not any(part.startswith(".") for part in path.split("/")):
+            yield Entry(mode.decode(), object_.decode(), int(size) if size.isdigit() else 0, path)
+
+
+def _chosen(entries: Mapping[str, Entry], targets: Mapping[str, bytes]) -> Iterator[tuple[str, Entry | str]]:
+    """By the name for messages: what is read, each file once; or what is wrong with it."""
+    seen: set[str] = set()
+    for path, entry in sorted(entries.items()):
+        found: Entry | str | None = entry if path.endswith(ENDINGS) else None
+        if entry.mode == SUBMODULE:
+            found = "is a submodule, which is not read; put the manifests themselves here, or the submodule elsewhere"
+        elif entry.mode == LINK:
+            found = _linked(path, entries, targets)
+        if isinstance(found, str):
+            yield path, found
+        elif found is not None and found.path not in seen:
+            seen.add(found.path)
+            yield path, found
+
+
+def _linked(path: str, entries: Mapping[str, Entry], targets: Mapping[str, bytes]) -> Entry | str | None:
+    """The file that a link leads to. None for what is read where it is, or is no manifest; else what is wrong."""
+    here = path
+    for _ in range(_MOST_LINKS):
+        here = posixpath.normpath(posixpath.join(posixpath.dirname(here), os.fsdecode(targets[here])))
+        if here.startswith(("/", "../")) or here == "..":
+            return "is a symbolic link that leads out of the folder; put the file itself here"
+        if here in targets:
+            continue
+        if here == "." or any(name.startswith(f"{here}/") for name in entries):
+            return None
+        if not path.endswith(ENDINGS):
+            return None
+        return entries.get(here) or "is a symbolic link to what is not in this commit"
+    return "is a symbolic link that leads to itself"
+
+
+def _read(git: GitProgram, folder: str, chosen: Iterable[tuple[str, Entry | str]]) -> Iterator[Found]:
+    files: list[tuple[str, Entry]] = []
+    for path, found in chosen:
+        shown = posixpath.join(folder, path)
+        if isinstance(found, str):
+            yield ManifestError(found, file=shown)
+        elif found.size > MAX_BYTES:
+            what = f"has more than {MAX_BYTES // 2**20} MiB, the most a file may have; split it into several files"
+            yield ManifestError(what, file=shown)
+        else:
+            files.append((path, found))
+    for (path, _), data in zip(files, _blobs(git, [entry for _, entry in files]), strict=True):
+        yield ManifestFile(posixpath.join(folder, path), path, data)
+
+
+def _blobs(git: GitProgram, entries: Sequence[Entry]) -> Iterator[bytes]:
+    """Their contents, by one process (git-cat-file(1), ``--batch``)."""
+    if not entries:
+        return
+    answer = git.run("cat-file", "--batch", data="".join(f"{entry.object}\n" for entry in entries).encode())
+    at = 0
+    for entry in entries:
+        start = answer.index(b"\n", at) + 1
+        kind, size = answer[at:start].split()[1:3]
+        if kind != b"blob":
+            raise GitFailed(0, f"{entry.path} is a {kind.decode()}")
+        at = start + int(size) + 1
+        yield answer[start : at - 1]
