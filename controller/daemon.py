@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from controller.http import Http, open_socket
 from controller.intake import Intake
@@ -17,8 +18,13 @@ from controller.runner import Runner
 from controller.session import Session, Settings, open_session
 from controller.snapshot import snapshot
 from controller.sources.opening import Origin, open_source
+from controller.sources.settings import GitSettings
 from controller.store.base import StoreUnusable
+from controller.webhook import Answer, answer
 from drivers.base import SalvusError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 # Seconds: how often a service manager without a watchdog of its own would be told.
 IDLE = 3600.0
@@ -64,10 +70,19 @@ class _Source:
         self.close()
         self._origin = origin
         if origin is not None:
-            source = open_source(origin)
-            self._intake = Intake(self._session, self._runner.engine.leases, source, self._taken, self._broken)
+            engine, source = self._runner.engine, open_source(origin)
+            self._intake = Intake(
+                self._session, engine.leases, source, self._taken, self._broken, lambda: engine.call(source.name)
+            )
             self._intake.start()
         log(logging.INFO, "manifests are followed", source=str(origin or ""))
+
+    def called(self, environ: WSGIEnvironment) -> Answer:
+        """Somebody tells, from another thread, of a push: it is read at once by whichever controller reads it."""
+        origin = self._origin
+        if not isinstance(origin, GitSettings):
+            return answer(environ, None, lambda: None)
+        return answer(environ, origin.webhook_secret, lambda: self._session.ledger.call(origin.source))
 
     def _taken(self, errors: int, held: int) -> None:
         self._metrics.manifest_errors.set(errors)
@@ -97,13 +112,13 @@ def run(settings: Settings, *, manifests: Manifests, http: str, enter: Callable[
         runner = session.runner(metrics)
         runner.broken = broken
         metrics.watch(lambda: snapshot(runner))
+        source = _Source(session, manifests, runner, metrics, broken)
         about = runner.engine.leases.about
-        page = Http(listening, metrics, healthy=runner.healthy, ready=runner.ready, about=about)
+        page = Http(listening, metrics, healthy=runner.healthy, ready=runner.ready, about=about, sync=source.called)
         page.start()
         ending.callback(page.stop)
         with ExitStack() as work:
             work.callback(runner.stop)
-            source = _Source(session, manifests, runner, metrics, broken)
             work.callback(source.close)
             source.reload()
             # Now that it is known which source is followed: the leases are asked for once.

@@ -84,6 +84,10 @@ class Engine:
             self._undecided |= bool(what)
             return concerned(what, self.knowledge)
 
+    def call(self, source: str) -> str:
+        """The last call to read a source, as far as the store has told; another text for each."""
+        return self._mirror.calls.get(source, "")
+
     def _recount(self) -> None:
         """A deletion may have ended when an inventory changed."""
         if self._inventories != self._mirror.inventories and len(self.knowledge.living) < len(self.knowledge.rows):

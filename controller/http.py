@@ -1,4 +1,4 @@
-"""The controller's page: ``/metrics``, ``/healthz``, ``/readyz``. On loopback unless told otherwise."""
+"""The controller's page: ``/metrics``, ``/healthz``, ``/readyz``, ``/sync``. On loopback unless told otherwise."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from controller.metrics import Metrics, make_wsgi_app
+from controller.webhook import Answer
 from drivers.base import SalvusError
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Quiet(WSGIRequestHandler):
+    # Seconds for each read of a request: who is silent for longer holds no thread.
+    timeout = 20
+
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Scrapes are not worth a line each."""
 
@@ -83,11 +88,18 @@ def endpoint(address: str) -> tuple[socket.AddressFamily, str, int]:
 class Http:
     """Serves on a socket that is open already, so that it may have been opened in another network namespace.
 
-    ``about`` is what /readyz adds when all is well.
+    ``about`` is what /readyz adds when all is well, ``sync`` answers /sync.
     """
 
     def __init__(
-        self, listening: socket.socket, metrics: Metrics, *, healthy: Check, ready: Check, about: Callable[[], str]
+        self,
+        listening: socket.socket,
+        metrics: Metrics,
+        *,
+        healthy: Check,
+        ready: Check,
+        about: Callable[[], str],
+        sync: Callable[[WSGIEnvironment], Answer],
     ) -> None:
         scrape = make_wsgi_app(metrics.registry)
 
@@ -100,9 +112,11 @@ class Http:
                     return _answer(healthy(), start_response)
                 case "/readyz":
                     return _answer(ready(), start_response, f"ok: {about()}")
+                case "/sync":
+                    return _said(sync(environ), start_response)
                 case _:
-                    start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-                    return [b"there are /metrics, /healthz and /readyz\n"]
+                    there = "there are /metrics, /healthz, /readyz and /sync"
+                    return _said(Answer(HTTPStatus.NOT_FOUND, there), start_response)
 
         address = listening.getsockname()
         self._server = _Server((address[0], address[1]), _Quiet, bind_and_activate=False)
@@ -126,6 +140,11 @@ class Http:
 
 
 def _answer(trouble: str, start_response: StartResponse, well: str = "ok") -> Iterable[bytes]:
-    status = "503 Service Unavailable" if trouble else "200 OK"
+    status = HTTPStatus.SERVICE_UNAVAILABLE if trouble else HTTPStatus.OK
+    return _said(Answer(status, trouble or well), start_response)
+
+
+def _said(answer: Answer, start_response: StartResponse) -> Iterable[bytes]:
+    status = f"{answer.status.value} {answer.status.phrase}"
     start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-    return [f"{trouble or well}\n".encode()]
+    return [f"{answer.text}\n".encode()]

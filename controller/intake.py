@@ -30,7 +30,7 @@ class Intake:
     """One source, read when it changes, and now and then, by one controller of those that follow it.
 
     ``taken`` is called after each reading with its number of errors and of what budgets hold, ``broken`` when the store
-    is found to be damaged.
+    is found to be damaged. When ``call`` gives another text, it is read at once.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Intake:
         source: Source,
         taken: Callable[[int, int], None],
         broken: Callable[[StoreUnusable], None],
+        call: Callable[[], str] = lambda: "",
     ) -> None:
         # Under the lease that this reading began with: whoever lost it writes nothing more.
         self._session = session.under(lambda: self._under.check())
@@ -48,6 +49,7 @@ class Intake:
         self._sync = Sync(self._session, source.name, session.settings.budgets)
         self._taken = taken
         self._broken = broken
+        self._call = call
         self._leases = leases
         self._lease = f"{SOURCE}{source.name}"
         self._under = leases.lease(self._lease)
@@ -78,8 +80,11 @@ class Intake:
         self._leases.follow([])
 
     def _follow(self) -> None:
-        due = 0.0
+        due, called = 0.0, self._call()
         while not self._stop.is_set():
+            if (call := self._call()) != called:
+                called = call
+                self._changed.set()
             if not self.holds():
                 due = 0.0
                 self._changed.clear()

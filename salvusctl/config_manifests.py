@@ -79,6 +79,8 @@ class GitConfig(Model):
     """The host's public key, as ssh's known_hosts; for ssh."""
     signers: SignersConfig | None = None
     """Who must have signed the commit; without it nobody must."""
+    webhook_secret_file: str | None = None
+    """File with the secret, 16 characters or more, of who tells the controller of a push (``POST /sync``)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -145,4 +147,5 @@ def _git(git: GitConfig, folder: Path, state: Path) -> GitSettings:
         resolved(folder, git.ssh_key_file),
         resolved(folder, git.known_hosts_file),
         signers,
+        resolved(folder, git.webhook_secret_file),
     )

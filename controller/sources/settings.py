@@ -32,6 +32,7 @@ class GitSettings:
         ssh_key: private key, for ssh.
         known_hosts: file of ssh's known hosts.
         signers: who must have signed the commit; None where nobody must.
+        webhook_secret: file with what is proved by who tells of a push; None where nobody tells.
     """
 
     url: str
@@ -44,6 +45,7 @@ class GitSettings:
     ssh_key: Path | None = None
     known_hosts: Path | None = None
     signers: Signers | None = None
+    webhook_secret: Path | None = None
 
     @property
     def branch(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from controller.clock import rfc3339
 from controller.store.base import Conflict, Row, Store, StoreUnavailable, Table
 from controller.store.guarded import Guarded
-from controller.store.mirror import MANIFEST, PAUSES
+from controller.store.mirror import CALLS, MANIFEST, PAUSES
 from controller.store.records import (
     ABSENT,
     WORLD,
@@ -320,6 +320,10 @@ class Ledger:
     def put_source(self, state: SourceState) -> None:
         """Notes how the last reading of a source went."""
         self.store.write(Table.META, SOURCES, {state.source: dump(state)})
+
+    def call(self, source: str) -> None:
+        """Whichever controller follows the source is to read it now."""
+        self.store.write(Table.META, CALLS, {source: str(uuid.uuid4())})
 
     def sources(self) -> Mapping[str, SourceState]:
         """How the last readings went, by source."""

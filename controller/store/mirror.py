@@ -12,15 +12,16 @@ from controller.store.records import Pause, Status, StoredResource, parse
 V = TypeVar("V")
 
 MANIFEST = "manifest"
-# The topic in META.
+# Topics in META.
 PAUSES = "pauses"
+CALLS = "calls"
 
 
 class Mirror:
     """Mappings that are never changed, only replaced; a value stays the same object while its row is the same.
 
-    ``inventories`` counts the changes of machines' inventories, which are not kept here; ``written``, by machine, those
-    of its inventory or observations.
+    ``calls`` are those to read a source, by its name: another text for each. ``inventories`` counts the changes of
+    machines' inventories, which are not kept here; ``written``, by machine, those of its inventory or observations.
     """
 
     def __init__(self, store: Store) -> None:
@@ -32,6 +33,7 @@ class Mirror:
         self.facts: Mapping[tuple[str, str], str] = {}
         self.allocations: Mapping[tuple[str, str], str] = {}
         self.pauses: Mapping[str, Pause] = {}
+        self.calls: Mapping[str, str] = {}
         self.inventories = 0
         self._written: Counter[str] = Counter()
         self._resources_moved = False
@@ -41,7 +43,7 @@ class Mirror:
         return self._written[machine]
 
     def refresh(self) -> bool:
-        """Reads what changed since the last time; returns whether anything of the above did, pauses excepted.
+        """Reads what changed since the last time; returns whether anything of the above did, pauses and calls excepted.
 
         Until no resource changed while it was read: all of them are of one moment.
         """
@@ -61,6 +63,8 @@ class Mirror:
         self.allocations = self._texts(self.allocations, Table.ALLOCATION, refs.get(Table.ALLOCATION, []))
         if PAUSES in refs.get(Table.META, ()):
             self.pauses = self._read(Table.META, [PAUSES], 0, _pause)[PAUSES]
+        if CALLS in refs.get(Table.META, ()):
+            self.calls = self._read(Table.META, [CALLS], 0, str)[CALLS]
         # Last: what a store that failed in between did not tell is asked for again.
         self._cursor = cursor
         self._resources_moved = Table.RESOURCE in refs

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import shutil
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +21,7 @@ from salvusctl.flags import Flags
 from salvusctl.plan_outputs import Diff
 from tests.conformance.git_repository import Repository
 from tests.conformance.sshd import keygen
-from tests.conformance.test_daemon import Place, free_port, until
+from tests.conformance.test_daemon import Daemon, Place, free_port, until
 from tests.fast.cli import HOST, OTHER, Cli, cli
 from tests.fast.manifests import KEY
 
@@ -161,6 +165,39 @@ def test_another_controller_goes_on_with_the_repository(place: GitPlace) -> None
     until(lambda: place.names() == ["Host/one", "Host/two"])
     assert second.end() == 0
     assert "Traceback" not in second.log.read_text()
+
+
+def told_of_a_push(port: int, secret: bytes) -> int:
+    """As a server of git tells of it."""
+    signature = "sha256=" + hmac.new(secret, b"{}", hashlib.sha256).hexdigest()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/sync", b"{}", {"X-Hub-Signature-256": signature}, method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_a_controller_that_is_told_of_a_push_has_it_read_at_once_by_whoever_reads_it(place: GitPlace) -> None:
+    secret = b"a secret of the webhook"
+    (place.folder / "secret").write_bytes(secret)
+    place.follow(interval="1h", webhookSecretFile="secret")
+    place.push(one=host("one"))
+    daemons = [place.running(), place.start()]
+    daemons[1].hears("READY=1")
+    until(lambda: place.names() == ["Host/one"])
+
+    def pushed(name: str, told: Daemon) -> None:
+        place.push(**{name: host(name)})
+        assert told_of_a_push(told.port, b"not the secret of it") == 403
+        assert told_of_a_push(told.port, secret) == 202
+        until(lambda: f"Host/{name}" in place.names())
+
+    pushed("two", daemons[0])
+    pushed("three", daemons[1])
 
 
 # The command line

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import http.client
 import json
 import logging
 import os
 import re
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +24,7 @@ from controller.http import BadAddress, Http, open_socket
 from controller.log import LOGGER, Json, Lines, configure, log
 from controller.metrics import Metrics, Snapshot, names
 from controller.notify import inherited_socket, notify, watchdog_seconds
+from controller.webhook import MOST, answer
 from drivers.base import SalvusError
 
 
@@ -28,6 +33,8 @@ class Page:
 
     def __init__(self, address: str = "127.0.0.1:0") -> None:
         self.trouble = ""
+        self.secret: Path | None = None
+        self.called = threading.Semaphore(0)
         self.metrics = Metrics("1.2.3")
         self.http = Http(
             open_socket(address),
@@ -35,6 +42,7 @@ class Page:
             healthy=lambda: self.trouble,
             ready=lambda: self.trouble and "no lease",
             about=lambda: "holds 3 of 17 leases",
+            sync=lambda environ: answer(environ, self.secret, self.called.release),
         )
         self.http.start()
 
@@ -59,6 +67,67 @@ def shared() -> Iterator[Page]:
 def page(shared: Page) -> Iterator[Page]:
     yield shared
     shared.trouble = ""
+    shared.secret = None
+
+
+SECRET = b"sixteen bytes of it"
+BODY = b'{"ref": "refs/heads/main"}' * 10_000
+
+
+def posted(page: Page, headers: dict[str, str], body: bytes = BODY, method: str = "POST") -> tuple[int, str]:
+    connection = http.client.HTTPConnection(page.http.address, timeout=20)
+    try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # it may be refused before it is read
+            connection.request(method, "/sync", body, headers)
+        with connection.getresponse() as found:
+            return found.status, found.read().decode()
+    finally:
+        connection.close()
+
+
+def signed(body: bytes = BODY, secret: bytes = SECRET, kind: str = "sha256") -> dict[str, str]:
+    return {"X-Hub-Signature-256": f"{kind}=" + hmac.new(secret, body, hashlib.sha256).hexdigest()}
+
+
+def test_who_has_the_secret_may_call_and_nobody_else(page: Page, tmp_path: Path) -> None:
+    assert posted(page, signed())[0] == 404, "no secret is configured"
+    page.secret = tmp_path / "secret"
+    assert posted(page, signed())[0] == 503
+    page.secret.write_bytes(b"")
+    assert posted(page, signed(secret=b""))[0] == 503, "nobody is let in with nothing"
+    page.secret.write_bytes(b"short")
+    assert posted(page, signed(secret=b"short"))[0] == 503
+    page.secret.write_bytes(SECRET + b"\n")
+    wrong = [
+        {},
+        signed(secret=b"another one of sixteen"),
+        signed(BODY[1:]),
+        signed(kind="sha1"),
+        {"X-Hub-Signature-256": "sha256=" + "é" * 64},
+        {"X-Hub-Signature-256": ""},
+        {"X-Gitlab-Token": ""},
+        {"X-Gitlab-Token": "sixteen bytes of i"},
+    ]
+    for headers in wrong:
+        assert posted(page, {name: value.encode().decode("latin-1") for name, value in headers.items()})[0] == 403
+    assert posted(page, {}, method="GET", body=b"")[0] == 405
+    assert not page.called.acquire(blocking=False)
+    assert posted(page, signed()) == (202, "the manifests are read at once\n")
+    assert posted(page, signed(b""), b"")[0] == 202
+    assert posted(page, {"X-Gitlab-Token": SECRET.decode()})[0] == 202
+    assert [page.called.acquire(blocking=False) for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_call_has_a_length_and_comes_to_its_end(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page.secret = tmp_path / "secret"
+    page.secret.write_bytes(SECRET)
+    assert posted(page, {"Content-Length": str(MOST + 1)}, b"")[0] == 413
+    assert posted(page, {"Content-Length": "9" * 5000}, b"")[0] in {413, 400}
+    assert posted(page, {"Content-Length": "-1"}, b"")[0] == 411
+    assert posted(page, {"Transfer-Encoding": "chunked", **signed(b"")}, b"0\r\n\r\n")[0] == 411
+    monkeypatch.setattr("controller.http._Quiet.timeout", 0.2)
+    assert posted(page, {"Content-Length": "5"}, b"1")[0] == 408, "who is silent holds no thread"
+    assert not page.called.acquire(blocking=False)
 
 
 def test_health_and_readiness_say_why_not(page: Page) -> None:
@@ -72,7 +141,7 @@ def test_health_and_readiness_say_why_not(page: Page) -> None:
 def test_other_pages_are_not_there(page: Page) -> None:
     status, _, body = page.get("/metrics/../etc/passwd")
     assert status == 404
-    assert "/metrics, /healthz and /readyz" in body
+    assert "/metrics, /healthz, /readyz and /sync" in body
     assert page.get("/")[0] == 404
 
 
