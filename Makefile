@@ -25,14 +25,14 @@ lint: $(STAMP)  ## ruff, mypy --strict, import contracts
 test-fast: lint  ## (1) cases and properties, no machines
 	$(BIN)/pytest tests/fast
 
-test-conformance: lint  ## (2) stores and drivers against real parts: sshd, libvirt's test driver, SQLite
+test-conformance: lint  ## (2) stores and drivers against real parts: sshd, libvirt's test driver, SQLite, Cassandra (as root)
 	$(BIN)/pytest tests/conformance
 
 test-lab: lint  ## (3) real hosts, real guests, real faults (as root)
 	$(BIN)/pytest tests/lab
 
-test-cassandra: lint  ## the store in Cassandra, in work: three real nodes, brought by Maven (as root)
-	$(BIN)/pytest tests/conformance -m cassandra
+test-cassandra: lint  ## what of (2) and (3) is on Cassandra: real nodes, brought by Maven (as root)
+	$(BIN)/pytest tests -m cassandra
 
 bench: $(STAMP)  ## (4) ratios against Ansible and pyinfra, and the scale run; a quarter of an hour (as root)
 	$(BIN)/python -m tools.bench

@@ -1,4 +1,4 @@
-"""``salvusctl store``: the store itself: make it, look at it, copy it into a file and back."""
+"""``salvusctl store``: the store itself: make it, bring it up to date, look at it, copy it into a file and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from pydantic import Field
 
 from controller.store.base import Access
-from controller.store.opening import health, make_store, open_store
+from controller.store.opening import health, make_store, migrate_store, open_store
 from salvusctl import out
 from salvusctl.exits import Code, UseError
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
@@ -23,7 +23,9 @@ from salvusctl.outputs import Output
 if TYPE_CHECKING:
     from salvusctl.config import Context
 
-app = verb_app(no_args_is_help=True, help="The store: make it, look at it, copy it into a file and back.")
+app = verb_app(
+    no_args_is_help=True, help="The store: make it, bring it up to date, look at it, copy it into a file and back."
+)
 
 STDIO = "-"
 
@@ -76,6 +78,21 @@ def init(
         identity = session.ledger.identity()
     out.say(f"the store {context.store} is there (fleet {identity})")
     _advise(health(context.store).advice)
+
+
+@app.command()
+def migrate(ctx: typer.Context) -> None:
+    """Bring the store to the schema that this version needs. Once more does no harm, nor do two at once.
+
+    It only adds: what runs on it and knows the version before may go on, and be upgraded afterwards.
+    """
+    context = _entered(ctx)
+    before, after = migrate_store(context.store)
+    if before == after:
+        out.say(f"the store {context.store} has schema {after}; there is nothing to do")
+    else:
+        out.say(f"the store {context.store} went from schema {before} to {after}")
+        out.note(f"what runs on it and knows schema {after - 1} may go on: upgrade one after the other")
 
 
 @app.command()

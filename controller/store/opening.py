@@ -8,7 +8,7 @@ from pathlib import Path
 
 from controller.store.base import Access, Store
 from controller.store.cassandra.settings import CassandraSettings
-from controller.store.sqlite import SqliteStore
+from controller.store.sqlite import SqliteStore, migrate
 
 # A file of SQLite, or a ring.
 Where = Path | CassandraSettings
@@ -42,6 +42,18 @@ def make_store(where: Where, replicas: int | None = None) -> None:
     from controller.store.cassandra.store import CassandraStore
 
     CassandraStore.make(where, replicas)
+
+
+def migrate_store(where: Where) -> tuple[int, int]:
+    """Brings a store that is there to the schema of this program; its version before and after.
+
+    Safe when two do it at once, and while programs of the version before use it. Raises StoreError.
+    """
+    if isinstance(where, Path):
+        return migrate(where)
+    from controller.store.cassandra.store import CassandraStore
+
+    return CassandraStore.migrate(where)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -21,9 +21,11 @@ from controller.store.base import (
     StoreUnusable,
     Table,
 )
+from controller.store.versions import refuse_newer, refuse_older
 
-# Each entry brings the schema from its index to the next version; ``PRAGMA user_version`` holds the number.
-MIGRATIONS = (
+# Each entry brings the schema from its index to the next version, and only adds to it (see versions.py);
+# ``PRAGMA user_version`` holds the number.
+MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE rows (
         tbl TEXT NOT NULL, part TEXT NOT NULL, key TEXT NOT NULL,
@@ -54,14 +56,14 @@ def _hint(error: str) -> str:
     return "make room on its disk" if "full" in error or "I/O" in error else "it is tried again"
 
 
-def _steps(version: int) -> Iterator[str]:
-    """What brings a schema of this version to ours."""
-    for migration in MIGRATIONS[version:]:
-        yield from migration.split(";")
-    yield f"PRAGMA user_version = {len(MIGRATIONS)}"
+def _statements(steps: Sequence[str], version: int) -> Iterator[str]:
+    """What brings a schema of this version to that of the steps; nothing for a newer one."""
+    for number, step in enumerate(steps[version:], version + 1):
+        yield from step.split(";")
+        yield f"PRAGMA user_version = {number}"
 
 
-def _make(path: Path) -> None:
+def _make(path: Path, steps: Sequence[str]) -> None:
     """An empty store that is nowhere half-made: built beside, in WAL mode, then given its name unless it is taken.
 
     Switching to WAL in place would fail as soon as a second process looks at the file. A log that is left of one that
@@ -78,8 +80,8 @@ def _make(path: Path) -> None:
         with closing(sqlite3.connect(draft, isolation_level=None)) as db:
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute("PRAGMA journal_mode = WAL")
-            for step in _steps(0):
-                db.execute(step)
+            for statement in _statements(steps, 0):
+                db.execute(statement)
         with suppress(FileExistsError):
             path.hardlink_to(draft)
 
@@ -92,15 +94,21 @@ def _sealed(path: Path) -> bool:
     return not os.access(path.parent, os.W_OK, effective_ids=True) and not Path(f"{path}-wal").exists()
 
 
-def _connect(path: Path, access: Access) -> sqlite3.Connection:
+def _connect(path: Path, access: Access, steps: Sequence[str]) -> sqlite3.Connection:
     if not path.exists():
         if access is not Access.MAKE:
             hint = "salvusctl apply or controller run makes one; is this the one meant by --store, or by the context?"
             raise StoreMissing(f"the store {path} does not exist", hint=hint)
-        _make(path)
+        _make(path, steps)
     how = "immutable=1" if access is Access.READ and _sealed(path) else "mode=rw"
     uri = f"{path.absolute().as_uri()}?{how}"
     return sqlite3.connect(uri, uri=True, timeout=10.0, isolation_level=None, check_same_thread=False)
+
+
+def migrate(path: Path) -> tuple[int, int]:
+    """Brings the schema to ours, as every opening for writing does; its version before and after. Raises StoreError."""
+    with closing(SqliteStore(path, access=Access.WRITE)) as store:
+        return store.found, max(store.found, len(MIGRATIONS))
 
 
 class SqliteStore:
@@ -112,13 +120,22 @@ class SqliteStore:
     Raises StoreMissing for one that is not there, unless it is to be made.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time, access: Access = Access.MAKE) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = time.time,
+        access: Access = Access.MAKE,
+        steps: Sequence[str] = MIGRATIONS,
+    ) -> None:
+        """``steps`` make the schema; ``found`` is its version at the opening."""
         self._path = path
+        self._steps = steps
+        self.found = 0
         self._clock = clock
         self._lock = threading.RLock()
         self._swept = 0.0
         try:
-            self._db = _connect(path, access)
+            self._db = _connect(path, access, steps)
         except (OSError, sqlite3.OperationalError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             raise StoreUnavailable(
@@ -136,16 +153,13 @@ class SqliteStore:
         """Writes only where the schema is older than ours: reading works on a full disk, too."""
         if self._db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise _unusable(self._path, "it is empty, or of another program", "give another path, or remove it")
+        self.found = self._version()
+        refuse_newer(f"the store {self._path}", self.found, len(self._steps))
         if access is Access.READ:
             self._db.execute("PRAGMA query_only = ON")
-            if (version := self._schema()) < len(MIGRATIONS):
-                raise _unusable(
-                    self._path,
-                    f"its schema is version {version}, this salvus wants {len(MIGRATIONS)}",
-                    "salvusctl apply or controller run brings it up to date",
-                )
+            refuse_older(f"the store {self._path}", self.found, len(self._steps))
             return
-        if self._schema() < len(MIGRATIONS):
+        if self.found < len(self._steps):
             self._migrate()
         self._db.execute("PRAGMA synchronous = FULL")
 
@@ -159,21 +173,15 @@ class SqliteStore:
             raise StoreUnavailable(f"the store {self._path} cannot be found now: {error.strerror}") from error
         return found.st_dev, found.st_ino
 
-    def _schema(self) -> int:
+    def _version(self) -> int:
         version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
-            raise _unusable(
-                self._path,
-                f"its schema is version {version}, this salvus knows {len(MIGRATIONS)}",
-                "use the salvus that wrote it, or a newer one",
-            )
         return version
 
     def _migrate(self) -> None:
         with self._transaction():
             # Another process may have been faster: the version is read again under the lock.
-            for step in _steps(self._schema()):
-                self._db.execute(step)
+            for statement in _statements(self._steps, self._version()):
+                self._db.execute(statement)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -208,7 +216,7 @@ class SqliteStore:
         """The version of what is written to the partition in this transaction."""
         stamp: int = self._db.execute("UPDATE cursor SET at = at + 1 RETURNING at").fetchone()[0]
         # Partitions that are empty by now stay there, a line each: who asks late is to hear that they changed.
-        self._db.execute("INSERT OR REPLACE INTO changes VALUES (?,?,?)", (table, partition, stamp))
+        self._db.execute("INSERT OR REPLACE INTO changes (tbl, part, at) VALUES (?,?,?)", (table, partition, stamp))
         return stamp
 
     def get(self, table: Table, partition: str, key: str) -> Row | None:
@@ -281,7 +289,8 @@ class SqliteStore:
 
     def _put(self, table: Table, partition: str, puts: Mapping[str, str], expires: float | None, stamp: int) -> None:
         rows = [(table, partition, key, value, stamp, expires) for key, value in puts.items()]
-        self._db.executemany("INSERT OR REPLACE INTO rows VALUES (?,?,?,?,?,?)", rows)
+        statement = "INSERT OR REPLACE INTO rows (tbl, part, key, value, version, expires) VALUES (?,?,?,?,?,?)"
+        self._db.executemany(statement, rows)
 
     def _drop(self, table: Table, partition: str, keys: Collection[str]) -> None:
         rows = [(table, partition, key) for key in keys]

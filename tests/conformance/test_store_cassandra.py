@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from cassandra import OperationTimedOut
 
 from controller.leases import TTL, USABLE
 from controller.store.base import StoreMissing, StoreUnavailable, StoreUnusable, Table
-from controller.store.cassandra import changes, ring
+from controller.store.cassandra import changes, ring, schema
 from controller.store.cassandra.health import look
 from controller.store.cassandra.settings import CassandraSettings
 from controller.store.cassandra.store import PERSISTENCE, CassandraStore
@@ -274,6 +276,55 @@ def test_a_newer_schema_is_refused(settings: CassandraSettings, store: Cassandra
     finally:
         version(1)
     CassandraStore(settings).close()
+
+
+# What the next version may do: it adds.
+NEXT = (
+    *schema.STEPS,
+    (
+        "ALTER TABLE salvus.fact ADD IF NOT EXISTS note text",
+        "CREATE TABLE IF NOT EXISTS salvus.extra (k text PRIMARY KEY) WITH id = {id[extra]}",
+    ),
+)
+
+
+def test_who_knows_the_version_before_goes_on_while_others_migrate(settings: CassandraSettings) -> None:
+    """Two at once, through different nodes."""
+    one, other, *_ = settings.contact_points
+    by = [replace(settings, keyspace="older", contact_points=(node,)) for node in (one, other)]
+    CassandraStore.make(by[0], 3)
+    begin = threading.Barrier(2)
+
+    def migrate(where: CassandraSettings) -> tuple[int, int]:
+        with closing(ring.Ring.connect(where)) as connection:
+            begin.wait()
+            return schema.migrate(connection, NEXT)
+
+    with closing(CassandraStore(by[0])) as running, ThreadPoolExecutor(2) as threads:
+        running.write(Table.FACT, "p", {"before": "1"})
+        done = [threads.submit(migrate, where) for where in by]
+        assert {found.result() for found in done} <= {(1, 2), (2, 2)}
+        running.write(Table.FACT, "p", {"during": "2"})
+        with closing(CassandraStore(by[1])) as started:
+            started.write(Table.FACT, "p", {"after": "3"})
+            assert [row.value for row in running.read(Table.FACT, "p").values()] == ["3", "1", "2"]
+            connection = started._ring
+            names = {name for name, _ in connection.cluster.metadata.keyspaces["older"].tables["fact"].columns.items()}
+            assert "note" in names
+            assert schema.migrate(connection, NEXT) == (2, 2)
+            assert schema.migrate(connection) == (2, 2), "who knows only the version before takes nothing back"
+            with pytest.raises(StoreUnusable, match="has schema 2, this salvus knows 0"):
+                schema.migrate(connection, ())
+            connection.session.execute("DROP KEYSPACE older", timeout=60)
+
+
+def test_an_older_schema_is_refused_with_what_to_do(
+    settings: CassandraSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "STEPS", NEXT)
+    with pytest.raises(StoreUnusable, match="schema 1, this salvus needs 2") as caught:
+        CassandraStore(settings)
+    assert "salvusctl store migrate" in caught.value.hint
 
 
 def sign(store: CassandraStore, who: str, times: int) -> None:

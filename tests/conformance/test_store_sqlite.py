@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 import stat
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -65,7 +67,7 @@ def foreign(path: Path) -> None:
 
 def newer(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
-        db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 2}")
 
 
 @pytest.mark.parametrize("spoil", [half, emptied, header, schema, text, short_text, foreign, newer])
@@ -82,7 +84,7 @@ def test_a_file_that_cannot_be_used_is_told_of_and_left_as_it_is(path: Path, spo
 
 def test_a_newer_schema_says_which(path: Path) -> None:
     newer(path)
-    with pytest.raises(StoreUnusable, match=f"version {len(MIGRATIONS) + 1}, this salvus knows {len(MIGRATIONS)}"):
+    with pytest.raises(StoreUnusable, match=f"schema {len(MIGRATIONS) + 2}, this salvus knows {len(MIGRATIONS)}"):
         SqliteStore(path)
 
 
@@ -137,9 +139,39 @@ def test_a_reader_does_not_bring_an_older_schema_up_to_date(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 0")
     before = path.read_bytes()
-    with pytest.raises(StoreUnusable, match=f"version 0, this salvus wants {len(MIGRATIONS)}"):
+    with pytest.raises(StoreUnusable, match=f"schema 0, this salvus needs {len(MIGRATIONS)}"):
         SqliteStore(path, access=Access.READ)
     assert path.read_bytes() == before
+
+
+# What the next version may do: it adds.
+NEXT = (*MIGRATIONS, "ALTER TABLE rows ADD COLUMN note TEXT; CREATE TABLE extra (k TEXT)")
+
+
+def test_who_knows_the_version_before_goes_on_while_others_migrate(path: Path) -> None:
+    with closing(SqliteStore(path)) as running, ThreadPoolExecutor(2) as threads:
+        begin = threading.Barrier(2)
+
+        def migrate() -> int:
+            begin.wait()
+            with closing(SqliteStore(path, access=Access.WRITE, steps=NEXT)) as store:
+                return store.found
+
+        founds = [threads.submit(migrate) for _ in range(2)]
+        assert {found.result() for found in founds} <= {len(MIGRATIONS), len(NEXT)}
+        running.write(Table.FACT, "p7", {"k": "after"})
+        with closing(SqliteStore(path)) as started, closing(SqliteStore(path, steps=NEXT)) as newer:
+            assert (started.found, newer.found) == (len(NEXT), len(NEXT))
+            started.write(Table.FACT, "p8", {"k": "after"})
+            assert {newer.read(Table.FACT, name)["k"].value for name in ("p7", "p8")} == {"after"}
+            assert len(newer.read_all(Table.FACT)) == 200, "nothing is lost"
+
+
+def test_a_step_that_fails_leaves_the_version_before(path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="syntax error"):
+        SqliteStore(path, steps=(*NEXT[:-1], "CREATE TABLE extra (k TEXT); CREATE nonsense"))
+    with closing(SqliteStore(path, steps=NEXT)) as store:
+        assert store.found == len(MIGRATIONS)
 
 
 def replaced(path: Path) -> None:

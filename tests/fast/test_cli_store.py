@@ -7,6 +7,7 @@ import stat
 
 import pytest
 
+from controller.store.sqlite import SqliteStore
 from salvusctl.exits import Code
 from tests.fast.cli import HOST, SERVICE, Cli, cli
 
@@ -25,6 +26,17 @@ def test_status_makes_nothing(cli: Cli) -> None:
     cli("store", "init")
     assert cli("store", "status").out == f"the store {cli.store} can be used\n"
     assert cli("store", "status", "-o", "json").data["store"] == str(cli.store)
+
+
+def test_migrate_brings_an_older_store_up_to_date(cli: Cli) -> None:
+    assert f"the store {cli.store} does not exist" in cli("store", "migrate", code=Code.TROUBLE).err
+    assert not cli.store.exists()
+    SqliteStore(cli.store, steps=()).close()
+    assert "schema 0, this salvus needs 1" in (refused := cli("store", "status", code=Code.TROUBLE).err)
+    assert "run: salvusctl store migrate" in refused
+    assert cli("store", "migrate").out == f"the store {cli.store} went from schema 0 to 1\n"
+    assert cli("store", "migrate").out == f"the store {cli.store} has schema 1; there is nothing to do\n"
+    cli("store", "status")
 
 
 def test_a_fleet_goes_into_a_file_and_back(cli: Cli) -> None:

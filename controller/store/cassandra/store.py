@@ -98,6 +98,15 @@ class CassandraStore:
         finally:
             ring.close()
 
+    @staticmethod
+    def migrate(settings: CassandraSettings) -> tuple[int, int]:
+        """Brings the tables to what this program needs; the schema's version before and after. Raises StoreError."""
+        ring = Ring.connect(settings)
+        try:
+            return schema.migrate(ring)
+        finally:
+            ring.close()
+
     def get(self, table: Table, partition: str, key: str) -> Row | None:
         """See Store."""
         rows = self._ring.execute(READ, _GET.format(table.value), _part(partition), key)
