@@ -40,6 +40,15 @@ class TlsConfig(Model):
     """The private key of ours."""
 
 
+class VariablesConfig(Model):
+    """Names of variables of the environment."""
+
+    user: Annotated[str, Field(min_length=1)]
+    """The one with the user's name."""
+    password: Annotated[str, Field(min_length=1)]
+    """The one with the password."""
+
+
 class CassandraConfig(Model):
     """A ring of Cassandra 4.1 or newer."""
 
@@ -53,8 +62,16 @@ class CassandraConfig(Model):
     """The port for clients."""
     credentials_file: str | None = None
     """File of two lines, the user's name and the password; readable by salvus alone."""
+    credentials_environment: VariablesConfig | None = None
+    """Where they are in the environment, instead of a file."""
     tls: TlsConfig | None = None
     """Encrypted connections; without it they are not."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.credentials_file is not None and self.credentials_environment is not None:
+            raise ValueError("credentials are either in credentialsFile or in credentialsEnvironment")
+        return self
 
 
 class StoreConfig(Model):
@@ -212,16 +229,16 @@ def _store(store: StoreConfig, folder: Path) -> Where:
     assert store.cassandra is not None, "one of the two, as it was checked"
     ring = store.cassandra
 
-    from controller.store.cassandra.settings import CassandraSettings, Tls
+    from controller.store.cassandra.settings import CassandraSettings, Tls, Variables
 
     tls = (
         None
         if ring.tls is None
         else Tls(folder / ring.tls.authority, resolved(folder, ring.tls.certificate), resolved(folder, ring.tls.key))
     )
-    return CassandraSettings(
-        ring.contact_points, ring.datacenter, ring.keyspace, ring.port, resolved(folder, ring.credentials_file), tls
-    )
+    names = ring.credentials_environment
+    credentials = resolved(folder, ring.credentials_file) if names is None else Variables(names.user, names.password)
+    return CassandraSettings(ring.contact_points, ring.datacenter, ring.keyspace, ring.port, credentials, tls)
 
 
 def _state_folder() -> Path:

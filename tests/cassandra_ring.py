@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
@@ -21,15 +22,19 @@ from lab.progress import silent
 
 
 @contextmanager
-def running_ring(name: str, network: str, datacenters: tuple[int, ...]) -> Iterator[Ring]:
+def running_ring(
+    name: str, network: str, datacenters: tuple[int, ...], more: Mapping[str, object] = MappingProxyType({})
+) -> Iterator[Ring]:
     """A ring that takes clients, and ends with the block; what a killed run left under the name goes first."""
     group = f"salvus-ring-{name}"
     _end(group)
     with tempfile.TemporaryDirectory(prefix=group, ignore_cleanup_errors=True) as folder:
-        ring = cassandra.plan(group, Path(folder), cassandra.jars(silent), network=network, datacenters=datacenters)
+        ring = cassandra.plan(
+            group, Path(folder), cassandra.jars(silent), network=network, datacenters=datacenters, more=more
+        )
         try:
             cassandra.up(ring)
-            for node in ring.nodes:
+            for node in ring.nodes if len(ring.nodes) > 1 else ():
                 _wait_for_peers(ring, node.address)
             yield ring
         finally:

@@ -6,8 +6,10 @@ All nodes are seeds and have their tokens given, so they may start at once, and 
 import json
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from lab import cgroup
 from lab.model import LabError, Node, Ring
@@ -19,20 +21,27 @@ _HERE = Path(__file__).parent
 
 
 def plan(
-    group: str, folder: Path, jars: Path, *, namespace: str = "", network: str = "127.0.0", datacenters: tuple[int, ...]
+    group: str,
+    folder: Path,
+    jars: Path,
+    *,
+    namespace: str = "",
+    network: str = "127.0.0",
+    datacenters: tuple[int, ...],
+    more: Mapping[str, object] = MappingProxyType({}),
 ) -> Ring:
     """A ring of so many nodes in each data centre (dc1, dc2 …), on addresses .1, .2 … of a loopback network; their
-    folders are written, nothing runs yet.
+    folders are written, nothing runs yet. ``more`` is set in each cassandra.yaml.
     """
     places = [f"dc{number}" for number, count in enumerate(datacenters, 1) for _ in range(count)]
     nodes = tuple(Node(f"cassandra{n}", f"{network}.{n}", place) for n, place in enumerate(places, 1))
     ring = Ring(group, namespace, str(folder), str(jars), nodes)
     for number, node in enumerate(nodes):
-        _write(ring, node, number)
+        _write(ring, node, number, more)
     return ring
 
 
-def _write(ring: Ring, node: Node, number: int) -> None:
+def _write(ring: Ring, node: Node, number: int, more: Mapping[str, object]) -> None:
     """cassandra.yaml and cassandra-rackdc.properties; JSON is YAML."""
     folder = Path(ring.folder) / node.name
     folder.mkdir(parents=True)
@@ -50,7 +59,7 @@ def _write(ring: Ring, node: Node, number: int) -> None:
             }
         ],
     }
-    lines = "".join(f"{name}: {json.dumps(value)}\n" for name, value in own.items())
+    lines = "".join(f"{name}: {json.dumps(value)}\n" for name, value in (own | dict(more)).items())
     (folder / "cassandra.yaml").write_text((_HERE / "cassandra.yaml").read_text() + lines)
     (folder / "cassandra-rackdc.properties").write_text(f"dc={node.datacenter}\nrack=rack1\n")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from controller.sources.settings import GitSettings, Signers
-from controller.store.cassandra.settings import CassandraSettings, Tls
+from controller.store.cassandra.settings import CassandraSettings, Tls, Variables
 from controller.store.records import place_of
 from resources.errors import ManifestError
 from salvusctl.config import HTTP, Context, resolve
@@ -74,6 +74,17 @@ def test_a_ring_instead_of_a_file(tmp_path: Path) -> None:
     )
 
 
+BOTH = "contactPoints: [a], datacenter: b, credentialsFile: f, credentialsEnvironment: {user: U, password: P}"
+
+
+def test_credentials_from_the_environment(tmp_path: Path) -> None:
+    names = "credentialsEnvironment: {user: RING_USER, password: RING_PASSWORD}"
+    (tmp_path / "c.yaml").write_text(RING.replace("credentialsFile: secret", names))
+    found = resolve(Flags(config=tmp_path / "c.yaml"), {}).store
+    assert isinstance(found, CassandraSettings)
+    assert found.credentials == Variables("RING_USER", "RING_PASSWORD")
+
+
 @pytest.mark.parametrize(
     ("store", "said"),
     [
@@ -82,6 +93,10 @@ def test_a_ring_instead_of_a_file(tmp_path: Path) -> None:
         ("{cassandra: {contactPoints: [], datacenter: b}}", "contactPoints"),
         ("{cassandra: {contactPoints: [a]}}", "datacenter"),
         ("{cassandra: {contactPoints: [a], datacenter: b, keyspace: drop-it}}", "keyspace"),
+        (
+            f"{{cassandra: {{{BOTH}}}}}",
+            "either in credentialsFile or in credentialsEnvironment",
+        ),
     ],
 )
 def test_a_store_that_cannot_be_meant(tmp_path: Path, store: str, said: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,16 +12,14 @@ from typing import Any, Self, TypeVar
 
 from cassandra import (
     AlreadyExists,
-    AuthenticationFailed,
     ConsistencyLevel,
     DriverException,
     OperationTimedOut,
-    RequestValidationException,
     Timeout,
     UnresolvableContactPoints,
 )
-from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import Cluster, ExecutionProfile, NoHostAvailable
+from cassandra.connection import ConnectionBusy, ConnectionException
 from cassandra.policies import (
     ConstantSpeculativeExecutionPolicy,
     DCAwareRoundRobinPolicy,
@@ -31,10 +28,12 @@ from cassandra.policies import (
     RetryPolicy,
     TokenAwarePolicy,
 )
+from cassandra.protocol import ErrorMessage
 from cassandra.query import BatchStatement
 
 from controller.store.base import StoreUnavailable, StoreUnusable
-from controller.store.cassandra.settings import CassandraSettings, Tls
+from controller.store.cassandra import access
+from controller.store.cassandra.settings import CassandraSettings
 
 # Seconds. A node that does not answer for so long is left: the request goes to another, or its outcome is found out.
 PATIENCE = 1.0
@@ -89,35 +88,6 @@ def _profiles(datacenter: str) -> dict[str, ExecutionProfile]:
     return found | {ONE: profile(READ, LOCAL, ConsistencyLevel.ONE)}
 
 
-def _tls(files: Tls) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Nodes are met under whatever address the ring gives; their certificates carry names, if anything.
-    context.check_hostname = False
-    try:
-        context.load_verify_locations(files.authority)
-        if files.certificate is not None:
-            context.load_cert_chain(files.certificate, files.key)
-    except OSError as error:
-        raise StoreUnusable(
-            f"the certificates for Cassandra cannot be used: {error}",
-            hint="see store.cassandra.tls in the configuration: files of PEM that this user can read",
-        ) from error
-    return context
-
-
-def _auth(settings: CassandraSettings) -> PlainTextAuthProvider | None:
-    if settings.credentials is None:
-        return None
-    try:
-        user, password = settings.credentials.read_text().splitlines()[:2]
-    except (OSError, ValueError) as error:
-        raise StoreUnusable(
-            f"the credentials for Cassandra cannot be read from {settings.credentials}: {error}",
-            hint="a file of two lines: the user's name, the password",
-        ) from error
-    return PlainTextAuthProvider(user, password)
-
-
 @dataclass
 class Ring:
     """A connection to the ring. Safe for threads."""
@@ -150,8 +120,8 @@ class Ring:
             list(settings.contact_points),
             port=settings.port,
             protocol_version=5,
-            auth_provider=_auth(settings),
-            ssl_context=_tls(settings.tls) if settings.tls else None,
+            auth_provider=access.credentials(settings),
+            ssl_context=access.tls(settings.tls),
             execution_profiles=_profiles(settings.datacenter),
             reconnection_policy=ExponentialReconnectionPolicy(PATIENCE, RETURN),
             connect_timeout=timeout,
@@ -266,6 +236,10 @@ class Ring:
         self.cluster.shutdown()
 
 
+# What is not retried comes as it is met: a connection that ends, a node's own word for being busy or in trouble.
+_DRIVERS = (DriverException, ConnectionException, ConnectionBusy, ErrorMessage, OSError)
+
+
 @contextmanager
 def errors(settings: CassandraSettings) -> Iterator[None]:
     """The one table of the driver's errors."""
@@ -273,25 +247,19 @@ def errors(settings: CassandraSettings) -> Iterator[None]:
         yield
     except AlreadyExists:
         raise
-    except (RequestValidationException, AuthenticationFailed) as error:
-        raise _refused(settings, error) from error
     except UnresolvableContactPoints as error:
         raise StoreUnusable(
             f"the store {settings}: no contact point can be resolved", hint="see store.cassandra.contactPoints"
         ) from error
     except NoHostAvailable as error:
-        for cause in error.errors.values():
-            if isinstance(cause, AuthenticationFailed | RequestValidationException):
-                raise _refused(settings, cause) from error
+        if refused := access.refusal(settings, error.errors.values()):
+            raise refused from error
+        hint = access.doubt(settings, error.errors.values()) + AWAY_HINT
         said = "; ".join(sorted({f"{host}: {cause}" for host, cause in error.errors.items()})) or str(error)
-        raise NoAnswer(f"the store {settings} cannot be reached: {said}", hint=AWAY_HINT) from error
-    except (DriverException, OSError) as error:
-        kind = NoAnswer if isinstance(error, Timeout | OperationTimedOut) else StoreUnavailable
+        raise NoAnswer(f"the store {settings} cannot be reached: {said}", hint=hint) from error
+    except _DRIVERS as error:
+        if refused := access.refusal(settings, [error]):
+            raise refused from error
+        answered = isinstance(error, DriverException | OSError) and not isinstance(error, Timeout | OperationTimedOut)
+        kind = StoreUnavailable if answered else NoAnswer
         raise kind(f"the store {settings} cannot be used now: {error}", hint=AWAY_HINT) from error
-
-
-def _refused(settings: CassandraSettings, error: Exception) -> StoreUnusable:
-    return StoreUnusable(
-        f"the store {settings} refuses: {error}",
-        hint="see its user, password and rights, and `salvusctl store status`",
-    )

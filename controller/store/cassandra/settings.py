@@ -16,20 +16,29 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
+class Variables:
+    """Names of the environment's variables that have the user's name and the password."""
+
+    user: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
 class CassandraSettings:
     """Where the ring is.
 
     Attributes:
         contact_points: addresses of some nodes; the others are found through them.
         datacenter: the one whose nodes are asked.
-        credentials: file with the user's name and the password, a line each; None where the ring wants none.
+        credentials: file with the user's name and the password, a line each, or where they are in the environment; None
+            where the ring wants none.
     """
 
     contact_points: tuple[str, ...]
     datacenter: str
     keyspace: str = "salvus"
     port: int = 9042
-    credentials: Path | None = None
+    credentials: Path | Variables | None = None
     tls: Tls | None = None
 
     def __str__(self) -> str:
