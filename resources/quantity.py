@@ -14,9 +14,10 @@ from resources.words import WORDS, got, meant
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _BINARY, _DECIMAL = ("Ti", "Gi", "Mi", "Ki"), ("T", "G", "M", "k")
 _QUANTITY = r"^(0|[1-9][0-9]*)(k|M|G|T|Ki|Mi|Gi|Ti)?$"
-_DURATION = r"^(?=[0-9])(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?$"
+_DURATION = r"^(?=[0-9])(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?$"
 _SIZE = "a whole number with a unit: k, M, G, T, Ki, Mi, Gi or Ti"
-_TIME = "hours, minutes and seconds"
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_TIME = "days, hours, minutes and seconds"
 
 
 def parse_bytes(text: object) -> int:
@@ -55,12 +56,10 @@ def parse_duration(text: object) -> int:
     match = re.fullmatch(_DURATION, text) if isinstance(text, str) else None
     if match is None:
         near = meant(*_near_durations(text))
-        raise ValueError(f"must be a duration, but {got(text)}; write {_TIME}, as in 30s, 5m or 1h30m{near}")
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
+        raise ValueError(f"must be a duration, but {got(text)}; write {_TIME}, as in 30s, 1h30m or 2d{near}")
+    return sum(int(number or 0) * unit for number, unit in zip(match.groups(), _SECONDS.values(), strict=True))
 
 
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SPELT = r"([0-9]{1,9}(?:[.,][0-9]{1,9})?)\s*(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|)(?![a-z])[\s,]*"
 
 
@@ -75,9 +74,11 @@ def _near_durations(value: object) -> Iterator[str]:
 
 def format_duration(seconds: int) -> str:
     """5400 → ``1h30m``: what ``parse_duration`` reads as the same number."""
-    hours, minutes, rest = seconds // 3600, seconds // 60 % 60, seconds % 60
-    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
-    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+    parts: list[str] = []
+    for unit, size in _SECONDS.items():
+        number, seconds = divmod(seconds, size)
+        parts += [f"{number}{unit}"] if number else []
+    return "".join(parts) or "0s"
 
 
 def some_time(seconds: int) -> int:

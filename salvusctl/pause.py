@@ -35,7 +35,7 @@ def pause(
     ctx: typer.Context,
     words: WhatArgument = None,
     everything: AllOption = False,
-    time_span: Annotated[str, typer.Option("--for", metavar="TIME", help="As in 30m, 2h; at most 168h.")] = "1h",
+    time_span: Annotated[str, typer.Option("--for", metavar="TIME", help="As in 30m, 2h, 1d; at most 7d.")] = "1h",
     reason: Annotated[str, typer.Option(help="Why: it is shown to everybody who wonders.")] = "",
     listing: Annotated[bool, typer.Option("--list", help="Show what is paused; pause nothing.")] = False,
     output: OutputOption = TextOrJson.TEXT,

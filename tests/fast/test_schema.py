@@ -56,7 +56,7 @@ def test_a_field_with_all_that_can_be_said() -> None:
         ("vm.rootDisk.cache", 'one of "", none, writeback, writethrough, directsync, unsafe', ""),
         ("vm.cpuMax", "whole number from 1 to 512", ""),
         ("vm.memory", "size", "a whole number with a unit: k, M, G, T, Ki, Mi, Gi or Ti"),
-        ("vm.ssh.connectTimeout", "duration", "hours, minutes and seconds"),
+        ("vm.ssh.connectTimeout", "duration", "days, hours, minutes and seconds"),
         ("vm.interfaces.mac", "MAC address", "six pairs of hexadecimal digits"),
         ("vm.interfaces.nameservers", "list of IP address", "an IP address"),
         ("service.files.mode", "mode of four octal digits", 'a mode of four octal digits, as in "0644"'),

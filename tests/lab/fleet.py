@@ -50,7 +50,7 @@ class Fleet:
         self.folder = folder
         self.manifests = folder / "manifests"
         self.manifests.mkdir()
-        self.page = f"127.0.0.1:{_free_port()}"
+        self.page = f"127.0.0.1:{free_port()}"
         self.config = folder / "salvus.yaml"
         document = context_document(lab) | {"http": self.page}
         if lab.nodes:
@@ -216,7 +216,8 @@ def blank_vm(name: str, host: str, **spec: Any) -> dict[str, Any]:
     return resource("VirtualMachine", name, base | spec)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
