@@ -16,7 +16,6 @@ from controller.lower import Lowered
 from controller.plan import Circumstances, Owned, Plan, plan
 from controller.record import read_inventory
 from controller.store.ledger import Ledger
-from controller.store.mirror import Mirror
 from controller.store.records import Disturbed, HeldChange, Seen
 from controller.sync import Impact
 from controller.view import View
@@ -29,17 +28,17 @@ MASK = "***"
 
 
 class Foresight:
-    """The fleet as it is in the store. Not safe for threads: its user locks."""
+    """The fleet as it was when it was last asked about. Not safe for threads: its user locks."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._mirror = Mirror(ledger.store)
         self._knowledge = Knowledge()
         self._view = View()
 
-    def impact(self, loaded: Loaded) -> Impact:
+    def impact(self, now: Knowledge, loaded: Loaded) -> Impact:
         """What would be disturbed by a restart or more. Of a machine that was never seen, nothing is."""
-        now = self._refresh()
+        self._view.update(now.fleet, now.known, _touched(self._knowledge, now))
+        self._knowledge = now
         new = _new(loaded, now)
         if not new.documents:
             return Impact()
@@ -56,12 +55,6 @@ class Foresight:
             return Impact(found, _running(then, self._view) if found else 0)
         finally:
             self._view.update(now.fleet, now.known, touched)
-
-    def _refresh(self) -> Knowledge:
-        self._mirror.refresh()
-        self._knowledge = self._knowledge.after(self._mirror)
-        self._view.update(self._knowledge.fleet, self._knowledge.known, self._knowledge.touched)
-        return self._knowledge
 
     def _on(
         self, machine: str, name: str, before: Mapping[str, Lowered], now: Knowledge, then: Knowledge

@@ -73,15 +73,23 @@ class Session:
         self.ledger = Ledger(store)
         self.settings = settings
         self._connect = connect
+        self._mirror = Mirror(store)
+        self._knowledge = Knowledge()
+        self._reading = threading.Lock()
         self._foresight: Foresight | None = None
         self._foreseeing = threading.Lock()
 
     def knowledge(self) -> Knowledge:
         """The store as it is now."""
-        mirror = Mirror(self.ledger.store)
-        mirror.refresh()
-        knowledge = Knowledge().after(mirror)
+        knowledge = self._now()
         return replace(knowledge, held=_held(knowledge.rows, self.ledger.sources()))
+
+    def _now(self) -> Knowledge:
+        """The same, without what budgets hold. Only what changed since the last time is read."""
+        with self._reading:
+            self._mirror.refresh()
+            self._knowledge = self._knowledge.after(self._mirror)
+            return self._knowledge
 
     def put(
         self, loaded: Loaded, source: str = BY_HAND, seen: Mapping[str, StoredResource] | None = None
@@ -91,7 +99,7 @@ class Session:
         Raises Conflict when somebody else writes one meanwhile, or since the rows were ``seen`` (None: as of now), or a
         move goes to a name that another resource has.
         """
-        rows = self.knowledge().rows
+        rows = self._now().rows
         befores = {ref: before for ref in loaded.documents if (before := _before(loaded, ref)) in rows}
         for ref, before in befores.items():
             if ref in rows and rows[ref].uid != rows[before].uid:
@@ -152,12 +160,12 @@ class Session:
 
     def refs_from(self, source: str) -> frozenset[str]:
         """Resources that came from the source and are not being deleted."""
-        rows = self.knowledge().rows
+        rows = self._now().rows
         return frozenset(r for r, row in rows.items() if row.source == source and row.deleting_since is None)
 
     def others(self, source: str) -> Fleet:
         """The resources that came from elsewhere than the source."""
-        knowledge = self.knowledge()
+        knowledge = self._now()
         return Fleet.of_resources(r for r in knowledge.fleet if knowledge.rows[r.ref].source != source)
 
     def impact(self, loaded: Loaded) -> Impact:
@@ -168,7 +176,7 @@ class Session:
                 from controller.foresight import Foresight
 
                 self._foresight = Foresight(self.ledger)
-            return self._foresight.impact(loaded)
+            return self._foresight.impact(self._now(), loaded)
 
     def last(self, source: str) -> SourceState | None:
         """How the last reading of a source went."""

@@ -120,6 +120,17 @@ def only(sync: Sync) -> Hold:
     return hold
 
 
+def test_what_is_foreseen_is_foreseen_from_what_others_wrote_meanwhile(room: Room) -> None:
+    assert len(room.session.impact(room.reading(bigger=2)).of) == 2
+    room.controller().put(room.reading(bigger=3), SOURCE)
+    room.session.knowledge()
+    assert room.session.impact(room.reading(bigger=3)).of == ()
+    assert [one.ref for one in room.session.impact(room.reading(bigger=5)).of] == [
+        "VirtualMachine/web04",
+        "VirtualMachine/web03",
+    ]
+
+
 def test_a_revision_that_restarts_half_the_fleet_is_held_whole_and_says_why(room: Room) -> None:
     sync = Sync(room.session, SOURCE)
     loaded = room.reading(bigger=50, more=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from controller.holder import Holder
 from controller.leases import Leases
 from controller.metrics import Metrics
 from controller.session import Session, Settings, fresh_uid
-from controller.store.base import Conflict, StoreUnavailable, Table
+from controller.store.base import Conflict, Row, StoreUnavailable, Table
 from controller.store.ledger import Ledger
 from controller.store.memory import MemoryStore
 from controller.store.records import Disturbed, Hold, InventoryRow, Seen
@@ -126,6 +127,49 @@ def test_a_row_of_before_there_were_writers_is_read(desk: Desk) -> None:
     assert desk.session.knowledge().rows["Host/alpha"].by == ""
     with pytest.raises(Conflict, match="by somebody \\(from apply"):
         desk.session.put(desk.load(HOST.replace("192.0.2.1", "192.0.2.2")), seen={})
+
+
+def test_only_what_changed_is_read_again_and_what_others_wrote_is_seen_at_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.put(*(HOST.replace("alpha", f"host{n}").replace("2.1", f"2.{n}") for n in range(1, 5)))
+    before = desk.session.knowledge()
+    store = desk.ledger.store
+    genuine = store.read
+    read: list[str] = []
+
+    def reading(table: Table, partition: str) -> Mapping[str, Row]:
+        read.extend([partition] if table is Table.RESOURCE else [])
+        return genuine(table, partition)
+
+    monkeypatch.setattr(store, "read", reading)
+    desk.session.knowledge()
+    assert read == []
+    other = Session(store, desk.session.settings)
+    other.put(desk.load(HOST.replace("alpha", "host3").replace("2.1", "2.30")))
+    read.clear()
+    after = desk.session.knowledge()
+    assert read == ["Host/host3"]
+    assert after.rows["Host/host3"].generation == 2
+    assert after.rows["Host/host1"] is before.rows["Host/host1"]
+    assert before.rows["Host/host3"].generation == 1, "what was given stays as it was"
+
+
+def test_several_threads_may_ask_for_the_store_while_it_changes(desk: Desk) -> None:
+    numbers = range(1, 30)
+    session = desk.session
+
+    def ask(_: int) -> set[str]:
+        return {row.ref for row in session.knowledge().rows.values()}
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = pool.map(ask, numbers)
+        for number in numbers:
+            desk.put(HOST.replace("alpha", f"host{number}").replace("2.1", f"2.{number}"))
+        seen = list(asked)
+    everything = ask(0)
+    assert everything == {f"Host/host{number}" for number in numbers}
+    assert all(one <= everything for one in seen)
 
 
 def test_what_is_being_deleted_is_kept_after_all_when_it_is_applied(desk: Desk) -> None:
