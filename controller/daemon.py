@@ -7,8 +7,11 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
+from controller.budget import Budgets
 from controller.http import Http, open_socket
 from controller.intake import Intake
 from controller.log import log
@@ -31,8 +34,17 @@ IDLE = 3600.0
 
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
-# Which source of manifests is to be followed: asked at the beginning, and again at SIGHUP. May raise SalvusError.
-Manifests = Callable[[], Origin | None]
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Which source of manifests is to be followed, if any, and what one sync of it may do without being asked about."""
+
+    origin: Origin | None = None
+    budgets: Budgets = field(default_factory=Budgets)
+
+
+# Asked at the beginning, and again at SIGHUP. May raise SalvusError.
+Manifests = Callable[[], Follow]
 
 
 class _Broken:
@@ -59,27 +71,28 @@ class _Source:
         self._metrics = metrics
         self._broken = broken
         self._intake: Intake | None = None
-        self._origin: Origin | None = None
+        self._follow = Follow()
 
     def reload(self) -> None:
         """Follows the source that is meant now; the same one is read at once. Raises SalvusError."""
-        origin = self._manifests()
-        if self._intake is not None and self._origin == origin:
+        before, self._follow = self._follow, self._manifests()
+        if self._intake is not None and before.origin == self._follow.origin:
+            self._intake.allow(self._follow.budgets)
             self._intake.poke()
             return
         self.close()
-        self._origin = origin
-        if origin is not None:
+        if (origin := self._follow.origin) is not None:
             engine, source = self._runner.engine, open_source(origin)
+            called = partial(engine.call, source.name)
             self._intake = Intake(
-                self._session, engine.leases, source, self._taken, self._broken, lambda: engine.call(source.name)
+                self._session, engine.leases, source, self._follow.budgets, self._taken, self._broken, called
             )
             self._intake.start()
         log(logging.INFO, "manifests are followed", source=str(origin or ""))
 
     def called(self, environ: WSGIEnvironment) -> Answer:
         """Somebody tells, from another thread, of a push: it is read at once by whichever controller reads it."""
-        origin = self._origin
+        origin = self._follow.origin
         if not isinstance(origin, GitSettings):
             return answer(environ, None, lambda: None)
         return answer(environ, origin.webhook_secret, lambda: self._session.ledger.call(origin.source))

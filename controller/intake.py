@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from controller.budget import Budgets
 from controller.leases import Lease, Leases
 from controller.log import LOGGER, log
 from controller.members import SOURCE
@@ -38,6 +39,7 @@ class Intake:
         session: Session,
         leases: Leases,
         source: Source,
+        budgets: Budgets,
         taken: Callable[[int, int], None],
         broken: Callable[[StoreUnusable], None],
         call: Callable[[], str] = lambda: "",
@@ -46,7 +48,8 @@ class Intake:
         self._session = session.under(lambda: self._under.check())
         self._source = source
         self._place = place_of(source.name)
-        self._sync = Sync(self._session, source.name, session.settings.budgets)
+        self._budgets = budgets
+        self._sync = Sync(self._session, source.name, budgets)
         self._taken = taken
         self._broken = broken
         self._call = call
@@ -65,6 +68,10 @@ class Intake:
         self._source.watch(self._changed.set)
         self._leases.follow([self._lease])
         self._thread.start()
+
+    def allow(self, budgets: Budgets) -> None:
+        """From the next reading on, these count."""
+        self._budgets = self._sync.budgets = budgets
 
     def poke(self) -> None:
         """Reads at once."""
@@ -118,7 +125,7 @@ class Intake:
         if lease != self._under:
             # What another controller read meanwhile counts: nothing that is gone was seen to be so before.
             self._under = lease
-            self._sync = Sync(self._session, self._source.name, self._session.settings.budgets)
+            self._sync = Sync(self._session, self._source.name, self._budgets)
         try:
             others = self._session.others(self._source.name)
             try:

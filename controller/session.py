@@ -7,11 +7,10 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controller.budget import Budgets
 from controller.holder import who_am_i
 from controller.knowledge import Knowledge
 from controller.members import Role
@@ -48,14 +47,12 @@ class Settings:
         identity_files: private keys for machines whose manifest names none.
         resync: seconds after which a machine is looked at again, though nothing happened.
         workers: passes that are made at the same time.
-        budgets: what one sync of manifests may do without being asked about.
     """
 
     store: Where
     identity_files: tuple[str, ...] = ()
     resync: float = 30.0
     workers: int = 16
-    budgets: Budgets = field(default_factory=Budgets)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,13 +63,14 @@ class Sync:
 
     When nothing is left of what the source had, whatever is new in it, nothing is deleted: this looks like another
     directory, or another branch. A revision that would disturb more than its budget is not taken over at all. What is
-    held back goes through once when it is approved, just as it was shown, or less of it.
+    held back goes through once when it is approved, just as it was shown, or less of it. ``budgets`` may be replaced;
+    they count from the next reading on.
     """
 
     def __init__(self, target: Target, source: str, budgets: Budgets | None = None) -> None:
         self._target = target
         self._source = source
-        self._budgets = budgets or Budgets()
+        self.budgets = budgets or Budgets()
         self._missing: frozenset[str] | None = None
         self._former: frozenset[str] = frozenset()
         self.holds: tuple[Hold, ...] = ()
@@ -85,7 +86,7 @@ class Sync:
             self._missing = frozenset()
             return False
         approvals = self._target.approvals(self._source)
-        hold = _over(self._target.impact(loaded), self._source, loaded, self._budgets.disruption)
+        hold = _over(self._target.impact(loaded), self._source, loaded, self.budgets.disruption)
         if hold is not None and not _covered(hold, approvals):
             # What is gone is not judged, and who was held back stays so.
             gone = (replace(h, revision=loaded.revision) for h in before.holds if h.what == "deletions")
@@ -122,7 +123,7 @@ class Sync:
         lacked = self._missing if self._missing is not None else frozenset() if before.errors else before.undeleted
         self._former = _former(present, self._former, before.undeleted, known) if missing else frozenset()
         doomed, self._missing = missing & lacked, missing
-        held = _held(missing, self._former, doomed, len(present), self._budgets.deletes)
+        held = _held(missing, self._former, doomed, len(present), self.budgets.deletes)
         hold = _deletions(held, self._source, loaded.revision, len(present))
         if hold is not None and _covered(hold, approvals):
             doomed, hold = doomed | held, None

@@ -5,15 +5,12 @@ from __future__ import annotations
 import enum
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from salvusctl.exits import UseError
 from salvusctl.flags import context_of, verb_app
-
-if TYPE_CHECKING:
-    from controller.sources.opening import Origin
 
 
 class LogStyle(enum.StrEnum):
@@ -65,14 +62,15 @@ def run(
     context = context_of(ctx)
     configure(log_format, log_level)
 
-    def origin() -> Origin | None:
+    def follow() -> daemon.Follow:
         """Read anew each time: SIGHUP may have come because the configuration changed."""
-        found = manifests.absolute() if manifests else context_of(ctx).manifests
+        now = context_of(ctx)
+        found = manifests.absolute() if manifests else now.manifests
         if isinstance(found, Path) and not found.is_dir():
             raise UseError(f"{found} is not a directory of manifests", hint="give an existing one as --manifests")
-        return found
+        return daemon.Follow(found, now.budgets.budgets())
 
-    origin()
+    follow()
 
     def enter() -> None:
         if context.namespace:
@@ -83,7 +81,7 @@ def run(
     settings = replace(settings_of(context), resync=resync, workers=workers)
     address = context.http if http is None else http
     try:
-        return daemon.run(settings, manifests=origin, http=address, enter=enter, version=VERSION)
+        return daemon.run(settings, manifests=follow, http=address, enter=enter, version=VERSION)
     except BadAddress as error:
         where = "--http" if http is not None else f"http of context {context.name!r}"
         raise UseError(f"{where}: {error}", hint=error.hint) from error

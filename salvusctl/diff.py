@@ -16,6 +16,7 @@ from salvusctl.fleet import comparing, reaching
 from salvusctl.manifests import FilesOption, PathsArgument, read_manifests
 
 if TYPE_CHECKING:
+    from controller.budget import Budgets
     from controller.session import Session
     from controller.sources.opening import Origin
     from resources.load import Loaded
@@ -43,12 +44,12 @@ def diff(
             return show_difference(session, read_manifests(named, session.knowledge().fleet), output)
     if context.manifests is not None:
         with comparing(context) as session:
-            return _as_followed(session, context.manifests, output)
+            return _as_followed(session, context.manifests, context.budgets.budgets(), output)
     with reaching(context, Access.READ) as session:
         return show_difference(session, None, output)
 
 
-def _as_followed(session: Session, origin: Origin, output: TextOrJson) -> int:
+def _as_followed(session: Session, origin: Origin, budgets: Budgets, output: TextOrJson) -> int:
     """As the next syncs of the source see it."""
     from controller.sources.opening import open_source
     from controller.sync import foresee
@@ -58,7 +59,7 @@ def _as_followed(session: Session, origin: Origin, output: TextOrJson) -> int:
     with closing(open_source(origin)) as opened:
         source = opened.name
     loaded = read_manifests(origin, session.others(source), old=True)
-    foreseen = foresee(session, source, loaded, session.settings.budgets)
+    foreseen = foresee(session, source, loaded, budgets)
     gone = [ResourceDiff(resource=ref, verb="deleted") for ref in sorted(foreseen.deleted)]
     held = [
         ResourceDiff(resource=ref, verb="deleted", held=hold.message)

@@ -25,7 +25,7 @@ ALL = "all"
 
 def settings_of(context: Context) -> Settings:
     """What the controller must know of a context."""
-    return Settings(context.store, context.identity_files, budgets=context.budgets.budgets())
+    return Settings(context.store, context.identity_files)
 
 
 def reading(context: Context) -> AbstractContextManager[Session]:

@@ -137,8 +137,8 @@ class Place:
         self.daemons: list[Daemon] = []
         self.configure("manifests")
 
-    def configure(self, manifests: str) -> None:
-        context = {"name": "test", "store": {"sqlite": "salvus.db"}, "manifests": manifests}
+    def configure(self, manifests: str, **more: object) -> None:
+        context = {"name": "test", "store": {"sqlite": "salvus.db"}, "manifests": manifests, **more}
         (self.folder / "salvus.yaml").write_text(json.dumps({"contexts": [context]}))
 
     def host(self, name: str, folder: str = "manifests") -> None:
@@ -227,6 +227,21 @@ def test_sighup_takes_another_directory_over_and_a_broken_configuration_is_not(p
     daemon.hears("READY=1")
     until(lambda: place.seen("two"))
     assert place.seen("one"), "what came from the directory before stays"
+    assert daemon.end() == 0
+
+
+def test_sighup_takes_other_budgets_over(place: Place) -> None:
+    place.configure("manifests", budgets={"maxDeletes": 0, "maxDeletePercent": 0})
+    place.host("one")
+    place.host("two")
+    daemon = place.running()
+    until(lambda: place.seen("two"))
+    (place.manifests / "two.yaml").unlink()
+    until(lambda: "salvus_held_by_budget 1.0" in daemon.get("/metrics")[1])
+    place.configure("manifests")
+    daemon.signal(signal.SIGHUP)
+    until(lambda: not place.seen("two"))
+    assert place.seen("one")
     assert daemon.end() == 0
 
 

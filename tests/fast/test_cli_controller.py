@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import controller.daemon
+from controller.daemon import Follow, Manifests
 from controller.session import Settings, open_session
 from salvusctl.exits import Code
 from tests.fast.cli import HOST, SERVICE, SIMULATED, Cli, cli
@@ -83,14 +84,14 @@ def test_a_page_that_can_be_nowhere(cli: Cli) -> None:
 
 def test_it_works_with_all_that_the_context_says(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     (cli.folder / "config.yaml").write_text("contexts: [{name: test, budgets: {maxDeletes: 77}, store: {sqlite: s}}]")
-    given: list[Settings] = []
+    given: list[tuple[Settings, Follow]] = []
 
-    def run(settings: Settings, **_: object) -> int:
-        given.append(settings)
+    def run(settings: Settings, manifests: Manifests, **_: object) -> int:
+        given.append((settings, manifests()))
         return 0
 
     monkeypatch.setattr(controller.daemon, "run", run)
     cli("controller", "run", "--resync", "7", "--workers", "3")
-    (settings,) = given
+    ((settings, follow),) = given
     assert (settings.store, settings.resync, settings.workers) == (cli.folder / "s", 7.0, 3)
-    assert settings.budgets.deletes.number == 77
+    assert follow.budgets.deletes.number == 77

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from controller.budget import Budgets
 from controller.engine import Engine
 from controller.holder import Holder
 from controller.intake import Intake
@@ -138,7 +139,7 @@ def test_manifests_are_not_taken_over_while_the_world_is_stopped(world: World) -
     (folder / "hosts.yaml").write_text(HOSTS)
     pause(world, WORLD, None)
     leases = world.runner.engine.leases
-    intake = Intake(world.session, leases, Directory(folder), lambda *_: None, lambda _: None)
+    intake = Intake(world.session, leases, Directory(folder), Budgets(), lambda *_: None, lambda _: None)
     leases.follow([intake._lease])
     leases.tick()
     assert intake.once(), "it is tried again soon"

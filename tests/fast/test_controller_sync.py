@@ -219,10 +219,14 @@ def manifests(tmp_path: Path) -> Path:
 
 
 def intake_of(
-    session: Session, path: Path, taken: Callable[[int, int], None] = lambda *_: None, me: Holder | None = None
+    session: Session,
+    path: Path,
+    taken: Callable[[int, int], None] = lambda *_: None,
+    me: Holder | None = None,
+    budgets: Budgets | None = None,
 ) -> Intake:
     leases = Leases(session.ledger.store, me or Holder.this_process(), dead=lambda _: False)
-    made = Intake(session, leases, Directory(path, settle=0.001), taken, broken=lambda _: None)
+    made = Intake(session, leases, Directory(path, settle=0.001), budgets or Budgets(), taken, broken=lambda _: None)
     leases.follow([made._lease])
     leases.tick()
     return made
@@ -323,7 +327,7 @@ def test_what_is_approved_is_done_at_once_though_no_file_changes(
     monkeypatch.setattr(intake, "CONFIRM", 0.01)
     monkeypatch.setattr(intake, "TURN", 0.01)
     monkeypatch.setattr(directory, "RESYNC", 10 * PATIENCE)
-    session = Session(MemoryStore(), Settings(manifests, budgets=Budgets(deletes=Budget(0, 0))))
+    session = Session(MemoryStore(), Settings(manifests))
     (manifests / "beta.yaml").write_text(BETA)
     told: list[int] = []
     taken = threading.Event()
@@ -332,7 +336,7 @@ def test_what_is_approved_is_done_at_once_though_no_file_changes(
         told.append(held)
         taken.set()
 
-    follower = intake_of(session, manifests, heard)
+    follower = intake_of(session, manifests, heard, budgets=Budgets(deletes=Budget(0, 0)))
     follower.start()
 
     def until(done: Callable[[], bool]) -> bool:
