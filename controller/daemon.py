@@ -83,9 +83,9 @@ class _Source:
         self.close()
         if (origin := self._follow.origin) is not None:
             engine, source = self._runner.engine, open_source(origin)
-            called = partial(engine.call, source.name)
+            wishes = partial(engine.wishes, source.name)
             self._intake = Intake(
-                self._session, engine.leases, source, self._follow.budgets, self._taken, self._broken, called
+                self._session, engine.leases, source, self._follow.budgets, self._taken, self._broken, wishes
             )
             self._intake.start()
         log(logging.INFO, "manifests are followed", source=str(origin or ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from controller.announce import Announced
 from controller.jobs import Jobs
@@ -84,9 +84,13 @@ class Engine:
             self._undecided |= bool(what)
             return concerned(what, self.knowledge)
 
-    def call(self, source: str) -> str:
-        """The last call to read a source, as far as the store has told; another text for each."""
-        return self._mirror.calls.get(source, "")
+    def wishes(self, source: str) -> object:
+        """The last call to read a source, and its pin, as far as the store has told: another value when one is new."""
+        return self._mirror.calls.get(source), self._mirror.pins.get(source)
+
+    def pins(self) -> Collection[str]:
+        """The sources that are pinned."""
+        return self._mirror.pins.keys()
 
     def _recount(self) -> None:
         """A deletion may have ended when an inventory changed."""

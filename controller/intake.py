@@ -31,7 +31,7 @@ class Intake:
     """One source, read when it changes, and now and then, by one controller of those that follow it.
 
     ``taken`` is called after each reading with its number of errors and of what budgets hold, ``broken`` when the store
-    is found to be damaged. When ``call`` gives another text, it is read at once.
+    is found to be damaged. When ``wishes`` gives another value, it is read at once.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Intake:
         budgets: Budgets,
         taken: Callable[[int, int], None],
         broken: Callable[[StoreUnusable], None],
-        call: Callable[[], str] = lambda: "",
+        wishes: Callable[[], object] = lambda: None,
     ) -> None:
         # Under the lease that this reading began with: whoever lost it writes nothing more.
         self._session = session.under(lambda: self._under.check())
@@ -52,7 +52,7 @@ class Intake:
         self._sync = Sync(self._session, source.name, budgets)
         self._taken = taken
         self._broken = broken
-        self._call = call
+        self._wishes = wishes
         self._leases = leases
         self._lease = f"{SOURCE}{source.name}"
         self._under = leases.lease(self._lease)
@@ -87,10 +87,10 @@ class Intake:
         self._leases.follow([])
 
     def _follow(self) -> None:
-        due, called = 0.0, self._call()
+        due, before = 0.0, self._wishes()
         while not self._stop.is_set():
-            if (call := self._call()) != called:
-                called = call
+            if (wishes := self._wishes()) != before:
+                before = wishes
                 self._changed.set()
             if not self.holds():
                 due = 0.0
@@ -129,13 +129,14 @@ class Intake:
         try:
             others = self._session.others(self._source.name)
             try:
-                loaded = self._source.read(others)
+                pin = self._session.ledger.pins().get(self._source.name)
+                reading = self._source.read(others, pin.revision if pin else "")
             except Unreadable as error:
                 return self._unreadable(error)
             if (world := self._session.ledger.world()) is not None:
                 self._note("the manifests are not taken over", explained(world)[1])
                 return True
-            again = self._sync.once(loaded)
+            loaded, again = reading.loaded, self._sync.once(reading)
         except Conflict as error:
             return self._met(error)
         except StoreUnusable as error:

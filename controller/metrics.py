@@ -30,6 +30,7 @@ class Snapshot:
         leases: lease → epoch, of those that are held.
         paused: what is paused: ``world``, ``all``, ``machine/NAME`` or ``Kind/name``.
         store_nodes: address of each of the store's servers → whether it is up, as this controller sees it.
+        pinned: sources that are pinned.
         controllers: how many there are, this one included.
     """
 
@@ -40,6 +41,7 @@ class Snapshot:
     resources: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     leases: Mapping[str, int] = field(default_factory=dict)
     paused: Collection[str] = ()
+    pinned: Collection[str] = ()
     store_nodes: Mapping[str, bool] = field(default_factory=dict)
     controllers: int = 0
 
@@ -107,6 +109,10 @@ class Metrics(Collector):
         paused = {(what,): 1.0 for what in now.paused}
         yield _gauge(
             "salvus_paused", "1 for what is paused; what=world: everything, until it is ended.", ("what",), paused
+        )
+        pinned = {(source,): 1.0 for source in now.pinned}
+        yield _gauge(
+            "salvus_pinned", "1 for each source that is pinned: what is newer in it is held.", ("source",), pinned
         )
         yield _gauge("salvus_lease_epoch", "Epoch of each lease that this controller holds.", ("lease",), epochs)
         yield _gauge(

@@ -16,11 +16,24 @@ from controller.knowledge import Knowledge
 from controller.members import Role
 from controller.pauses import explained
 from controller.present import machines, state_word
+from controller.revisions import explained as pinned
+from controller.revisions import turns
 from controller.store.base import Access, Store
 from controller.store.ledger import Ledger, overtaken, taken
 from controller.store.mirror import Mirror
 from controller.store.opening import Old, Where, open_store
-from controller.store.records import ABSENT, HELD_BY_BUDGET, Event, Hold, Job, Pause, SourceState, StoredResource
+from controller.store.records import (
+    ABSENT,
+    HELD_BY_BUDGET,
+    Event,
+    Hold,
+    Job,
+    Pause,
+    Pin,
+    SourceState,
+    StoredResource,
+    place_of,
+)
 from resources.envelope import Document
 from resources.fleet import Fleet, kinds
 from resources.world import World
@@ -146,6 +159,16 @@ class Session:
         self.ledger.put_pause(pause)
         self._tell(ref, *explained(pause))
 
+    def pin(self, pin: Pin) -> None:
+        """Pins a source to a revision."""
+        self.ledger.pin(pin)
+        self._tell("", "Pinned", pinned(pin))
+
+    def unpin(self, pin: Pin, by: str) -> None:
+        """Ends it: what is newest counts again."""
+        self.ledger.unpin(pin.source)
+        self._tell("", "Unpinned", f"{place_of(pin.source)} by {by}; it was pinned by {pin.by}: {pin.reason}")
+
     def resume(self, pause: Pause, ref: str, by: str) -> None:
         """Ends a pause before its time."""
         self.ledger.end_pause(pause.what)
@@ -179,15 +202,18 @@ class Session:
         """How the last reading of a source went."""
         return self.ledger.sources().get(source)
 
-    def report(self, source: str, revision: str, errors: Collection[str], holds: Collection[Hold]) -> None:
+    def report(self, state: SourceState, about: str) -> None:
         """Notes how the last reading of a source went; writes nothing while it goes as before."""
-        now, before = time.time(), self.last(source)
-        went = tuple(errors), tuple(holds)
-        same = before is not None and went == (before.errors, before.holds)
-        state = SourceState(source, revision, before.at if before and same else now, *went)
+        now, before = time.time(), self.last(state.source)
+        same = before is not None and (state.errors, state.holds) == (before.errors, before.holds)
+        state = replace(state, at=before.at if before and same else now)
+        if state == before:
+            return
         self.ledger.put_source(state)
+        self.ledger.note_turns(state.source, turns(state, about, now, self.ledger.turns(state.source)))
         known = {hold.id for hold in before.holds} if before else set()
-        told = [(ref, HELD_BY_BUDGET, hold.message) for hold in holds if hold.id not in known for ref in hold.refs]
+        new = [hold for hold in state.holds if hold.id not in known]
+        told = [(ref, HELD_BY_BUDGET, hold.message) for hold in new for ref in hold.refs]
         if state.trouble and (before is None or state.trouble != before.trouble):
             told.append(("", *state.trouble))
         self.ledger.tell(Event(ref, "", "Warning", reason, message, now, now) for ref, reason, message in told)

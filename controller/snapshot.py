@@ -25,6 +25,7 @@ def snapshot(runner: Runner) -> Snapshot:
         resources=_resources(runner.engine.knowledge),
         leases=held,
         paused=tuple(runner.engine.pausing.in_force()),
+        pinned=tuple(runner.engine.pins()),
         store_nodes=runner.engine.store_nodes(),
         controllers=runner.engine.leases.controllers(),
     )

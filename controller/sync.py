@@ -9,6 +9,7 @@ from typing import Protocol
 
 from controller.budget import Budget, Budgets
 from controller.log import log
+from controller.sources.base import Reading
 from controller.store.records import Disturbed, Hold, SourceState
 from drivers.base import SalvusError
 from resources.load import Loaded
@@ -45,8 +46,8 @@ class Target(Protocol):
         """How the last reading went."""
         ...
 
-    def report(self, source: str, revision: str, errors: Collection[str], holds: Collection[Hold]) -> None:
-        """Notes how the last reading went."""
+    def report(self, state: SourceState, about: str) -> None:
+        """Notes how the last reading went; since when is found out here, ``about`` is as in Reading."""
         ...
 
     def approvals(self, source: str) -> tuple[Hold, ...]:
@@ -75,14 +76,15 @@ class Sync:
         self._former: frozenset[str] = frozenset()
         self.holds: tuple[Hold, ...] = ()
 
-    def once(self, loaded: Loaded) -> bool:
+    def once(self, reading: Reading) -> bool:
         """Takes a reading over; with any error in it nothing is, and the last good state stays.
 
         Returns whether another reading is wanted soon, to confirm a deletion.
         """
+        loaded = reading.loaded
         before = self._target.last(self._source) or SourceState(self._source, "", 0.0)
         if loaded.errors:
-            self._report(loaded, before.holds, [str(error) for error in loaded.errors])
+            self._report(reading, before.holds, [str(error) for error in loaded.errors])
             self._missing = frozenset()
             return False
         approvals = self._target.approvals(self._source)
@@ -90,20 +92,20 @@ class Sync:
         if hold is not None and not _covered(hold, approvals):
             # What is gone is not judged, and who was held back stays so.
             gone = (replace(h, revision=loaded.revision) for h in before.holds if h.what == "deletions")
-            self._report(loaded, (hold, *gone))
+            self._report(reading, (hold, *gone))
             self._end([a for a in approvals if a.revision != loaded.revision])
             self._missing = frozenset()
             return False
         known = self._target.refs_from(self._source)
         self._target.put(loaded, self._source)
         present = self._target.refs_from(self._source)
-        return self._prune(loaded, present, known, before, approvals)
+        return self._prune(reading, present, known, before, approvals)
 
     def unreadable(self, error: SalvusError) -> None:
         """The source could not be read: nothing changes, and what is gone has to be seen so twice again."""
         before = self._target.last(self._source)
         why = f"{error}; {error.hint}" if error.hint else str(error)
-        self._target.report(self._source, "", [why], before.holds if before else ())
+        self._target.report(SourceState(self._source, "", 0.0, (why,), before.holds if before else ()), "")
         self._missing = frozenset()
 
     def let_through(self) -> bool:
@@ -112,12 +114,13 @@ class Sync:
 
     def _prune(
         self,
-        loaded: Loaded,
+        reading: Reading,
         present: frozenset[str],
         known: frozenset[str],
         before: SourceState,
         approvals: tuple[Hold, ...],
     ) -> bool:
+        loaded = reading.loaded
         missing = present - loaded.documents.keys()
         # What was held at the last reading lacked then, too, though another controller may have made it.
         lacked = self._missing if self._missing is not None else frozenset() if before.errors else before.undeleted
@@ -133,19 +136,21 @@ class Sync:
         # One of deletions is kept while they have to be seen once more.
         kept = [a for a in approvals if self._missing and a.what == "deletions" and a.revision == loaded.revision]
         self._end([approval for approval in approvals if approval not in kept])
-        self._report(loaded, (hold,) if hold else ())
+        self._report(reading, (hold,) if hold else ())
         return bool(self._missing - (hold.refs if hold else frozenset()))
 
     def _end(self, approvals: Collection[Hold]) -> None:
         if approvals:
             self._target.end_approvals(approvals)
 
-    def _report(self, loaded: Loaded, holds: tuple[Hold, ...], errors: Collection[str] = ()) -> None:
+    def _report(self, reading: Reading, holds: tuple[Hold, ...], errors: Collection[str] = ()) -> None:
         for hold in holds:
             if hold.id not in {one.id for one in self.holds}:
                 log(logging.WARNING, "held by budget", what=hold.what, why=hold.message)
         self.holds = holds
-        self._target.report(self._source, loaded.revision, errors, holds)
+        revision = reading.loaded.revision
+        state = SourceState(self._source, revision, 0.0, tuple(errors), holds, reading.newest)
+        self._target.report(state, reading.about)
 
 
 @dataclass(frozen=True, slots=True)

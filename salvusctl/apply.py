@@ -22,6 +22,8 @@ from salvusctl.manifests import FilesOption, PathsArgument, enter_for_source, na
 if TYPE_CHECKING:
     from controller.knowledge import Knowledge
     from controller.session import Session
+    from controller.store.records import Pin
+    from salvusctl.manifests import Named
 
 WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
 TimeoutOption = Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")]
@@ -50,7 +52,8 @@ def apply(
     named = named_manifests(context, paths, files)
     if dry_run:
         with comparing(context) as session:
-            return show_difference(session, read_manifests(named, session.knowledge().fleet, old=True), output)
+            loaded = read_manifests(named, session.knowledge().fleet, old=True, pin=_pin(session, named))
+            return show_difference(session, loaded, output)
     # No store is made for manifests that are wrong.
     there = not isinstance(context.store, Path) or context.store.exists()
     first = None
@@ -59,12 +62,19 @@ def apply(
         first = read_manifests(named, Fleet())
     with reaching(context, Access.MAKE) as session:
         before = session.knowledge()
-        loaded = first or read_manifests(named, before.fleet)
+        loaded = first or read_manifests(named, before.fleet, pin=_pin(session, named))
         puts = session.put(loaded, seen=before.rows)
         for put in puts:
             out.say(f"{put.ref} {put.verb}")
         warn_of_sync(before, [put.ref for put in puts if put.verb != "unchanged"])
         return _brought_about(session, tuple(loaded.documents), timeout) if wait else Code.OK
+
+
+def _pin(session: Session, named: Named) -> Pin | None:
+    """Of the context's source: who applies it applies what the controller follows."""
+    from controller.sources.settings import GitSettings
+
+    return session.ledger.pins().get(named.source) if isinstance(named, GitSettings) else None
 
 
 def warn_of_sync(before: Knowledge, refs: Collection[str]) -> None:

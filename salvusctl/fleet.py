@@ -11,6 +11,7 @@ from pathlib import Path
 from controller.knowledge import Knowledge
 from controller.pauses import explained, holding
 from controller.present import machines
+from controller.revisions import explained as pinned
 from controller.session import Session, Settings, open_session
 from controller.store.base import Access, StoreMissing
 from controller.store.records import GONE, Condition, Job, Pause
@@ -55,6 +56,8 @@ def _opened(context: Context, access: Access) -> Iterator[Session]:
         yield session
         for pause in holding(session.ledger.pauses(), time.time()):
             out.warn(explained(pause)[1])
+        for pin in session.ledger.pins().values():
+            out.warn(pinned(pin))
 
 
 def enter_for_store(context: Context) -> None:

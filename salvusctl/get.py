@@ -16,6 +16,7 @@ from controller.knowledge import Knowledge
 from controller.pauses import holding
 from controller.present import conditions, document
 from controller.session import Session
+from controller.store.records import SHORT
 from resources.base import AnyKind, Column, Selector
 from resources.fleet import kinds
 from resources.targets import parse_selector
@@ -26,6 +27,8 @@ from salvusctl.flags import context_of, verb_app
 from salvusctl.fleet import of_any_kind, reading, select
 
 POLL = 0.5
+# The last columns, which only -o wide has.
+WIDE = 2
 # By ``Kind/name``.
 Documents = Mapping[str, dict[str, object]]
 app = verb_app()
@@ -83,7 +86,7 @@ def _warn_of_sources(session: Session) -> None:
     """What is listed is not what the manifests say while these have errors, or budgets hold something."""
     for state in session.ledger.sources().values():
         since = f"since {rfc3339(state.at)}"
-        if state.trouble:
+        if state.trouble and not state.pinned:
             more = f"; salvusctl validate {state.directory} shows all" if state.errors[1:] else ""
             out.warn(f"{since}, {state.trouble[1]}{more}")
         for hold in state.holds:
@@ -158,12 +161,14 @@ def _print_table(knowledge: Knowledge, kind: AnyKind, members: Documents, *, tit
         "REASON",
         *(column.heading for column in columns),
         "AGE",
-        *(["MESSAGE"] if wide else []),
+        "REVISION",
+        "MESSAGE",
     ]
     rows = [_row(knowledge, ref, shown, columns) for ref, shown in members.items()]
     if not titled:
         rows = [[str(row[0]).partition("/")[2], *row[1:]] for row in rows]
-    out.table(headings, rows if wide else [row[:-1] for row in rows])
+    cut = len(headings) if wide else -WIDE
+    out.table(headings[:cut], [row[:cut] for row in rows])
 
 
 def _row(knowledge: Knowledge, ref: str, shown: Mapping[str, object], columns: Sequence[Column]) -> list[str | Text]:
@@ -177,7 +182,8 @@ def _row(knowledge: Knowledge, ref: str, shown: Mapping[str, object], columns: S
         reason += ", paused"
     created = knowledge.rows[ref].created_at
     cells = (_cell(shown, column) for column in columns)
-    return [ref, out.status_text(ready.status), reason, *cells, out.age(now - created), ready.message]
+    revision = knowledge.rows[ref].revision[:SHORT]
+    return [ref, out.status_text(ready.status), reason, *cells, out.age(now - created), revision, ready.message]
 
 
 def _spec(knowledge: Knowledge, ref: str) -> object:

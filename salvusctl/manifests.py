@@ -18,6 +18,7 @@ from salvusctl.exits import UseError
 if TYPE_CHECKING:
     from controller.sources.opening import Origin
     from controller.sources.settings import GitSettings
+    from controller.store.records import Pin
     from resources.fleet import Fleet
     from resources.load import Loaded
 
@@ -61,26 +62,27 @@ def no_manifests(named: Named) -> ManifestError:
     )
 
 
-def load_named(named: Named, base: Fleet | None = None, *, old: bool = False) -> Loaded:
+def load_named(named: Named, base: Fleet | None = None, *, old: bool = False, pin: Pin | None = None) -> Loaded:
     """Reads manifests that may refer to ``base``; what is wrong with them is in the answer.
 
-    With ``old``, what was last fetched of a repository that cannot be read counts, with a warning. Raises Unreadable.
+    With ``old``, what was last fetched of a repository that cannot be read counts, with a warning; of one that is
+    pinned, the pinned commit. Raises Unreadable.
     """
     from resources.load import load
 
     if isinstance(named, Path):
         return load([named], base=base)
-    return load(named, base=base) if isinstance(named, Sequence) else _fetched(named, base, old=old)
+    return load(named, base=base) if isinstance(named, Sequence) else _fetched(named, base, old, pin)
 
 
-def _fetched(git: GitSettings, base: Fleet | None, *, old: bool) -> Loaded:
+def _fetched(git: GitSettings, base: Fleet | None, old: bool, pin: Pin | None) -> Loaded:
     from controller.clock import rfc3339
     from controller.sources.base import Unreadable
     from controller.sources.git import GitSource
 
     with closing(GitSource(git)) as source:
         try:
-            loaded = source.read(base)
+            loaded = source.read(base, pin.revision if pin else "").loaded
         except Unreadable as error:
             kept = source.kept(base) if old else None
             if kept is None:
@@ -93,12 +95,12 @@ def _fetched(git: GitSettings, base: Fleet | None, *, old: bool) -> Loaded:
     return loaded
 
 
-def read_manifests(named: Named, base: Fleet, *, old: bool = False) -> Loaded:
+def read_manifests(named: Named, base: Fleet, *, old: bool = False, pin: Pin | None = None) -> Loaded:
     """As ``load_named``. Shows all errors, and raises UseError when there are any.
 
     Raises ManifestError when there is nothing.
     """
-    loaded = load_named(named, base, old=old)
+    loaded = load_named(named, base, old=old, pin=pin)
     for error in loaded.errors:
         out.complain(error)
     if loaded.errors:

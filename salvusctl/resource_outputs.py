@@ -47,9 +47,9 @@ class ResourceMetadata(Output):
     generation: int
     """Grows with every change of the manifest."""
     source: str
-    """``apply``, or ``directory:PATH``."""
+    """``apply``, ``directory:PATH``, or ``git:URL#BRANCH:PATH``."""
     revision: str
-    """Digest of the files it came with."""
+    """What it came with when it last changed: the commit in git, else a digest of the files."""
     written_by: str
     """Who wrote it, or began its deletion, as ``user@host``; empty where nobody knows."""
     creation_timestamp: str

@@ -20,6 +20,7 @@ from salvusctl.outputs import Events, Output, Validation
 from salvusctl.pause_outputs import PauseList
 from salvusctl.plan_outputs import Diff, Holds
 from salvusctl.resource_outputs import Reasons, ResourceList
+from salvusctl.revision_outputs import Revisions
 
 SCHEMAS: Mapping[str, type[Output]] = {
     "approve": Holds,
@@ -28,6 +29,7 @@ SCHEMAS: Mapping[str, type[Output]] = {
     "events": Events,
     "get": ResourceList,
     "pause": PauseList,
+    "revisions": Revisions,
     "validate": Validation,
     "why": Reasons,
 }

@@ -65,6 +65,11 @@ PANELS = (
         (("max by (what) (salvus_paused)", "{{what}}"),),
     ),
     Panel(
+        "Pinned",
+        "Sources of manifests that stay at an earlier revision.",
+        (("max by (source) (salvus_pinned)", "{{source}}"),),
+    ),
+    Panel(
         "Passes",
         "By result.",
         (("sum by (result) (rate(salvus_pass_seconds_count[5m]))", "{{result}}"),),
@@ -165,6 +170,14 @@ ALERTS = (
         "No controller writes anything. salvusctl pause --list says who wanted it and why.",
     ),
     Alert(
+        "SalvusPinned",
+        "max by (source) (salvus_pinned) > 0",
+        "24h",
+        "warning",
+        "{{ $labels.source }} has been pinned for a day",
+        "What is pushed there is held. salvusctl revisions says who pinned it and why; salvusctl unpin ends it.",
+    ),
+    Alert(
         "SalvusPassesFailing",
         'sum(increase(salvus_pass_seconds_count{result="failed"}[10m])) > 0',
         "20m",
@@ -194,7 +207,7 @@ ALERTS = (
         "5m",
         "warning",
         "The manifests have {{ $value }} errors",
-        "The last good state is kept. salvusctl validate says where the errors are.",
+        "Or they cannot be read; the last good state is kept. salvusctl get says why, validate where the errors are.",
     ),
     Alert(
         "SalvusHeldByBudget",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from drivers.base import SalvusError
@@ -12,6 +13,20 @@ from resources.load import Loaded
 
 class Unreadable(SalvusError):
     """A source cannot be read now: what is in it is unknown, and nothing of it changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read.
+
+    Attributes:
+        newest: the revision that the source has now, when an older one was asked for, and it is known.
+        about: who made the revision, and what they say of it, where that is known.
+    """
+
+    loaded: Loaded
+    newest: str = ""
+    about: str = ""
 
 
 class Source(Protocol):
@@ -34,8 +49,11 @@ class Source(Protocol):
         """
         ...
 
-    def read(self, others: Fleet) -> Loaded:
-        """The manifests as they are now; ``others`` come from elsewhere and may be named. Raises Unreadable."""
+    def read(self, others: Fleet, revision: str = "") -> Reading:
+        """The manifests as they are now, or were in a ``revision``, where the source keeps these.
+
+        ``others`` come from elsewhere and may be named. Raises Unreadable.
+        """
         ...
 
     def close(self) -> None:

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from controller.sources.base import Unreadable
+from controller.sources.base import Reading, Unreadable
 from controller.sources.watch import Watch
 from controller.store.records import DIRECTORY
 from drivers.base import SalvusError
 from resources.fleet import Fleet
-from resources.load import LoadCache, Loaded, load
+from resources.load import LoadCache, load
 
 # Seconds between two readings when nothing tells of a change.
 RESYNC = 30.0
@@ -47,10 +47,10 @@ class Directory:
         self._watch = Watch(self.path, changed)
         self._watch.renew()
 
-    def read(self, others: Fleet) -> Loaded:
+    def read(self, others: Fleet, revision: str = "") -> Reading:
         """The manifests, once two successive readings gave the same; ``others`` come from elsewhere and may be named.
 
-        Raises Unreadable while they keep changing.
+        Older revisions are not kept: there is only what is there. Raises Unreadable while they keep changing.
         """
         if self._watch is not None:
             self._watch.renew()
@@ -60,7 +60,7 @@ class Directory:
                 break
             now = load([self.path], self._cache, others)
             if now.revision == before.revision:
-                return now
+                return Reading(now)
             before = now
         raise Unreadable("it keeps changing while it is read", hint="it is read again in a while")
 

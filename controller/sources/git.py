@@ -7,16 +7,20 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from controller.sources import git_access, git_signatures, git_tree
-from controller.sources.base import Unreadable
+from controller.sources.base import Reading, Unreadable
 from controller.sources.git_program import REMOTE, GitFailed, GitProgram
 from controller.sources.git_sentences import unreadable
 from controller.sources.settings import GitSettings
+from controller.store.records import SHORT
 from resources.errors import ManifestError
 from resources.fleet import Fleet
 from resources.load import LoadCache, Loaded, load_files
 
-# What was fetched last, in our copy.
+# In our copy: what was fetched last, and what was last asked for by name.
 _FETCHED = "refs/salvus/fetched"
+_PINNED = "refs/salvus/pinned"
+# Characters of what is said of a commit.
+_LONGEST = 120
 
 
 class GitSource:
@@ -37,15 +41,53 @@ class GitSource:
     def watch(self, changed: Callable[[], None]) -> None:
         """Nothing tells of a push by itself: it is fetched in intervals, or when somebody pokes."""
 
-    def read(self, others: Fleet | None = None) -> Loaded:
-        """Fetches, and reads the commit, which is the ``revision``. Raises Unreadable."""
+    def read(self, others: Fleet | None = None, revision: str = "") -> Reading:
+        """Fetches, and reads the newest commit, or the one that the ``revision`` is, in full. Raises Unreadable.
+
+        A commit that was fetched before is read also while the repository is away.
+        """
         with self._git.alone():
             git_access.check_files(self.settings)
-            try:
-                commit = self._fetch()
-            except GitFailed as failed:
+            newest = self._newest(there=bool(revision) and self._has(revision))
+            if revision:
+                self._bring(revision)
+            commit = revision or newest
+            return Reading(self._load(commit, others), newest, self._about(commit))
+
+    def _newest(self, *, there: bool) -> str:
+        """Empty when it is not known, and what is wanted is ``there``."""
+        try:
+            return self._fetch()
+        except GitFailed as failed:
+            if not there:
                 raise unreadable(self.settings, failed.said) from failed
-            return self._load(commit, others)
+        except Unreadable:
+            if not there:
+                raise
+        return ""
+
+    def _has(self, commit: str) -> bool:
+        try:
+            self._git.run("cat-file", "-e", f"{commit}^{{commit}}")
+        except GitFailed:
+            return False
+        return True
+
+    def _bring(self, commit: str) -> None:
+        """Has the commit here, and kept."""
+        try:
+            if not self._has(commit):
+                self._fetch_into(_PINNED, commit)
+            self._git.run("update-ref", "--no-deref", _PINNED, commit)
+        except GitFailed as failed:
+            what = f"its server does not give commit {commit[:SHORT]} out: {unreadable(self.settings, failed.said)}"
+            raise Unreadable(what, hint="salvusctl revisions shows others") from failed
+
+    def _about(self, commit: str) -> str:
+        """Who made it, and the first line of what they say of it."""
+        said = self._git.run("log", "-1", "--no-show-signature", "--format=%an <%ae>: %s", commit, "--")
+        text = "".join(char if char.isprintable() else "?" for char in said.decode(errors="replace").strip())
+        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
     def kept(self, others: Fleet | None = None) -> tuple[Loaded, float] | None:
         """What was fetched last, and when, in seconds since the epoch; None for nothing. Raises Unreadable."""
@@ -57,14 +99,16 @@ class GitSource:
 
     def _fetch(self) -> str:
         """Raises GitFailed, Unreadable."""
-        git = self.settings
-        self._git.run(
-            "fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--force",
-            "--", git.url, f"+{git.ref}:{_FETCHED}",
-            timeout=REMOTE,
-        )  # fmt: skip
+        self._fetch_into(_FETCHED, self.settings.ref)
         self._noted.touch()
         return self._commit()
+
+    def _fetch_into(self, ref: str, what: str) -> None:
+        self._git.run(
+            "fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--force",
+            "--", self.settings.url, f"+{what}:{ref}",
+            timeout=REMOTE,
+        )  # fmt: skip
 
     def _commit(self) -> str:
         return self._git.run("rev-parse", "--verify", "--quiet", f"{_FETCHED}^{{commit}}").decode().strip()

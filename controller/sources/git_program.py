@@ -36,7 +36,6 @@ _SETTINGS: Final = (
     "http.lowSpeedTime=20",
     # What is tidied up is so before the command ends: nothing is left behind that runs.
     "gc.autoDetach=false",
-    "gc.pruneExpire=1.hour.ago",
 )
 _ENVIRONMENT: Final = {
     "LC_ALL": "C",

@@ -11,7 +11,7 @@ from dataclasses import replace
 from controller.clock import rfc3339
 from controller.store.base import Conflict, Row, Store, StoreUnavailable, Table
 from controller.store.guarded import Guarded
-from controller.store.mirror import CALLS, MANIFEST, PAUSES
+from controller.store.mirror import CALLS, MANIFEST, PAUSES, PINS
 from controller.store.records import (
     ABSENT,
     WORLD,
@@ -20,11 +20,13 @@ from controller.store.records import (
     InventoryRow,
     Job,
     Pause,
+    Pin,
     Run,
     Seen,
     SourceState,
     Status,
     StoredResource,
+    Turn,
     dump,
     parse,
     pause_key,
@@ -39,6 +41,9 @@ SOURCES = "sources"
 APPROVALS = "approvals"
 # An approval that nobody has obeyed by then was for another day.
 APPROVAL_TTL = 86400.0
+# The log of a source's revisions, under its name.
+REVISIONS = "revisions/"
+REVISIONS_TTL = 90 * 86400.0
 IDENTITY = "identity"
 PUTS = "puts"
 # Seconds that a pause is kept after its end: on a controller whose clock is late it has not ended yet.
@@ -324,6 +329,29 @@ class Ledger:
     def call(self, source: str) -> None:
         """Whichever controller follows the source is to read it now."""
         self.store.write(Table.META, CALLS, {source: str(uuid.uuid4())})
+
+    def pins(self) -> Mapping[str, Pin]:
+        """What is pinned, by source."""
+        return {source: parse(Pin, row.value) for source, row in self.store.read(Table.META, PINS).items()}
+
+    def pin(self, pin: Pin) -> None:
+        """Pins a source, or pins it otherwise."""
+        self.store.write(Table.META, PINS, {pin.source: dump(pin)})
+
+    def unpin(self, source: str) -> None:
+        """Ends it."""
+        self.store.write(Table.META, PINS, {}, (source,))
+
+    def turns(self, source: str) -> list[Turn]:
+        """What became of the revisions of a source, oldest first."""
+        rows = self.store.read(Table.META, f"{REVISIONS}{source}")
+        return [parse(Turn, row.value) for _, row in sorted(rows.items())]
+
+    def note_turns(self, source: str, turns: Iterable[Turn]) -> None:
+        """Adds to them; kept for a quarter of a year."""
+        rows = {f"{turn.at:017.6f}/{number}": dump(turn) for number, turn in enumerate(turns)}
+        if rows:
+            self.store.write(Table.META, f"{REVISIONS}{source}", rows, ttl=REVISIONS_TTL)
 
     def sources(self) -> Mapping[str, SourceState]:
         """How the last readings went, by source."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
 from controller.store.base import Row, Store, Table
-from controller.store.records import Pause, Status, StoredResource, parse
+from controller.store.records import Pause, Pin, Status, StoredResource, parse
 
 V = TypeVar("V")
 
@@ -15,13 +15,15 @@ MANIFEST = "manifest"
 # Topics in META.
 PAUSES = "pauses"
 CALLS = "calls"
+PINS = "pins"
 
 
 class Mirror:
     """Mappings that are never changed, only replaced; a value stays the same object while its row is the same.
 
-    ``calls`` are those to read a source, by its name: another text for each. ``inventories`` counts the changes of
-    machines' inventories, which are not kept here; ``written``, by machine, those of its inventory or observations.
+    ``calls`` are those to read a source, by its name: another text for each; ``pins`` are by the source, too.
+    ``inventories`` counts the changes of machines' inventories, which are not kept here; ``written``, by machine, those
+    of its inventory or observations.
     """
 
     def __init__(self, store: Store) -> None:
@@ -34,6 +36,7 @@ class Mirror:
         self.allocations: Mapping[tuple[str, str], str] = {}
         self.pauses: Mapping[str, Pause] = {}
         self.calls: Mapping[str, str] = {}
+        self.pins: Mapping[str, Pin] = {}
         self.inventories = 0
         self._written: Counter[str] = Counter()
         self._resources_moved = False
@@ -43,7 +46,7 @@ class Mirror:
         return self._written[machine]
 
     def refresh(self) -> bool:
-        """Reads what changed since the last time; returns whether anything of the above did, pauses and calls excepted.
+        """Reads what changed since the last time; returns whether any resource, status, fact or allocation did.
 
         Until no resource changed while it was read: all of them are of one moment.
         """
@@ -65,6 +68,8 @@ class Mirror:
             self.pauses = self._read(Table.META, [PAUSES], 0, _pause)[PAUSES]
         if CALLS in refs.get(Table.META, ()):
             self.calls = self._read(Table.META, [CALLS], 0, str)[CALLS]
+        if PINS in refs.get(Table.META, ()):
+            self.pins = self._read(Table.META, [PINS], 0, _pin)[PINS]
         # Last: what a store that failed in between did not tell is asked for again.
         self._cursor = cursor
         self._resources_moved = Table.RESOURCE in refs
@@ -136,6 +141,10 @@ def _resource(text: str) -> StoredResource:
 
 def _pause(text: str) -> Pause:
     return parse(Pause, text)
+
+
+def _pin(text: str) -> Pin:
+    return parse(Pin, text)
 
 
 def _status(text: str) -> Status:

@@ -238,8 +238,8 @@ class Hold:
             )
         else:
             what = (
-                f"revision {self.revision[:12]} of {place} is not in force, as it would disturb {len(self.of)} of the "
-                f"{self.total} that run"
+                f"revision {self.revision[:SHORT]} of {place} is not in force, as it would disturb {len(self.of)} of "
+                f"the {self.total} that run"
             )
         return f"{what} at once; if it is meant: salvusctl approve {self.id}"
 
@@ -250,7 +250,10 @@ GIT = "git:"
 # The reasons in conditions and events.
 HELD_BY_BUDGET = "HeldByBudget"
 REFUSED = "ManifestErrors"
+PINNED = "Pinned"
 UNREADABLE = "SourceUnreadable"
+# As many characters of a revision are shown.
+SHORT = 12
 
 
 def git_source(url: str, branch: str, path: str) -> str:
@@ -269,18 +272,34 @@ def place_of(source: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """How the last readings of a source went: the same since ``at``. ``revision`` is empty when it cannot be read."""
+    """How the last readings of a source went: the same since ``at``.
+
+    Attributes:
+        revision: what was read; empty when it cannot be read.
+        newest: the revision that the source has, when another one is read, as it is pinned.
+    """
 
     source: str
     revision: str
     at: float
     errors: tuple[str, ...] = ()
     holds: tuple[Hold, ...] = ()
+    newest: str = ""
 
     @property
     def place(self) -> str:
         """Where the source is, for people."""
         return place_of(self.source)
+
+    @property
+    def pinned(self) -> bool:
+        """Whether there is something newer that is not read, as it is pinned."""
+        return self.newest not in ("", self.revision)
+
+    @property
+    def _pinned(self) -> str:
+        newest, revision = self.newest[:SHORT], self.revision[:SHORT]
+        return f"revision {newest} of {self.place} is not in force, as it is pinned to {revision}: salvusctl unpin"
 
     @property
     def directory(self) -> str:
@@ -291,17 +310,45 @@ class SourceState:
     def trouble(self) -> tuple[str, str] | None:
         """Reason and sentence, when nothing newer than the last good state is taken over; None when all is well."""
         if not self.errors:
-            return None
+            return (PINNED, self._pinned) if self.pinned else None
         if not self.revision:
             return UNREADABLE, f"{self.place} cannot be read: {self.errors[0]}"
         more = f" (and {len(self.errors) - 1} more)" if self.errors[1:] else ""
-        what = f"revision {self.revision[:12]} of {self.place} is not in force, as it has errors"
+        what = f"revision {self.revision[:SHORT]} of {self.place} is not in force, as it has errors"
         return REFUSED, f"{what}: {self.errors[0]}{more}"
 
     @property
     def undeleted(self) -> frozenset[str]:
         """Resources that are gone from the source, and whose deletion is held."""
         return frozenset().union(*(hold.refs for hold in self.holds if hold.what == "deletions"))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How a revision of a source fared from ``at`` on.
+
+    Attributes:
+        state: ``in force``, ``held`` or ``refused``.
+        about: who made it, and what they say of it, where the source knows.
+        why: what holds it, or is wrong with it.
+    """
+
+    revision: str
+    state: str
+    at: float
+    about: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A source stays at a revision, whatever is newer there, until somebody unpins it. ``by`` is ``user@host``."""
+
+    source: str
+    revision: str
+    by: str
+    reason: str
+    since: float
 
 
 @cache

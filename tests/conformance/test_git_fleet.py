@@ -19,6 +19,7 @@ from controller.store.base import Access
 from salvusctl.config import current
 from salvusctl.flags import Flags
 from salvusctl.plan_outputs import Diff
+from salvusctl.revision_outputs import Revisions
 from tests.conformance.git_repository import Repository
 from tests.conformance.sshd import keygen
 from tests.conformance.test_daemon import Daemon, Place, free_port, until
@@ -200,6 +201,50 @@ def test_a_controller_that_is_told_of_a_push_has_it_read_at_once_by_whoever_read
     pushed("three", daemons[1])
 
 
+def test_a_pin_holds_against_the_source_until_it_is_unpinned(place: GitPlace) -> None:
+    repository = place.repository
+    first = place.push(one=host("one"), two=host("two"))
+    place.running()
+    until(lambda: len(place.names()) == 2)
+    second = place.push(three=host("three"), two=host("two").replace('"two"}', '"two", "labels": {"a": "b"}}'))
+    until(lambda: "Host/three" in place.names())
+    refused = place.salvusctl("rollback", "--reason", "x")
+    assert refused.returncode == 2
+    assert "say --pin" in refused.stderr
+    done = place.salvusctl("rollback", "--pin", "--reason", "three is bad")
+    assert (done.returncode, first[:12] in done.stdout) == (0, True), done.stderr
+    until(lambda: place.names() == ["Host/one", "Host/two"])
+    third = place.push(four=host("four"))
+    until(
+        lambda: (
+            place.told() == f"Pinned revision {third[:12]} of {place.repository.url} (main, manifests) is not in "
+            f"force, as it is pinned to {first[:12]}: salvusctl unpin"
+        )
+    )
+    assert place.names() == ["Host/one", "Host/two"]
+    listed = place.salvusctl("get", "host", "-o", "wide")
+    assert f"is pinned to {first[:12]} by " in " ".join(listed.stderr.split())
+    rows = [line.split() for line in listed.stdout.splitlines()[1:]]
+    assert [first[:12] in row for row in rows] == [True, True]
+    (found,) = Revisions.model_validate_json(place.salvusctl("revisions", "-o", "json").stdout).items
+    assert (found.in_force, found.newest) == (first, third)
+    assert found.pinned is not None
+    assert (found.pinned.revision, found.pinned.reason) == (first, "three is bad")
+    states = [(turn.revision, turn.state) for turn in reversed(found.revisions)]
+    there = [(first, "in force"), (second, "in force"), (first, "in force"), (second, "held"), (third, "held")]
+    assert states == there
+    assert found.revisions[-1].about == "a <a@example.org>: a change"
+    assert f'salvus_pinned{{source="git:{repository.url}#main:manifests"}} 1.0' in place.daemons[0].get("/metrics")[1]
+    assert place.daemons[0].end() == 0
+    place.start().hears("READY=1")
+    until(lambda: place.daemons[1].acts())
+    assert place.names() == ["Host/one", "Host/two"], "the next controller knows of it, too"
+    assert place.salvusctl("unpin").returncode == 0
+    until(lambda: place.names() == ["Host/four", "Host/one", "Host/three", "Host/two"])
+    until(lambda: place.told() == "")
+    assert place.salvusctl("unpin").returncode == 1
+
+
 # The command line
 
 
@@ -257,6 +302,42 @@ def test_what_came_from_git_and_is_applied_by_hand_is_taken_back_and_that_is_sai
     assert not isinstance(origin, Path)
     source = GitSource(origin)
     with open_session(Settings(cli.store)) as session:
-        session.put(source.read(), source.name)
+        session.put(source.read().loaded, source.name)
     said = cli("apply", "--no-wait", "-f", cli.write(HOST.replace("kvm", "spare"))).err
     assert f"came from {repository.url} (main, manifests): the next sync takes this back" in " ".join(said.split())
+
+
+def test_a_rollback_reads_the_commit_first_and_diff_and_apply_know_the_pin(cli: Cli, repository: Repository) -> None:
+    first = repository.push({"manifests/alpha.yaml": HOST})
+    bad = repository.push({"manifests/beta.yaml": "{{{"})
+    newest = repository.push({"manifests/beta.yaml": OTHER})
+    cli("apply", "--no-wait")
+
+    def pin(to: str, code: int = 0) -> str:
+        answer = cli("rollback", "--to", to, "--pin", "--reason", "why not", code=code)
+        return " ".join((answer.out + answer.err).split())
+
+    assert "why?" in cli("rollback", "--to", first, "--pin", code=2).err
+    assert "nothing else was in force before" in cli("rollback", "--pin", "--reason", "x", code=2).err
+    assert "is no revision that was read" in pin("HEAD~1", code=2)
+    assert "manifests/beta.yaml:1:" in pin(bad, code=2)
+    assert "its server does not give commit 0000" in pin("0" * 40, code=3)
+    assert not cli("get", "host").err, "nothing is pinned"
+    assert f"is pinned to {first[:12]}" in pin(first)
+    assert f"is pinned to {first[:12]} by" in " ".join(cli("get", "host").err.split())
+    cli("apply", "--no-wait", "-f", cli.write(OTHER.replace("old", "other")))
+    assert [one["resource"] for one in cli("diff", "-o", "json", code=None).data["resources"]] == []
+    assert cli("apply", "--no-wait").out == "Host/alpha unchanged\n"
+    shutil.move(repository.bare, cli.folder / "away")
+    assert cli("apply", "--no-wait").out == "Host/alpha unchanged\n", "it was fetched before"
+    shutil.move(cli.folder / "away", repository.bare)
+    cli("unpin")
+    assert "Host/beta configured" in cli("apply", "--no-wait").out
+    assert newest != first
+
+
+def test_a_directory_has_nothing_to_go_back_to(cli: Cli) -> None:
+    (cli.folder / "manifests").mkdir()
+    (cli.folder / "config.yaml").write_text("contexts: [{name: one, manifests: manifests, store: {sqlite: store.db}}]")
+    for words in (("rollback", "--pin", "--reason", "x"), ("unpin",)):
+        assert "are not in git: no older revisions of them are kept" in cli(*words, code=2).err

@@ -41,7 +41,7 @@ def settings(repository: Repository, tmp_path: Path) -> GitSettings:
 def read(settings: GitSettings) -> tuple[str, set[str], list[str]]:
     """The revision, what is there, what is wrong."""
     source = GitSource(settings)
-    loaded = source.read(NOBODY)
+    loaded = source.read(NOBODY).loaded
     source.close()
     return loaded.revision, set(loaded.documents), [str(error) for error in loaded.errors]
 
@@ -57,13 +57,13 @@ def refused(settings: GitSettings) -> str:
 def test_a_branch_is_followed_wherever_it_is_pushed_to(repository: Repository, settings: GitSettings) -> None:
     source = GitSource(settings)
     first = repository.push(HOSTS)
-    assert source.read(NOBODY).revision == first
+    assert source.read(NOBODY).loaded.revision == first
     second = repository.push({"manifests/beta.yaml": OTHER})
-    loaded = source.read(NOBODY)
+    loaded = source.read(NOBODY).loaded
     assert (loaded.revision, set(loaded.documents)) == (second, {"Host/alpha", "Host/beta"})
     repository.git(repository.work, "reset", "-q", "--hard", first)
     forced = repository.push({"manifests/alpha.yaml": HOST.replace("kvm", "spare")})
-    loaded = source.read(NOBODY)
+    loaded = source.read(NOBODY).loaded
     assert (loaded.revision, set(loaded.documents)) == (forced, {"Host/alpha"})
     shallow = repository.git(
         settings.copies / next(settings.copies.iterdir()), "log", "--format=%H", "refs/salvus/fetched"
@@ -141,7 +141,7 @@ def test_hooks_and_filters_do_not_run(repository: Repository, settings: GitSetti
         (copy / "hooks" / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
         (copy / "hooks" / name).chmod(0o755)
     repository.push({"manifests/beta.yaml": OTHER})
-    assert set(source.read(NOBODY).documents) == {"Host/alpha", "Host/beta"}
+    assert set(source.read(NOBODY).loaded.documents) == {"Host/alpha", "Host/beta"}
     assert not (tmp_path / "ran").exists()
 
 
@@ -160,11 +160,11 @@ def test_a_repository_of_ten_thousand_files(repository: Repository, settings: Gi
     }
     repository.put_many(files)
     source = GitSource(settings)
-    loaded = source.read(NOBODY)
+    loaded = source.read(NOBODY).loaded
     assert loaded.ok, loaded.errors[:3]
     assert len(loaded.documents) == 10_000
     started = time.monotonic()
-    assert source.read(NOBODY).revision == loaded.revision
+    assert source.read(NOBODY).loaded.revision == loaded.revision
     assert time.monotonic() - started < 10, "nothing new is nothing to read"
 
 
@@ -387,7 +387,7 @@ def test_only_commits_that_are_signed_by_who_may_are_taken_with_ssh(
     source = GitSource(signed)
     source.read(NOBODY)
     (tmp_path / "signers").write_text("")
-    assert source.read(NOBODY).errors, "who may not any more, counts at once"
+    assert source.read(NOBODY).loaded.errors, "who may not any more, counts at once"
     assert "signers" in refused(replace(signed, signers=Signers("ssh", tmp_path / "missing")))
 
 

@@ -14,6 +14,7 @@ from controller.metrics import Metrics
 from controller.plan import plan
 from controller.present import pending
 from controller.session import Session, Settings
+from controller.sources.base import Reading
 from controller.store.base import Table
 from controller.store.memory import MemoryStore
 from controller.store.records import Hold
@@ -99,7 +100,7 @@ class Room:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Room:
     room = Room(tmp_path_factory.mktemp("fleet"))
     with room.worked_on():
-        assert not Sync(room.session, SOURCE).once(room.reading())
+        assert not Sync(room.session, SOURCE).once(Reading(room.reading()))
     return room
 
 
@@ -135,7 +136,7 @@ def test_a_revision_that_restarts_half_the_fleet_is_held_whole_and_says_why(room
     sync = Sync(room.session, SOURCE)
     loaded = room.reading(bigger=50, more=1)
     for _ in range(3):
-        assert not sync.once(loaded)
+        assert not sync.once(Reading(loaded))
     assert room.memory() == 0
     assert "VirtualMachine/web100" not in room.session.knowledge().rows, "nor is what would disturb nobody"
     hold = only(sync)
@@ -154,18 +155,18 @@ def test_a_revision_that_restarts_half_the_fleet_is_held_whole_and_says_why(room
 
 def test_an_approval_lets_just_that_through_and_once(room: Room) -> None:
     sync = Sync(room.session, SOURCE)
-    sync.once(room.reading(bigger=50))
+    sync.once(Reading(room.reading(bigger=50)))
     approved = only(sync)
     assert not sync.let_through()
     room.session.ledger.approve(approved)
     assert sync.let_through()
-    sync.once(room.reading(bigger=60))
+    sync.once(Reading(room.reading(bigger=60)))
     assert room.memory() == 0, "a newer revision is judged anew"
     assert only(sync).id != approved.id
-    sync.once(room.reading(bigger=50))
+    sync.once(Reading(room.reading(bigger=50)))
     assert room.memory() == 0, "the approval went with its revision"
     room.session.ledger.approve(approved)
-    assert not sync.once(room.reading(bigger=50))
+    assert not sync.once(Reading(room.reading(bigger=50)))
     assert room.memory() == 50
     assert sync.holds == ()
     assert room.session.ledger.approvals() == ()
@@ -174,8 +175,8 @@ def test_an_approval_lets_just_that_through_and_once(room: Room) -> None:
 
 def test_a_newer_revision_that_needs_less_goes_through_by_itself(room: Room) -> None:
     sync = Sync(room.session, SOURCE)
-    sync.once(room.reading(bigger=50))
-    sync.once(room.reading(bigger=10))
+    sync.once(Reading(room.reading(bigger=50)))
+    sync.once(Reading(room.reading(bigger=10)))
     assert room.memory() == 10, "a tenth of what runs"
     assert sync.holds == ()
 
@@ -183,18 +184,18 @@ def test_a_newer_revision_that_needs_less_goes_through_by_itself(room: Room) -> 
 def test_whichever_controller_follows_next_obeys_the_approval_and_only_one_of_them(room: Room) -> None:
     one, two = Sync(room.session, SOURCE), Sync(room.controller(), SOURCE)
     loaded = room.reading(bigger=50)
-    one.once(loaded)
-    two.once(loaded)
+    one.once(Reading(loaded))
+    two.once(Reading(loaded))
     assert only(one) == only(two), "the same for all"
     room.controller().ledger.approve(only(one))
-    two.once(loaded)
+    two.once(Reading(loaded))
     assert room.memory() == 50
-    one.once(loaded)
+    one.once(Reading(loaded))
     assert one.holds == ()
-    one.once(room.reading())
+    one.once(Reading(room.reading()))
     assert room.memory() == 0, "no machine was touched yet: nobody is disturbed by leaving all as it is"
     for sync in (one, two):
-        sync.once(loaded)
+        sync.once(Reading(loaded))
         assert only(sync), "it was let through once"
     assert room.memory() == 0
 
@@ -210,24 +211,24 @@ def test_an_approval_does_not_let_through_what_was_not_shown(room: Room) -> None
     )
     sync = Sync(room.session, SOURCE)
     loaded = room.reading(bigger=50)
-    sync.once(loaded)
+    sync.once(Reading(loaded))
     shown = only(sync)
     assert len(shown.of) == 49, "what is off is not disturbed"
     room.session.ledger.approve(shown)
     seen = room.session.ledger.seen("host1")
     on = type(seen["Domain:web01"])("present", {**seen["Domain:web01"].fields, "running": True})
     room.session.ledger.put_seen("host1", {**seen, "Domain:web01": on})
-    sync.once(loaded)
+    sync.once(Reading(loaded))
     assert room.memory() == 0
     assert len(only(sync).of) == 50
 
 
 def test_what_is_changed_while_it_runs_or_is_new_disturbs_nobody(room: Room) -> None:
     sync = Sync(room.session, SOURCE, Budgets(disruption=Budget(0, 0)))
-    sync.once(room.reading(more=7))
+    sync.once(Reading(room.reading(more=7)))
     assert sync.holds == ()
     assert "VirtualMachine/web106" in room.session.knowledge().rows
-    sync.once(room.reading(bigger=1, more=7))
+    sync.once(Reading(room.reading(bigger=1, more=7)))
     assert [one.ref for one in only(sync).of] == ["VirtualMachine/web00"], "none at all without being asked"
 
 
@@ -237,7 +238,7 @@ def test_a_silent_machine_is_disturbed_as_soon_as_it_answers_and_counts(room: Ro
         seen = room.session.ledger.seen(f"host{n}")
         room.session.ledger.put_seen(f"host{n}", dict.fromkeys(seen, unknown))
     sync = Sync(room.session, SOURCE)
-    sync.once(room.reading(bigger=50))
+    sync.once(Reading(room.reading(bigger=50)))
     assert len(only(sync).of) == 50
 
 
@@ -245,15 +246,15 @@ def test_a_machine_that_was_never_seen_has_nothing_to_disturb(room: Room) -> Non
     for n in range(HOSTS):
         room.session.ledger.drop_machine(f"host{n}")
     sync = Sync(room.session, SOURCE)
-    sync.once(room.reading(bigger=50))
+    sync.once(Reading(room.reading(bigger=50)))
     assert room.memory() == 50
 
 
 def test_what_is_pending_already_does_not_count(room: Room) -> None:
     wide = Sync(room.session, SOURCE, Budgets(disruption=Budget(VMS, 100)))
-    wide.once(room.reading(bigger=50))
+    wide.once(Reading(room.reading(bigger=50)))
     sync = Sync(room.session, SOURCE)
-    sync.once(room.reading(bigger=55))
+    sync.once(Reading(room.reading(bigger=55)))
     assert sync.holds == (), "fifty restarts are to come anyway; five are new"
     assert room.memory() == 55
 
@@ -264,7 +265,7 @@ def test_foreseeing_changes_nothing_and_says_the_same(room: Room) -> None:
     found = foresee(room.session, SOURCE, loaded, Budgets())
     assert room.store.changed_since(0)[0] == cursor
     sync = Sync(room.session, SOURCE)
-    sync.once(loaded)
+    sync.once(Reading(loaded))
     assert found.holds == sync.holds
     gone = foresee(room.session, SOURCE, room.reading(without=30), Budgets())
     assert [(hold.what, len(hold.of), hold.total) for hold in gone.holds] == [("deletions", 30, VMS + HOSTS + 1)]
@@ -274,19 +275,19 @@ def test_foreseeing_changes_nothing_and_says_the_same(room: Room) -> None:
 def test_deletions_over_budget_are_approved_in_the_same_way(room: Room) -> None:
     sync = Sync(room.session, SOURCE)
     loaded = room.reading(without=30)
-    sync.once(loaded)
-    sync.once(loaded)
+    sync.once(Reading(loaded))
+    sync.once(Reading(loaded))
     hold = only(sync)
     assert hold.what == "deletions"
     before = len(room.session.refs_from(SOURCE))
     room.session.ledger.approve(hold)
     after_a_restart = Sync(room.controller(), SOURCE)
-    after_a_restart.once(room.reading(without=29))
-    after_a_restart.once(loaded)
+    after_a_restart.once(Reading(room.reading(without=29)))
+    after_a_restart.once(Reading(loaded))
     assert len(room.session.refs_from(SOURCE)) == before, "it was approved for another revision"
-    after_a_restart.once(loaded)
+    after_a_restart.once(Reading(loaded))
     room.session.ledger.approve(only(after_a_restart))
-    Sync(room.controller(), SOURCE).once(loaded)
+    Sync(room.controller(), SOURCE).once(Reading(loaded))
     assert before - len(room.session.refs_from(SOURCE)) == 30
     assert room.session.ledger.approvals() == ()
 
@@ -300,7 +301,7 @@ def test_only_machines_whose_wishes_differ_are_planned_for(room: Room, monkeypat
 
     monkeypatch.setattr("controller.foresight.plan", counted)
     sync = Sync(room.session, SOURCE)
-    sync.once(room.reading())
+    sync.once(Reading(room.reading()))
     assert asked == []
-    sync.once(room.reading(bigger=1))
+    sync.once(Reading(room.reading(bigger=1)))
     assert set(asked) == {"host0"}

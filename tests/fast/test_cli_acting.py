@@ -20,7 +20,7 @@ from controller.difference import MachineDiff
 from controller.knowledge import Knowledge
 from controller.plan import Held, Plan
 from controller.session import Session, Settings, open_session
-from controller.store.records import Disturbed, Hold
+from controller.store.records import Disturbed, Hold, SourceState
 from drivers.base import Change, Drift, Failed, Grade, Rejected, Verb
 from resources.load import load
 from salvusctl import follow, plans
@@ -157,7 +157,7 @@ def test_delete_says_when_a_sync_will_take_it_back_and_not_when_it_waits_for_thi
     with open_session(Settings(cli.store)) as session:
         session.put(loaded, "directory:/srv/fleet")
         gone = Hold("directory:/srv/fleet", "1", "deletions", (Disturbed("Host/beta"),), 2)
-        session.report("directory:/srv/fleet", "1", (), [gone])
+        session.report(SourceState("directory:/srv/fleet", "1", 0.0, (), (gone,)), "")
     said = cli("delete", "host", "alpha", "beta", "--yes", "--no-wait").err
     assert "warning: Host/alpha came from /srv/fleet: the next sync takes this back; change it there" in said
     assert "beta came from" not in said, "it is gone there, and was held back until somebody says so"

@@ -8,6 +8,7 @@ import pytest
 
 from controller.budget import Budgets
 from controller.session import Settings, open_session
+from controller.sources.base import Reading
 from controller.sync import Sync
 from resources.load import load
 from salvusctl.config import BudgetConfig, current
@@ -41,7 +42,7 @@ def sync(cli: Cli, folder: Path, times: int = 1) -> None:
     with open_session(Settings(cli.store)) as session:
         one = Sync(session, f"directory:{folder}", current(Flags()).budgets.budgets())
         for _ in range(times):
-            one.once(load([folder]))
+            one.once(Reading(load([folder])))
 
 
 def test_what_waits_is_listed_with_what_it_would_do_and_let_through_by_its_id(cli: Cli, followed: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from controller.session import Settings, open_session
+from controller.sources.base import Reading
 from controller.sync import Sync
 from resources.load import load
 from salvusctl.exits import Code
@@ -57,7 +58,7 @@ def followed(cli: Cli) -> Path:
     for name in ("one", "two", "three"):
         (folder / f"{name}.yaml").write_text(SERVICE.replace("hello", name))
     with open_session(Settings(cli.store)) as session:
-        Sync(session, f"directory:{folder}").once(load([folder]))
+        Sync(session, f"directory:{folder}").once(Reading(load([folder])))
     cli("apply")
     return folder
 

@@ -20,7 +20,7 @@ from controller.session import Session, Settings, fresh_uid
 from controller.store.base import Conflict, Row, StoreUnavailable, Table
 from controller.store.ledger import Ledger
 from controller.store.memory import MemoryStore
-from controller.store.records import Disturbed, Hold, InventoryRow, Seen
+from controller.store.records import Disturbed, Hold, InventoryRow, Seen, SourceState
 from drivers.items import codec
 from drivers.items.file import File
 from drivers.simulated import SimulatedFleet
@@ -274,13 +274,13 @@ GONE = Hold(DIRECTORY, "r2", "deletions", (Disturbed("Host/alpha"),), 1)
 
 
 def test_how_a_source_went_is_written_when_it_differs_with_an_event_on_what_is_held(desk: Desk) -> None:
-    desk.session.report(DIRECTORY, "r1", (), ())
-    desk.session.report(DIRECTORY, "r2", ["a.yaml:1:1: what is that"], [GONE])
+    desk.session.report(SourceState(DIRECTORY, "r1", 0.0), "")
+    desk.session.report(SourceState(DIRECTORY, "r2", 0.0, ("a.yaml:1:1: what is that",), (GONE,)), "")
     (before,) = desk.ledger.sources().values()
     cursor = desk.ledger.store.changed_since(0)[0]
-    desk.session.report(DIRECTORY, "r2", ["a.yaml:1:1: what is that"], [GONE])
+    desk.session.report(SourceState(DIRECTORY, "r2", 0.0, ("a.yaml:1:1: what is that",), (GONE,)), "")
     assert desk.ledger.store.changed_since(0)[0] == cursor, "nothing is written"
-    desk.session.report(DIRECTORY, "r2", (), [GONE])
+    desk.session.report(SourceState(DIRECTORY, "r2", 0.0, (), (GONE,)), "")
     (after,) = desk.ledger.sources().values()
     assert after.at > before.at
     assert desk.session.last(DIRECTORY) == after

@@ -19,7 +19,7 @@ from controller.intake import Intake
 from controller.leases import Leases
 from controller.session import Session, Settings
 from controller.sources import directory
-from controller.sources.base import Unreadable
+from controller.sources.base import Reading, Unreadable
 from controller.sources.directory import Directory
 from controller.store.base import Conflict, StoreUnavailable, StoreUnusable
 from controller.store.memory import MemoryStore
@@ -35,10 +35,10 @@ PATIENCE = 20.0
 NOBODY = Fleet()
 
 
-def reading(*names: str, wrong: bool = False) -> Loaded:
+def reading(*names: str, wrong: bool = False) -> Reading:
     errors = (ManifestError("what is that", file="x.yaml"),) if wrong else ()
     documents: dict[str, dict[str, object]] = {f"Host/{name}": {"name": name} for name in names}
-    return Loaded(NOBODY, documents, {}, errors, f"revision of {names}", empty=not names and not wrong)
+    return Reading(Loaded(NOBODY, documents, {}, errors, f"revision of {names}", empty=not names and not wrong))
 
 
 @dataclass
@@ -68,9 +68,9 @@ class Shelf:
     def last(self, source: str) -> SourceState | None:
         return self.state
 
-    def report(self, source: str, revision: str, errors: Collection[str], holds: Collection[Hold]) -> None:
-        self.state = SourceState(source, revision, 0.0, tuple(errors), tuple(holds))
-        self.reports.append((tuple(errors), tuple(sorted(self.state.undeleted))))
+    def report(self, state: SourceState, about: str) -> None:
+        self.state = state
+        self.reports.append((state.errors, tuple(sorted(state.undeleted))))
 
     def approvals(self, source: str) -> tuple[Hold, ...]:
         return tuple(self.approved)
@@ -187,7 +187,7 @@ class Paced(Directory):
 
 def test_a_half_written_file_is_not_believed(tmp_path: Path) -> None:
     (tmp_path / "host.yaml").write_text(HOST[:60])
-    loaded = Paced(tmp_path, HOST[:90], HOST[:120], HOST).read(NOBODY)
+    loaded = Paced(tmp_path, HOST[:90], HOST[:120], HOST).read(NOBODY).loaded
     assert loaded.ok
     assert loaded.documents.keys() == {"Host/alpha"}
 
@@ -201,7 +201,7 @@ def test_editors_files_are_no_manifests(tmp_path: Path) -> None:
     (tmp_path / "host.yaml").write_text(HOST)
     for name in (".host.yaml.swp", "host.yaml~", "#host.yaml#", ".#host.yaml", "4913", "host.yaml.tmp"):
         (tmp_path / name).write_text("{{{")
-    loaded = Paced(tmp_path).read(NOBODY)
+    loaded = Paced(tmp_path).read(NOBODY).loaded
     assert loaded.ok
     assert loaded.documents.keys() == {"Host/alpha"}
 
@@ -463,9 +463,9 @@ def test_who_lost_the_source_while_it_was_read_writes_nothing(
     caplog.set_level(logging.INFO, logger="salvus")
     read = follower._source.read
 
-    def lost(others: Fleet) -> Loaded:
+    def lost(others: Fleet, revision: str) -> Reading:
         follower._leases.release_all()
-        return read(others)
+        return read(others, revision)
 
     monkeypatch.setattr(follower._source, "read", lost)
     assert not follower.once()

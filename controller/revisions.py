@@ -1,0 +1,53 @@
+"""What became of a source's revisions: in force, held or refused, one line each time that changes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from controller.clock import rfc3339
+from controller.store.records import SHORT, Pin, SourceState, Turn, place_of
+
+IN_FORCE, HELD, REFUSED = "in force", "held", "refused"
+
+
+def turns(state: SourceState, about: str, now: float, log: Sequence[Turn]) -> list[Turn]:
+    """What a reading adds to the log of its source, which is oldest first."""
+    return [turn for turn in _fared(state, about, now) if _news(turn, log)]
+
+
+def _fared(state: SourceState, about: str, now: float) -> Iterator[Turn]:
+    if not state.revision:
+        return
+    hold = next((hold for hold in state.holds if hold.what == "revision"), None)
+    if state.errors:
+        yield Turn(state.revision, REFUSED, now, about, state.errors[0])
+    elif hold is not None:
+        yield Turn(state.revision, HELD, now, about, hold.message)
+    else:
+        yield Turn(state.revision, IN_FORCE, now, about)
+    if state.pinned:
+        yield Turn(state.newest, HELD, now, "", f"pinned to {state.revision[:SHORT]}")
+
+
+def _news(turn: Turn, log: Sequence[Turn]) -> bool:
+    """Whether it is not what is known already; one that comes into force again, after another, is news."""
+    before = next((one for one in reversed(log) if one.revision == turn.revision), None)
+    return before is None or before.state != turn.state or (turn.state == IN_FORCE and in_force(log) != turn.revision)
+
+
+def in_force(log: Sequence[Turn]) -> str:
+    """The revision that came into force last; empty for none."""
+    return next((turn.revision for turn in reversed(log) if turn.state == IN_FORCE), "")
+
+
+def previous(log: Sequence[Turn]) -> str:
+    """The one that was in force before it; empty for none."""
+    now = in_force(log)
+    return next((t.revision for t in reversed(log) if t.state == IN_FORCE and t.revision != now), "")
+
+
+def explained(pin: Pin) -> str:
+    """What is pinned, by whom, why, and the command that ends it."""
+    who = f"by {pin.by} since {rfc3339(pin.since)}: {pin.reason}"
+    place = place_of(pin.source)
+    return f"{place} is pinned to {pin.revision[:SHORT]} {who}; what is newer is held until salvusctl unpin"
