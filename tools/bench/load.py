@@ -24,19 +24,20 @@ def manifests(number: int) -> Iterator[tuple[str, str]]:
     """Names and texts: a hundred hosts, an image, and as many services as virtual machines."""
     for n in range(HOSTS):
         spec = f"address: 192.0.2.{n}\n  ssh: {{hostKeys: [{KEY}]}}\n  hypervisor: {{}}"
-        yield _manifest("Host", f"host{n:03}", spec, "{site: padelford}")
-    yield _manifest("Image", "debian12", f"source: /srv/debian12.qcow2\n  sha256: {DIGEST}")
+        yield manifest("Host", f"host{n:03}", spec, "{site: padelford}")
+    yield manifest("Image", "debian12", f"source: /srv/debian12.qcow2\n  sha256: {DIGEST}")
     for n in range((number - HOSTS - 1) // 2):
         nic = f"{{name: eth0, address: 10.{n // 250 + 1}.{n % 250 + 1}.2/8}}"
         spec = f"image: debian12\n  memory: 2Gi\n  rootDisk: {{size: 20Gi}}\n  interfaces:\n  - {nic}"
-        yield _manifest("VirtualMachine", f"web{n:05}", spec, f"{{role: web, shard: s{n % 50}}}")
+        yield manifest("VirtualMachine", f"web{n:05}", spec, f"{{role: web, shard: s{n % 50}}}")
         file = f"{{path: /etc/hub/{n}.conf, content: 'port = {n}\\n', mode: \"0600\"}}"
         selector = f"{{matchLabels: {{shard: s{n % 50}}}}}"
         spec = f"machines: {{selector: {selector}}}\n  packages: [nginx]\n  files:\n  - {file}\n  command: /bin/hub {n}"
-        yield _manifest("Service", f"hub{n:05}", spec)
+        yield manifest("Service", f"hub{n:05}", spec)
 
 
-def _manifest(kind: str, name: str, spec: str, labels: str = "{}") -> tuple[str, str]:
+def manifest(kind: str, name: str, spec: str, labels: str = "{}") -> tuple[str, str]:
+    """A file's name and text."""
     head = f"apiVersion: salv.us/v1\nkind: {kind}\nmetadata:\n  name: {name}\n  labels: {labels}\n"
     return f"{kind.lower()}-{name}.yaml", f"{head}spec:\n  {spec}\n"
 
