@@ -15,7 +15,7 @@ from controller.pauses import explained
 from controller.session import Session
 from controller.sources.base import Source, Unreadable
 from controller.store.base import Conflict, StoreError, StoreUnusable
-from controller.store.records import place_of
+from controller.store.records import SHORT, place_of
 from controller.sync import Sync
 from drivers.base import SalvusError
 
@@ -24,7 +24,6 @@ CONFIRM = 2.0
 # Seconds: how often it looks whose turn it is.
 TURN = 0.25
 SHOWN = 20
-SHORT = 12
 
 
 class Intake:

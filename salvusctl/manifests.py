@@ -79,6 +79,7 @@ def _fetched(git: GitSettings, base: Fleet | None, old: bool, pin: Pin | None) -
     from controller.clock import rfc3339
     from controller.sources.base import Unreadable
     from controller.sources.git import GitSource
+    from controller.store.records import SHORT
 
     with closing(GitSource(git)) as source:
         try:
@@ -88,10 +89,10 @@ def _fetched(git: GitSettings, base: Fleet | None, old: bool, pin: Pin | None) -
             if kept is None:
                 raise Unreadable(f"{git} cannot be read: {error}", hint=error.hint) from error
             loaded, at = kept
-            about = f"this is commit {loaded.revision[:12]} of it, as fetched at {rfc3339(at)}"
+            about = f"this is commit {loaded.revision[:SHORT]} of it, as fetched at {rfc3339(at)}"
             out.warn(f"{git} cannot be read: {error}; {about}")
     if loaded.errors:
-        out.note(f"in commit {loaded.revision[:12]} of {git}:")
+        out.note(f"in commit {loaded.revision[:SHORT]} of {git}:")
     return loaded
 
 

@@ -49,7 +49,7 @@ class SourceOutput(Output):
     pinned: PinOutput | None
     """Null when it is not pinned."""
     revisions: tuple[TurnOutput, ...]
-    """What became of its revisions in the last quarter of a year, newest first."""
+    """What became of its revisions in the last year, newest first."""
 
 
 class Revisions(Output):

@@ -11,6 +11,7 @@ from typing import Final
 from controller.sources.base import Unreadable
 from controller.sources.git_program import LOCAL, GitFailed, GitProgram
 from controller.sources.settings import Signers
+from controller.store.records import SHORT
 
 # Signatures of the other kinds are nobody's: the programs that know them would ask what the user has on the machine.
 _NONE: Final = ("gpg.program=false", "gpg.ssh.program=false", "gpg.x509.program=false")
@@ -22,13 +23,13 @@ def refusal(git: GitProgram, commit: str, signers: Signers) -> str:
     """Why the commit is not taken; empty when it is signed as it should be. Raises Unreadable, GitFailed."""
     headers = git.run("cat-file", "commit", commit).partition(b"\n\n")[0]
     if not re.search(rb"^gpgsig(-sha256)? ", headers, re.MULTILINE):
-        return f"commit {commit[:12]} is not signed; who may sign it is in {signers.file}"
+        return f"commit {commit[:SHORT]} is not signed; who may sign it is in {signers.file}"
     try:
         _verify(git, commit, signers)
     except GitFailed as failed:
         key = re.search(r"SHA256:\S+|(?:NO_PUBKEY|ERRSIG|BADSIG|EXPKEYSIG|REVKEYSIG) ([0-9A-F]{16})", failed.said)
         by = f" (key {key[1] or key[0]})" if key else ""
-        return f"commit {commit[:12]} has no good signature of anybody in {signers.file}{by}"
+        return f"commit {commit[:SHORT]} has no good signature of anybody in {signers.file}{by}"
     return ""
 
 

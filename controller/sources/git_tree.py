@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controller.sources.git_program import GitFailed, GitProgram
+from controller.store.records import SHORT
 from resources.errors import ManifestError
 from resources.manifest_files import ENDINGS, ManifestFile
 from resources.yaml12 import MAX_BYTES
@@ -38,8 +39,10 @@ def manifests(git: GitProgram, commit: str, folder: str) -> tuple[Found, ...]:
     try:
         listing = git.run("ls-tree", "-r", "-z", "-l", f"{commit}:{folder}")
     except GitFailed:
+        if not folder:
+            raise
         git.run("cat-file", "-e", commit)
-        what = f"there is no folder {folder!r} in commit {commit[:12]}" if folder else f"{commit[:12]} is no commit"
+        what = f"there is no folder {folder!r} in commit {commit[:SHORT]}"
         return (ManifestError(what, hint="put it back, or name another path in the configuration"),)
     entries = {entry.path: entry for entry in _entries(listing)}
     links = [entry for entry in entries.values() if entry.mode == LINK]

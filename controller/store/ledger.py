@@ -14,6 +14,7 @@ from controller.store.guarded import Guarded
 from controller.store.mirror import CALLS, MANIFEST, PAUSES, PINS
 from controller.store.records import (
     ABSENT,
+    SHORT,
     WORLD,
     Event,
     Hold,
@@ -43,7 +44,7 @@ APPROVALS = "approvals"
 APPROVAL_TTL = 86400.0
 # The log of a source's revisions, under its name.
 REVISIONS = "revisions/"
-REVISIONS_TTL = 90 * 86400.0
+REVISIONS_TTL = 365 * 86400.0
 IDENTITY = "identity"
 PUTS = "puts"
 # Seconds that a pause is kept after its end: on a controller whose clock is late it has not ended yet.
@@ -74,7 +75,7 @@ def overtaken(ours: StoredResource, now: StoredResource | None) -> Conflict:
 
 
 def _writer(row: StoredResource) -> str:
-    return f"{row.by or 'somebody'} (from {row.source}, revision {row.revision[:12]}, {rfc3339(row.written_at)})"
+    return f"{row.by or 'somebody'} (from {row.source}, revision {row.revision[:SHORT]}, {rfc3339(row.written_at)})"
 
 
 class Ledger:
@@ -348,7 +349,7 @@ class Ledger:
         return [parse(Turn, row.value) for _, row in sorted(rows.items())]
 
     def note_turns(self, source: str, turns: Iterable[Turn]) -> None:
-        """Adds to them; kept for a quarter of a year."""
+        """Adds to them; kept for a year."""
         rows = {f"{turn.at:017.6f}/{number}": dump(turn) for number, turn in enumerate(turns)}
         if rows:
             self.store.write(Table.META, f"{REVISIONS}{source}", rows, ttl=REVISIONS_TTL)

@@ -16,6 +16,7 @@ from controller.difference import overlay
 from controller.holder import Holder
 from controller.leases import Leases
 from controller.metrics import Metrics
+from controller.present import conditions
 from controller.session import Session, Settings, fresh_uid
 from controller.store.base import Conflict, Row, StoreUnavailable, Table
 from controller.store.ledger import Ledger
@@ -338,3 +339,20 @@ def test_an_overlay_leaves_out_what_is_being_deleted(desk: Desk) -> None:
     shown = overlay(desk.session.knowledge(), desk.load("\n"), desk.ledger.identity())
     assert shown.living == set()
     assert not tuple(shown.fleet)
+
+
+def test_what_newer_things_are_not_in_force_is_said_of_all_that_came_from_the_source(desk: Desk) -> None:
+    git = "git:https://git.example.org/fleet.git#main:"
+    desk.put(HOST, source=git)
+    desk.session.report(SourceState(git, "a" * 40, 0.0, newest="b" * 40), "Alice <a@example.org>: a change")
+    sentence = (
+        "revision bbbbbbbbbbbb of https://git.example.org/fleet.git (main) is not in force, "
+        "as it is pinned to aaaaaaaaaaaa: salvusctl unpin"
+    )
+    current = conditions(desk.session.knowledge(), "Host/alpha")[-1]
+    assert (current.type, current.status, current.reason, current.message) == ("Current", "False", "Pinned", sentence)
+    desk.session.report(SourceState(git, "b" * 40, 0.0, newest="b" * 40), "")
+    assert desk.session.knowledge().held == {}
+    states = [(turn.revision[0], turn.state, turn.about) for turn in desk.ledger.turns(git)]
+    alice = "Alice <a@example.org>: a change"
+    assert states == [("a", "in force", alice), ("b", "held", ""), ("b", "in force", "")]
