@@ -45,7 +45,9 @@ VERBS = {
     "controllers": Verb("salvusctl.controllers", "Show who works on the fleet, and which leases each holds.", FLEET),
     "disk": Verb("salvusctl.disk", "Disks of deleted virtual machines: see them, and have them back.", FLEET),
     "controller": Verb("salvusctl.daemon", "The controller: keep the fleet as it is written.", SETUP),
-    "store": Verb("salvusctl.store", "The store: make it, look at it, copy it into a file and back.", SETUP),
+    "store": Verb(
+        "salvusctl.store", "The store: make it, bring it up to date, look at it, copy it into a file and back.", SETUP
+    ),
     "lab": Verb("salvusctl.lab", "A real fleet on this machine, to try salvus with.", SETUP),
     "completion": Verb("salvusctl.completion", "Print a completion script for a shell.", SETUP),
 }
