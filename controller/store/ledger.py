@@ -74,6 +74,10 @@ def overtaken(ours: StoredResource, now: StoredResource | None) -> Conflict:
     )
 
 
+def _says_the_same(row: StoredResource, new: StoredResource) -> bool:
+    return row.deleting_since is None and dict(row.document) == dict(new.document)
+
+
 def _writer(row: StoredResource) -> str:
     return f"{row.by or 'somebody'} (from {row.source}, revision {row.revision[:SHORT]}, {rfc3339(row.written_at)})"
 
@@ -128,18 +132,27 @@ class Ledger:
         """
         row = self.store.get(Table.RESOURCE, new.ref, MANIFEST)
         old = parse(StoredResource, row.value) if row else None
-        if row and old and old.deleting_since is None and dict(old.document) == dict(new.document):
+        if row and old and _says_the_same(old, new):
             if old.source != new.source:
                 moved = replace(old, source=new.source, revision=new.revision, by=new.by)
                 self._set(new.ref, row.version, moved)
             return "unchanged"
         if seen is not None and seen != (old.state if old else ABSENT):
             raise overtaken(new, old)
-        if row is None or old is None:
+        try:
+            return self._put_over(row.version if row else None, old, new)
+        except Conflict:
+            # Somebody wrote just the same at the same time.
+            if (now := self.resource(new.ref)) is not None and _says_the_same(now, new):
+                return "unchanged"
+            raise
+
+    def _put_over(self, version: int | None, old: StoredResource | None, new: StoredResource) -> str:
+        if old is None:
             self._set(new.ref, None, new)
             return "created"
         kept = replace(new, uid=old.uid, created_at=old.created_at, generation=old.generation + 1)
-        self._set(new.ref, row.version, kept)
+        self._set(new.ref, version, kept)
         return "configured"
 
     def _set(self, ref: str, version: int | None, value: StoredResource) -> None:

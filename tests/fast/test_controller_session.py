@@ -110,6 +110,26 @@ def test_who_wrote_it_is_kept_and_a_conflict_names_both(desk: Desk, monkeypatch:
     assert desk.ledger.store.changed_since(0)[0] > before
 
 
+def test_two_that_write_the_same_at_the_same_moment_both_do(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = desk.ledger.store
+    genuine = store.compare_and_set
+
+    def beaten(
+        table: Table,
+        partition: str,
+        expected: Mapping[str, int | None],
+        puts: Mapping[str, str],
+        deletes: Collection[str] = (),
+    ) -> bool:
+        if table is Table.RESOURCE:
+            assert genuine(table, partition, expected, puts, deletes)
+        return genuine(table, partition, expected, puts, deletes)
+
+    monkeypatch.setattr(store, "compare_and_set", beaten)
+    assert desk.put(HOST) == ["Host/alpha unchanged"]
+    assert desk.ledger.resource("Host/alpha") is not None
+
+
 def test_what_was_deleted_meanwhile_is_not_made_anew_by_who_meant_to_change_it(desk: Desk) -> None:
     desk.put(HOST)
     seen = desk.session.knowledge().rows
