@@ -49,8 +49,8 @@ def interrupt(world: World, monkeypatch: pytest.MonkeyPatch, between: Callable[[
     """A controller that looks after every single write of a put."""
     put = world.session.ledger.put_resource
 
-    def slowly(new: StoredResource) -> str:
-        verb = put(new)
+    def slowly(new: StoredResource, seen: tuple[str, int]) -> str:
+        verb = put(new, seen)
         between()
         return verb
 
