@@ -15,7 +15,7 @@ from controller.pauses import explained
 from controller.session import Session
 from controller.sources.base import Source, Unreadable
 from controller.store.base import Conflict, StoreError, StoreUnusable
-from controller.store.records import SHORT, place_of
+from controller.store.records import SHORT, Pin, place_of
 from controller.sync import Sync
 from drivers.base import SalvusError
 
@@ -126,16 +126,7 @@ class Intake:
             self._under = lease
             self._sync = Sync(self._session, self._source.name, self._budgets)
         try:
-            others = self._session.others(self._source.name)
-            try:
-                pin = self._session.ledger.pins().get(self._source.name)
-                reading = self._source.read(others, pin.revision if pin else "")
-            except Unreadable as error:
-                return self._unreadable(error)
-            if (world := self._session.ledger.world()) is not None:
-                self._note("the manifests are not taken over", explained(world)[1])
-                return True
-            loaded, again = reading.loaded, self._sync.once(reading)
+            return self._taken_over()
         except Conflict as error:
             return self._met(error)
         except StoreUnusable as error:
@@ -145,15 +136,30 @@ class Intake:
                 self._note("the manifests were not taken over", str(error))
         except Exception:  # the next reading may be better
             LOGGER.exception("a defect in reading manifests; please report it")
-        else:
-            self._conflict = ""
-            errors = "\n".join(map(str, loaded.errors[:SHOWN]))
-            self._note(
-                "the manifests have errors; the last good state is kept" if errors else "", errors, loaded.revision
-            )
-            self._taken(len(loaded.errors), sum(len(hold.of) for hold in self._sync.holds))
-            return again
         return False
+
+    def _taken_over(self) -> bool:
+        """See ``once``. Raises SalvusError."""
+        pin = self._pin()
+        try:
+            reading = self._source.read(self._session.others(self._source.name), pin.revision if pin else "")
+        except Unreadable as error:
+            return self._unreadable(error)
+        if (world := self._session.ledger.world()) is not None:
+            self._note("the manifests are not taken over", explained(world)[1])
+            return True
+        if self._pin() != pin:  # while it was read, which may take long
+            return True
+        loaded, again = reading.loaded, self._sync.once(reading)
+        self._conflict = ""
+        errors = "\n".join(map(str, loaded.errors[:SHOWN]))
+        trouble = "the manifests have errors; the last good state is kept" if errors else ""
+        self._note(trouble, errors, loaded.revision)
+        self._taken(len(loaded.errors), sum(len(hold.of) for hold in self._sync.holds))
+        return again
+
+    def _pin(self) -> Pin | None:
+        return self._session.ledger.pins().get(self._source.name)
 
     def _unreadable(self, error: Unreadable) -> bool:
         """Known where one looks, and told once; that this controller ends is nothing to tell."""

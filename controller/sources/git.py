@@ -52,7 +52,11 @@ class GitSource:
             if revision:
                 self._bring(revision)
             commit = revision or newest
-            return Reading(self._load(commit, others), newest, self._about(commit))
+            try:
+                return Reading(self._load(commit, others), newest, self._about(commit))
+            except GitFailed as failed:
+                what = f"the copy in {self._git.folder} is damaged: {failed.said.strip()}"
+                raise Unreadable(what, hint="remove it: it is made anew") from failed
 
     def _newest(self, *, there: bool) -> str:
         """Empty when it is not known, and what is wanted is ``there``."""
@@ -114,20 +118,16 @@ class GitSource:
         return self._git.run("rev-parse", "--verify", "--quiet", f"{_FETCHED}^{{commit}}").decode().strip()
 
     def _load(self, commit: str, others: Fleet | None) -> Loaded:
+        """Raises GitFailed, Unreadable."""
+        return replace(load_files(self._manifests(commit), self._cache, others), revision=commit)
+
+    def _manifests(self, commit: str) -> tuple[git_tree.Found, ...]:
         signers = self.settings.signers
-        try:
-            if signers and (why := git_signatures.refusal(self._git, commit, signers)):
-                error = ManifestError(why, hint="sign it (git commit -S), or allow the signer")
-                loaded = load_files([error], self._cache, others)
-            else:
-                if self._files[0] != commit:
-                    self._files = commit, git_tree.manifests(self._git, commit, self.settings.path)
-                loaded = load_files(self._files[1], self._cache, others)
-        except GitFailed as failed:
-            raise Unreadable(
-                f"the copy in {self._git.folder} is damaged: {failed.said.strip()}", hint="remove it: it is made anew"
-            ) from failed
-        return replace(loaded, revision=commit)
+        if signers and (why := git_signatures.refusal(self._git, commit, signers)):
+            return (ManifestError(why, hint="sign it (git commit -S), or allow the signer"),)
+        if self._files[0] != commit:
+            self._files = commit, git_tree.manifests(self._git, commit, self.settings.path)
+        return self._files[1]
 
     def close(self) -> None:
         """Ends a reading that waits."""

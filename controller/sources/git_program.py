@@ -80,17 +80,17 @@ class GitProgram:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = os.open(self.folder / "salvus.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                self._wait_for(lock)
+                # What we start has it too: should we be killed, it is free when that has ended.
+                self._lock = lock
+                self._tidy()
+                yield
+            finally:
+                self._lock = None
+                os.close(lock)
         except OSError as error:
             raise Unreadable(f"{self.folder} cannot be written: {error.strerror}", hint="make room, or way") from error
-        try:
-            self._wait_for(lock)
-            # What we start has it too: should we be killed, it is free when that has ended.
-            self._lock = lock
-            self._tidy()
-            yield
-        finally:
-            self._lock = None
-            os.close(lock)
 
     def _wait_for(self, lock: int) -> None:
         until = time.monotonic() + REMOTE

@@ -339,5 +339,16 @@ def test_a_rollback_reads_the_commit_first_and_diff_and_apply_know_the_pin(cli: 
 def test_a_directory_has_nothing_to_go_back_to(cli: Cli) -> None:
     (cli.folder / "manifests").mkdir()
     (cli.folder / "config.yaml").write_text("contexts: [{name: one, manifests: manifests, store: {sqlite: store.db}}]")
-    for words in (("rollback", "--pin", "--reason", "x"), ("unpin",)):
-        assert "are not in git: no older revisions of them are kept" in cli(*words, code=2).err
+    said = cli("rollback", "--pin", "--reason", "x", code=2).err
+    assert "are not in git: no older revisions of them are kept" in said
+
+
+def test_a_pin_of_what_is_not_followed_any_more_can_be_ended(cli: Cli, repository: Repository) -> None:
+    first = repository.push({"manifests/alpha.yaml": HOST})
+    cli("apply", "--no-wait")
+    assert cli("unpin", code=1).err.startswith("error: nothing is pinned")
+    cli("rollback", "--to", first, "--pin", "--reason", "x")
+    (cli.folder / "config.yaml").write_text("contexts: [{name: one, store: {sqlite: store.db}}]")
+    assert "is pinned to" in cli("get", "host").err
+    assert "is followed again" in cli("unpin").out
+    assert cli("get", "host").err == ""

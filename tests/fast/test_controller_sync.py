@@ -23,7 +23,7 @@ from controller.sources.base import Reading, Unreadable
 from controller.sources.directory import Directory
 from controller.store.base import Conflict, StoreUnavailable, StoreUnusable
 from controller.store.memory import MemoryStore
-from controller.store.records import Hold, SourceState
+from controller.store.records import Hold, Pin, SourceState
 from controller.sync import Impact, Sync
 from drivers.base import SalvusError
 from resources.errors import ManifestError
@@ -503,3 +503,20 @@ def test_without_its_lease_nothing_is_read_and_a_damaged_store_is_reported(
     assert not follower.holds()
     assert not follower.once()
     assert told == [damaged], "it did not look"
+
+
+def test_what_is_pinned_while_the_newest_is_read_is_not_overrun(
+    follower: Intake, session: Session, manifests: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, asked = follower._source.read, []
+
+    def pinned(others: Fleet, revision: str) -> Reading:
+        asked.append(revision)
+        session.ledger.pin(Pin(follower._source.name, "a" * 40, "me@here", "it is bad", 0.0))
+        return read(others, revision)
+
+    monkeypatch.setattr(follower._source, "read", pinned)
+    assert follower.once(), "it is read again soon"
+    assert session.knowledge().rows == {}
+    follower.once()
+    assert asked == ["", "a" * 40]
