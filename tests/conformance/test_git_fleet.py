@@ -92,7 +92,7 @@ def test_what_is_pushed_comes_about_and_a_bad_commit_is_refused_as_a_whole(place
     metadata, current = found["metadata"], found["status"]["conditions"][-1]
     assert (metadata["source"], metadata["revision"]) == (f"git:{place.repository.url}#main:manifests", first)
     assert (current["type"], current["status"], current["reason"]) == ("Current", "False", "ManifestErrors")
-    assert place.metric("salvus_manifest_errors") == 2
+    until(lambda: place.metric("salvus_manifest_errors") == 2)
     assert f'revision="{bad[:12]}"' in place.daemons[0].log.read_text()
     place.push(one=host("one"))
     until(lambda: place.names() == ["Host/one", "Host/three"])
@@ -109,7 +109,7 @@ def test_whatever_becomes_of_the_repository_nothing_is_lost_and_it_is_said(place
     def said(words: str) -> None:
         until(lambda: words in place.told())
         assert place.names() == ["Host/one", "Host/two"]
-        assert place.metric("salvus_manifest_errors") == 1
+        until(lambda: place.metric("salvus_manifest_errors") == 1)
 
     repository.git(repository.bare, "update-ref", "-d", "refs/heads/main")
     said("cannot be read: it has no branch main: it was deleted, or never pushed")
