@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from controller.store.memory import MemoryStore
 from tools.bench.scale import measured
+from tools.bench.store import measure
 
 
 def test_the_first_pass_makes_everything_and_the_others_write_nothing() -> None:
@@ -15,3 +17,9 @@ def test_the_first_pass_makes_everything_and_the_others_write_nothing() -> None:
         "second pass: everything is looked at": 0,
         "every further pass": 0,
     }
+
+
+def test_a_look_and_passes_with_nothing_to_do_ask_the_store_once_and_write_nothing() -> None:
+    found = measure("memory", MemoryStore(), machines=3, items=40, passes=2)
+    assert (found.reads, found.writes) == (1, 0)
+    assert found.written > 3 * 10, "a row at least for each service on each machine"

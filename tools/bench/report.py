@@ -65,4 +65,9 @@ def as_json(results: Sequence[Result]) -> dict[str, Any]:
     for result in results:
         first, noop = ratios(result, results)
         rows.append(asdict(result) | {"firstRatio": first, "noopRatio": noop})
-    return {"machine": {"cpus": os.cpu_count(), "kernel": platform.release()}, "results": rows}
+    return {"machine": machine(), "results": rows}
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on."""
+    return {"cpus": os.cpu_count(), "kernel": platform.release()}
