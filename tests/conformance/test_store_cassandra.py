@@ -174,7 +174,7 @@ def test_what_never_gets_an_answer_is_told(store: CassandraStore, monkeypatch: p
         store.write(Table.FACT, "p", {"n": "1"})
 
 
-@pytest.mark.parametrize("answers", [1, 2], ids=["before the first look", "before the second swap"])
+@pytest.mark.parametrize("answers", [1, 2, 3], ids=["before its turn", "before the first swap", "before the second"])
 def test_who_was_stopped_inside_a_write_does_not_send_it_later(
     store: CassandraStore, monkeypatch: pytest.MonkeyPatch, answers: int
 ) -> None:
@@ -185,6 +185,14 @@ def test_who_was_stopped_inside_a_write_does_not_send_it_later(
     with pytest.raises(StoreUnavailable, match="came too late"):
         store.write(Table.FACT, "p", {"n": "1"})
     assert store.read(Table.FACT, "p") == {}
+
+
+def test_threads_of_one_process_take_turns_at_a_partition(store: CassandraStore) -> None:
+    """As the passes over all machines of one service do: each writes a row of its own."""
+    keys = [f"host{number}" for number in range(48)]
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(lambda key: store.write(Table.STATUS, "Service/web", {key: key}), keys))
+    assert sorted(store.read(Table.STATUS, "Service/web")) == sorted(keys)
 
 
 def test_a_write_is_over_before_anybody_else_can_hold_the_lease_under_which_it_began() -> None:

@@ -19,7 +19,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -28,7 +28,7 @@ from rich.table import Table as Shown
 from controller.engine import Engine
 from controller.holder import Holder
 from controller.leases import Leases
-from controller.store.base import Partition, Row, Store, Table
+from controller.store.base import Partition, Row, Store, StoreUnavailable, Table
 from controller.store.cassandra.settings import CassandraSettings
 from controller.store.cassandra.store import CassandraStore
 from controller.store.ledger import Ledger
@@ -38,6 +38,8 @@ from tests.cassandra_ring import running_ring
 from tools.bench.measure import Cost, median
 from tools.bench.report import machine
 from tools.bench.scale import documents, stored
+
+T = TypeVar("T")
 
 WORKERS = 16
 PASSES = 20
@@ -117,13 +119,14 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One store with one fleet; reads and writes as they are called."""
+    """One store with one fleet; reads and writes as they are called, ``late`` what was not taken in time."""
 
     store: str
     machines: int
     items: int
     first: Cost
     written: int
+    late: int
     noop: Cost
     reads: float
     writes: float
@@ -136,6 +139,7 @@ class Fleet:
         self.store = store
         self.machines = machines
         self.items = items
+        self.late = 0
         self.fleet = SimulatedFleet()
         self._ledger = Ledger(store)
         leases = Leases(store, Holder.this_process(), ttl=3600.0)
@@ -146,7 +150,7 @@ class Fleet:
     def first(self) -> None:
         """Everything into the store and onto the machines, until nothing is written any more."""
         every = [stored(document) for document in documents(self.machines, self.items)]
-        list(self._threads.map(self._ledger.put_resource, every))
+        list(self._threads.map(lambda one: self._patiently(lambda: self._ledger.put_resource(one)), every))
         for _ in range(ROUNDS):
             before = self.store.writes
             self._engine.refresh()
@@ -160,11 +164,21 @@ class Fleet:
     def passes(self) -> None:
         """One look, and a pass over every machine."""
         self._engine.refresh()
-        for outcome in self._threads.map(
-            lambda name: self._engine.machine_pass(name, bool), self._engine.machine_names()
-        ):
-            assert outcome is not None
-            assert outcome.result in {"changed", "synced"}, outcome.left
+        list(self._threads.map(self._pass, self._engine.machine_names()))
+
+    def _pass(self, name: str) -> None:
+        outcome = self._patiently(lambda: self._engine.machine_pass(name, bool))
+        assert outcome is not None
+        assert outcome.result in {"changed", "synced"}, outcome.left
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """As the daemon does it: what the store did not take in time is done again."""
+        while True:
+            try:
+                return work()
+            except StoreUnavailable:
+                self.late += 1
+                time.sleep(0.5)
 
     def close(self) -> None:
         """Ends it."""
@@ -188,7 +202,7 @@ def measure(name: str, store: Store, machines: int, items: int, passes: int = PA
         reads, begun = counted.reads, counted.writes
         costs = [cost(fleet.passes) for _ in range(passes)]
     each = (counted.reads - reads) / passes, (counted.writes - begun) / passes
-    return Measured(name, machines, items, first, written, median(costs), *each)
+    return Measured(name, machines, items, first, written, fleet.late, median(costs), *each)
 
 
 @contextmanager
@@ -246,6 +260,7 @@ def show(rows: list[Measured]) -> None:
             row.store,
             *_beside(row.first, base.first),
             str(row.written),
+            str(row.late),
             *_beside(row.noop, base.noop),
             f"{row.reads:g}",
             f"{row.writes:g}",

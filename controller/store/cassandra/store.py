@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 import random
 import secrets
+import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cassandra.query import BatchStatement, BatchType
@@ -29,6 +31,8 @@ PERSISTENCE = 2.0
 # also when so many others came after.
 NONCE_BITS = 20
 REMEMBERED = 16
+# Locks that partitions share.
+TURNS = 256
 
 _GET = "SELECT value, version FROM salvus.{} WHERE part = ? AND key = ?"
 _READ = "SELECT stamp, stamps, key, value, version, TTL(value) AS left FROM salvus.{} WHERE part = ?"
@@ -81,6 +85,7 @@ class CassandraStore:
             self._ring = ForgivingRing.connect(settings)
             self._ring.warn = old
         self._changes = Changes(self._ring, self._everything)
+        self._turns = [threading.Lock() for _ in range(TURNS)]
         try:
             schema.check(self._ring)
         except BaseException:
@@ -192,6 +197,28 @@ class CassandraStore:
         ``once``: what may have been done must not be done again. Raises StoreUnavailable: it is done, or not.
         """
         end = uptime() + PERSISTENCE
+        with self._turn(table, partition):
+            return self._change_until(end, table, partition, wanted, once)
+
+    @contextmanager
+    def _turn(self, table: Table, partition: str) -> Iterator[None]:
+        """Threads of one process change a partition one after the other: they would only be in each other's way.
+
+        Raises StoreUnavailable.
+        """
+        turn = self._turns[hash((table, partition)) % TURNS]
+        if not turn.acquire(timeout=PERSISTENCE):
+            raise self._given_up(table, partition, "came too late")
+        try:
+            yield
+        finally:
+            turn.release()
+
+    def _change_until(
+        self, end: float, table: Table, partition: str, wanted: Callable[[_Part], _Change | None], once: bool
+    ) -> bool:
+        if uptime() > end:
+            raise self._given_up(table, partition, "came too late")
         part = self._look(READ, table, partition)
         if (change := wanted(part)) is None:
             return False
