@@ -265,7 +265,7 @@ def show(rows: list[Measured]) -> None:
             f"{row.reads:g}",
             f"{row.writes:g}",
         )
-    Console().print(table)
+    Console(width=max(130, Console().width)).print(table)
 
 
 def _beside(one: Cost, base: Cost) -> tuple[str, str, str, str]:
