@@ -68,14 +68,23 @@ class Engine:
         with self._lock:
             self._behind |= self._mirror.refresh()
             self._recount()
-            # What the mirror has is of one moment: no put was under way then, or it still is.
-            if not self._behind or self._ledger.being_put():
+            if not self._behind or self._in_between():
                 return frozenset()
             self._behind = False
             self.knowledge = self.knowledge.after(self._mirror)
             touched = self.knowledge.touched
             self._undecided |= any(not name.startswith("condition/") for name in touched)
             return self._view.update(self.knowledge.fleet, self.knowledge.known, touched)
+
+    def _in_between(self) -> bool:
+        """Whether what the mirror has may be one half of what somebody brings into force: as long as that is being
+        written, or resources changed while this was asked. It is read once and not until they rest, which may be long.
+        """
+        before = self._mirror.resources
+        if self._ledger.being_put():
+            return True
+        self._mirror.refresh()
+        return self._mirror.resources is not before
 
     def turned(self) -> frozenset[str]:
         """The machines on which something was paused, or is not any more, since the last call."""

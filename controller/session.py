@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,7 +120,8 @@ class Session:
             for ref, document in loaded.documents.items()
             if ref in rows and ref not in befores and _in_force(rows[ref], document, source)
         }
-        with self.ledger.putting() if len(loaded.documents) - len(same) > 1 else nullcontext():
+        # Of what moves, both names are there for a moment.
+        with self._together(len(loaded.documents) - len(same) > 1 or bool(befores)) as going_on:
             new = self._new(loaded, source, rows, same)
             states = _states(new, rows)
             meant = states if seen is None else _states(new, seen)
@@ -128,8 +129,11 @@ class Session:
                 raise overtaken(new[late[0]], rows.get(late[0]))
             return tuple(
                 Put(ref, "unchanged" if ref in same else self._put(new[ref], states[ref], befores.get(ref, "")))
-                for ref in loaded.documents
+                for ref in _one_by_one(loaded.documents, going_on)
             )
+
+    def _together(self, several: bool) -> AbstractContextManager[Callable[[], None]]:
+        return self.ledger.putting() if several else nullcontext(lambda: None)
 
     def _new(
         self, loaded: Loaded, source: str, rows: Mapping[str, StoredResource], same: Collection[str]
@@ -151,8 +155,8 @@ class Session:
 
     def delete(self, refs: Collection[str]) -> tuple[str, ...]:
         """Begins deletions; returns those of resources that are there."""
-        with self.ledger.putting() if len(refs) > 1 else nullcontext():
-            return tuple(ref for ref in refs if self.ledger.mark_deleted(ref, who_am_i()))
+        with self._together(len(refs) > 1) as going_on:
+            return tuple(ref for ref in _one_by_one(refs, going_on) if self.ledger.mark_deleted(ref, who_am_i()))
 
     def pause(self, pause: Pause, ref: str) -> None:
         """Begins a pause, or gives it another end; ``ref`` is the resource it is of, empty for everything."""
@@ -276,6 +280,12 @@ class Session:
         from controller.members import holders
 
         return holders(self.ledger.store)
+
+
+def _one_by_one(refs: Iterable[str], going_on: Callable[[], None]) -> Iterator[str]:
+    for ref in refs:
+        going_on()
+        yield ref
 
 
 def _public_keys(identity_files: Collection[str]) -> str:

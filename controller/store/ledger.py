@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
-from controller.clock import rfc3339
+from controller.clock import rfc3339, uptime
 from controller.store.base import Conflict, Row, Store, StoreUnavailable, Table
 from controller.store.guarded import Guarded
 from controller.store.mirror import CALLS, MANIFEST, PAUSES, PINS
@@ -51,7 +51,7 @@ PUTS = "puts"
 PAUSE_KEPT = 3600.0
 # The allocation that names a machine.
 HOST = "host"
-# Far longer than a put takes, and short enough to wait for after a kill.
+# Seconds: short enough to wait for after a kill. A put that goes on says so three times in it.
 PUT_TTL = 15.0
 
 
@@ -108,15 +108,23 @@ class Ledger:
         return row.value
 
     @contextmanager
-    def putting(self) -> Iterator[None]:
+    def putting(self) -> Iterator[Callable[[], None]]:
         """Several resources are brought into force: until the end, nobody is to act on what is there so far.
 
-        One that was killed in between counts as ended after a while.
+        What is given is to be called before each of them: one that was killed in between counts as ended after a while.
         """
         mine = str(uuid.uuid4())
-        self.store.write(Table.META, PUTS, {mine: ""}, ttl=PUT_TTL)
+        said = float("-inf")
+
+        def going_on() -> None:
+            nonlocal said
+            if (now := uptime()) - said >= PUT_TTL / 3:
+                self.store.write(Table.META, PUTS, {mine: ""}, ttl=PUT_TTL)
+                said = now
+
+        going_on()
         try:
-            yield
+            yield going_on
         finally:
             self.store.write(Table.META, PUTS, {}, (mine,))
 

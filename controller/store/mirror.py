@@ -39,23 +39,13 @@ class Mirror:
         self.pins: Mapping[str, Pin] = {}
         self.inventories = 0
         self._written: Counter[str] = Counter()
-        self._resources_moved = False
 
     def written(self, machine: str) -> int:
         """See the class."""
         return self._written[machine]
 
     def refresh(self) -> bool:
-        """Reads what changed since the last time; returns whether any resource, status, fact or allocation did.
-
-        Until no resource changed while it was read: all of them are of one moment.
-        """
-        changed = self._refresh()
-        while self._resources_moved:
-            changed |= self._refresh()
-        return changed
-
-    def _refresh(self) -> bool:
+        """Reads what changed since the last time; returns whether any resource, status, fact or allocation did."""
         cursor, partitions = self._store.changed_since(self._cursor)
         refs: dict[Table, list[str]] = {}
         for table, partition in partitions:
@@ -72,7 +62,6 @@ class Mirror:
             self.pins = self._read(Table.META, [PINS], 0, _pin)[PINS]
         # Last: what a store that failed in between did not tell is asked for again.
         self._cursor = cursor
-        self._resources_moved = Table.RESOURCE in refs
         self.inventories += len(refs.get(Table.INVENTORY, ()))
         self._written.update(refs.get(Table.INVENTORY, ()))
         self._written.update(refs.get(Table.OBSERVATION, ()))

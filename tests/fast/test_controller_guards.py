@@ -10,8 +10,10 @@ import pytest
 from controller import rulings
 from controller.allocate import allocate
 from controller.present import conditions
+from controller.store import ledger
 from controller.store.base import Conflict, Table
-from controller.store.ledger import Ledger
+from controller.store.ledger import PUT_TTL, Ledger
+from controller.store.memory import MemoryStore
 from controller.store.records import StoredResource
 from drivers.base import Failed, Verb
 from drivers.simulated import SimulatedMachine
@@ -102,6 +104,77 @@ def test_a_put_that_was_killed_half_way_is_acted_on_after_a_while(world: World) 
         assert world.runner.engine.knowledge.rows == {}
     world.runner.step()
     assert "Host/alpha" in world.runner.engine.knowledge.rows
+
+
+def test_a_put_that_takes_long_is_waited_for_to_its_end_and_nobody_hangs_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(ledger, "uptime", lambda: now)
+    store = world.session.ledger.store
+    assert isinstance(store, MemoryStore)
+    monkeypatch.setattr(store, "_clock", lambda: now)
+    asked, looks, seen = store.changed_since, 0, []
+
+    def changed_since(cursor: int) -> tuple[int, frozenset[tuple[Table, str]]]:
+        """Another one is written, and so on for as long as anybody looks."""
+        nonlocal looks
+        looks += 1
+        assert looks < 100, "it looks without end"
+        put(f"Host/while-{looks}")
+        return asked(cursor)
+
+    def put(ref: str) -> None:
+        world.session.ledger.put_resource(StoredResource(ref, "", 1, {}, "s", "r", now, now))
+
+    with world.session.ledger.putting() as going_on:
+        for number in range(3):
+            going_on()
+            put(f"Host/{number}")
+            now += PUT_TTL - 1
+            with monkeypatch.context() as patch:
+                patch.setattr(store, "changed_since", changed_since)
+                world.runner.step()
+            seen.append(len(world.runner.engine.knowledge.rows))
+    assert seen == [0, 0, 0]
+    world.runner.step()
+    assert {"Host/0", "Host/1", "Host/2"} < world.runner.engine.knowledge.rows.keys()
+
+
+def test_resources_that_change_while_it_is_asked_whether_they_do_are_not_believed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.apply(HOSTS)
+    asked = world.session.ledger.being_put
+
+    def between() -> bool:
+        monkeypatch.undo()
+        world.apply(HOSTS, VM, SERVICE)
+        return asked()
+
+    monkeypatch.setattr(Ledger, "being_put", lambda _: between())
+    world.runner.step()
+    assert world.runner.engine.knowledge.rows == {}
+    world.runner.step()
+    assert world.runner.engine.knowledge.rows.keys() > {"Host/alpha", "VirtualMachine/web01"}
+
+
+def test_nobody_acts_on_both_names_of_what_is_renamed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.apply(HOSTS, VM)
+    world.converge()
+    both: list[set[str]] = []
+    drop = world.session.ledger.drop_machine
+
+    def dropped(machine: str) -> None:
+        drop(machine)
+        world.runner.step()
+        both.append({ref for ref in world.runner.engine.knowledge.rows if ref.startswith("VirtualMachine/")})
+
+    monkeypatch.setattr(world.session.ledger, "drop_machine", dropped)
+    world.apply(HOSTS, VM.replace("{name: web01}", "{name: www, annotations: {salv.us/moved-from: web01}}"))
+    assert both == [{"VirtualMachine/web01"}]
+    world.runner.step()
+    assert "VirtualMachine/www" in world.runner.engine.knowledge.rows
 
 
 def test_renamed_services_keep_what_they_have_while_they_wait(world: World) -> None:
