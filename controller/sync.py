@@ -124,10 +124,10 @@ class Sync:
         missing = present - loaded.documents.keys()
         # What was held at the last reading lacked then, too, though another controller may have made it.
         lacked = self._missing if self._missing is not None else frozenset() if before.errors else before.undeleted
-        self._former = _former(present, self._former, before.undeleted, known) if missing else frozenset()
+        self._former = _former(present, self._former, before.former, known) if missing else frozenset()
         doomed, self._missing = missing & lacked, missing
         held = _held(missing, self._former, doomed, len(present), self.budgets.deletes)
-        hold = _deletions(held, self._source, loaded.revision, len(present))
+        hold = _deletions(held, self._former, self._source, loaded.revision, len(present))
         if hold is not None and _covered(hold, approvals):
             doomed, hold = doomed | held, None
         if go := doomed - (hold.refs if hold else frozenset()):
@@ -168,11 +168,11 @@ def foresee(target: Target, source: str, loaded: Loaded, budgets: Budgets) -> Fo
     moved = {f"{resource.kind}/{resource.moved_from}" for resource in loaded.fleet if resource.moved_from}
     missing = known - moved - loaded.documents.keys()
     present = missing | loaded.documents.keys()
-    former = _former(present, before.undeleted, known)
+    former = _former(present, before.former, known)
     held = _held(missing, former, missing, len(present), budgets.deletes) if missing else missing
     found = (
         _over(target.impact(loaded), source, loaded, budgets.disruption),
-        _deletions(held, source, loaded.revision, len(present)),
+        _deletions(held, former, source, loaded.revision, len(present)),
     )
     holds = tuple(hold for hold in found if hold is not None and not _covered(hold, target.approvals(source)))
     # While the revision is held, nothing is deleted at all.
@@ -187,8 +187,10 @@ def _over(impact: Impact, source: str, loaded: Loaded, budget: Budget) -> Hold |
     return Hold(source, loaded.revision, "revision", impact.of, impact.total)
 
 
-def _deletions(held: frozenset[str], source: str, revision: str, total: int) -> Hold | None:
-    return Hold(source, revision, "deletions", tuple(map(Disturbed, sorted(held))), total) if held else None
+def _deletions(held: frozenset[str], former: frozenset[str], source: str, revision: str, total: int) -> Hold | None:
+    if not held:
+        return None
+    return Hold(source, revision, "deletions", tuple(map(Disturbed, sorted(held))), total, tuple(sorted(former)))
 
 
 def _covered(hold: Hold, approvals: Collection[Hold]) -> bool:

@@ -203,6 +203,8 @@ class Hold:
     Attributes:
         what: ``deletions`` of what is gone from the source; or its ``revision``, which is not in force at all then.
         of: what would be deleted or disturbed, ``total`` being all that could.
+        former: of deletions, ``Kind/name`` of what the source had when it last was whole: who reads it next does not
+            see that any more, and has to know whether anything of it is left.
     """
 
     source: str
@@ -210,6 +212,7 @@ class Hold:
     what: Literal["deletions", "revision"]
     of: tuple[Disturbed, ...]
     total: int
+    former: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -321,6 +324,11 @@ class SourceState:
     def undeleted(self) -> frozenset[str]:
         """Resources that are gone from the source, and whose deletion is held."""
         return frozenset().union(*(hold.refs for hold in self.holds if hold.what == "deletions"))
+
+    @property
+    def former(self) -> frozenset[str]:
+        """See ``Hold``; empty while no deletion is held."""
+        return frozenset().union(*(hold.former for hold in self.holds))
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,32 @@ def test_more_than_the_budget_is_held_and_said(shelf: Shelf, total: int, gone: i
     assert shelf.has >= {f"Host/{name}" for name in names[gone - 1 :]}
 
 
+@pytest.mark.parametrize("errors_between", [False, True])
+def test_after_a_restart_a_larger_budget_lets_through_what_was_held(shelf: Shelf, errors_between: bool) -> None:
+    names = [f"h{number}" for number in range(8)]
+    sync = Sync(shelf, "s", Budgets(Budget(2, 25)))
+    sync.once(reading(*names))
+    for _ in range(2):
+        sync.once(reading(*names[3:]))
+    Sync(shelf, "s", Budgets(Budget(2, 25))).once(reading(*names[3:], wrong=errors_between))
+    assert shelf.deleted == []
+    sync = Sync(shelf, "s", Budgets(Budget(3, 25)))
+    sync.once(reading(*names[3:]))
+    sync.once(reading(*names[3:]))
+    assert shelf.deleted == ["Host/h0", "Host/h1", "Host/h2"]
+
+
+def test_after_a_restart_all_that_there_was_is_held_whatever_is_new_and_allowed(shelf: Shelf) -> None:
+    sync = Sync(shelf, "s", Budgets(Budget(1, 0)))
+    sync.once(reading("a", "b", "c"))
+    for _ in range(2):
+        sync.once(reading("c"))
+    assert shelf.reports[-1][1] == ("Host/a", "Host/b")
+    for _ in range(3):
+        Sync(shelf, "s", Budgets(Budget(100, 0))).once(reading("new"))
+    assert shelf.deleted == []
+
+
 HOST = f"""
 apiVersion: salv.us/v1
 kind: Host
