@@ -47,6 +47,7 @@ class Engine:
         self._mirror = Mirror(ledger.store)
         self.recorder = Recorder(ledger, written=self._mirror.written)
         self.woken: Callable[[str], None] = lambda _: None
+        self.moved: Callable[[], None] = lambda: None
         self.job_ended: Callable[[str, Change, DriverError | None], None] = lambda *_: None
         self.machines = Machines(connect, lambda machine: self.woken(machine))
         self.rests = Rests()
@@ -115,14 +116,19 @@ class Engine:
         """Decides what is open and writes it, and ends deletions. Returns whether anything was written.
 
         Only the holder of the fleet lease may. Touches no machine. Conditions decide nothing here: when only they
-        changed, there is nothing to do.
+        changed, there is nothing to do. Of many resources it may take minutes: ``moved`` hears of each write.
         """
         with self.leases.using(FLEET) as lease, self._lock:
             if lease is None:
                 self._undecided = True
             if lease is None or not self._undecided or self.pausing.world_stopped():
                 return False
-            ledger = self._ledger.under(lease.check)
+
+            def check() -> None:
+                self.moved()
+                lease.check()
+
+            ledger = self._ledger.under(check)
             try:
                 wrote = self._tell_keys(ledger)
                 wrote |= fleet_pass(ledger, self.knowledge, self._view, self.pausing.in_force())

@@ -24,13 +24,16 @@ CONFIRM = 2.0
 # Seconds: how often it looks whose turn it is.
 TURN = 0.25
 SHOWN = 20
+# Whose turn it is, in the log.
+OURS = "this controller"
 
 
 class Intake:
     """One source, read when it changes, and now and then, by one controller of those that follow it.
 
-    ``taken`` is called after each reading with its number of errors and of what budgets hold, ``broken`` when the store
-    is found to be damaged. When ``wishes`` gives another value, it is read at once.
+    ``taken`` is called after each reading with its number of errors and of what budgets hold, with zeros when another
+    controller reads it from now on, or nobody; ``broken`` when the store is found to be damaged. When ``wishes`` gives
+    another value, it is read at once.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Intake:
         if self._thread.ident is not None:
             self._thread.join()
         self._leases.follow([])
+        self._taken(0, 0)
 
     def _follow(self) -> None:
         due, before = 0.0, self._wishes()
@@ -102,9 +106,11 @@ class Intake:
     def holds(self) -> bool:
         """Whether this controller is the one that takes the manifests over; the others stand by."""
         mine = self._leases.open(self._lease)
-        turn = "this controller" if mine else self._leases.other_holder(self._lease)
+        turn = OURS if mine else self._leases.other_holder(self._lease)
         if turn != self._turn:
             log(logging.INFO, "manifests are taken over", source=self._place, by=turn or "nobody at the moment")
+            if self._turn == OURS:
+                self._taken(0, 0)
             self._turn = turn
         return mine
 

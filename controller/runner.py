@@ -23,7 +23,7 @@ POLL = 0.5
 # Seconds between two looks at the leases.
 TICK = 1.0
 STORE_RETRY = 2.0
-# Seconds: a step ends much sooner, also when the store is slow; a pass may wait for a package manager.
+# Seconds: each write of a step ends much sooner, also when the store is slow; a pass may wait for a package manager.
 STEP_HANGS = 60.0
 PASS_HANGS = 900.0
 DOWN = "the store cannot be used: "
@@ -80,6 +80,7 @@ class Runner:
         self.made: Callable[[str, Change], None] = lambda *_: None
         engine.leases.lag = self.queue.oldest
         engine.woken = self.queue.add
+        engine.moved = self._move
         engine.job_ended = self._changed
 
     def start(self) -> None:
@@ -208,10 +209,14 @@ class Runner:
             LOGGER.exception("a defect in the fleet pass; please report it")
         if before.startswith(DOWN) and not trouble:
             log(logging.INFO, "the store can be used again")
-        self._trouble, self._moved = trouble, self._clock()
+        self._trouble = trouble
+        self._move()
         if trouble:
             self._metrics.fleet_passes.labels("failed").inc()
         return not trouble
+
+    def _move(self) -> None:
+        self._moved = self._clock()
 
     def _look_whether_broken(self, error: SalvusError) -> None:
         if isinstance(error, StoreUnusable):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from controller.reconcile import Outcome
 from controller.runner import PASS_HANGS, STEP_HANGS, Rhythm, Runner
 from controller.session import Session, Settings
 from controller.snapshot import snapshot
-from controller.store.base import StoreError, StoreUnavailable, StoreUnusable
+from controller.store.base import StoreError, StoreUnavailable, StoreUnusable, Table
 from controller.store.memory import MemoryStore
 from drivers.base import Failed
 from drivers.simulated import SimulatedFleet
@@ -193,6 +193,26 @@ def test_it_is_healthy_while_its_threads_move(desk: Desk) -> None:
     assert desk.runner.healthy() == "", "one of them has moved on"
     del desk.runner._busy["beta"]
     assert desk.runner.healthy() == "", "one of them is free"
+
+
+def test_a_fleet_pass_of_many_writes_is_not_taken_for_hanging(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, writes, said = desk.store.write, 0, set()
+
+    def slowly(table: Table, partition: str, puts: Mapping[str, str], deletes: Collection[str] = ()) -> bool:
+        nonlocal writes
+        writes += 1
+        desk.now += STEP_HANGS - 1
+        desk.runner._renewed = desk.now
+        said.add(desk.runner.healthy())
+        return write(table, partition, puts, deletes)
+
+    desk.put(HOST, BETA)
+    desk.runner.engine.refresh()
+    desk.runner.engine.leases.tick()
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.store, "write", lambda *words, ttl=None: slowly(*words))
+        assert desk.runner.try_step()
+    assert (writes >= 3, said) == (True, {""})
 
 
 def test_who_hangs_renews_no_lease_and_goes_on_when_it_moves_again(

@@ -475,6 +475,20 @@ def test_of_several_controllers_one_takes_over_and_the_next_when_it_ends(
         second.close()
 
 
+def test_who_reads_the_source_no_more_says_nothing_of_it(session: Session, manifests: Path) -> None:
+    (manifests / "host.yaml").write_text(HOST.replace("192.0.2.1", "nowhere at all"))
+    told: list[int] = []
+    follower = intake_of(session, manifests, lambda errors, _: told.append(errors))
+    assert follower.holds()
+    follower.once()
+    assert told == [1]
+    follower._leases.release_all()
+    for _ in range(2):
+        assert not follower.holds()
+    assert told == [1, 0]
+    follower.close()
+
+
 def test_who_follows_another_directory_is_not_held_up(session: Session, manifests: Path, tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     other = Holder("elsewhere", "boot", "pid:[1]", 7, "1")
