@@ -146,15 +146,14 @@ class Intake:
 
     def _taken_over(self) -> bool:
         """See ``once``. Raises SalvusError."""
+        if self._stopped():
+            return True
         pin = self._pin()
         try:
             reading = self._source.read(self._session.others(self._source.name), pin.revision if pin else "")
         except Unreadable as error:
             return self._unreadable(error)
-        if (world := self._session.ledger.world()) is not None:
-            self._note("the manifests are not taken over", explained(world)[1])
-            return True
-        if self._pin() != pin:  # while it was read, which may take long
+        if self._stopped() or self._pin() != pin:  # while it was read, which may take long
             return True
         loaded, again = reading.loaded, self._sync.once(reading)
         self._conflict = ""
@@ -166,6 +165,13 @@ class Intake:
 
     def _pin(self) -> Pin | None:
         return self._session.ledger.pins().get(self._source.name)
+
+    def _stopped(self) -> bool:
+        """Whether nobody is to write anything, asked of the store itself."""
+        world = self._session.ledger.world()
+        if world is not None:
+            self._note("the manifests are not taken over", explained(world)[1])
+        return world is not None
 
     def _unreadable(self, error: Unreadable) -> bool:
         """Known where one looks, and told once; that this controller ends is nothing to tell."""

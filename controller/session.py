@@ -213,7 +213,6 @@ class Session:
         state = replace(state, at=before.at if before and same else now)
         if state == before:
             return
-        self.ledger.put_source(state)
         self.ledger.note_turns(state.source, turns(state, about, now, self.ledger.turns(state.source)))
         known = {hold.id for hold in before.holds} if before else set()
         new = [hold for hold in state.holds if hold.id not in known]
@@ -221,6 +220,8 @@ class Session:
         if state.trouble and (before is None or state.trouble != before.trouble):
             told.append(("", *state.trouble))
         self.ledger.tell(Event(ref, "", "Warning", reason, message, now, now) for ref, reason, message in told)
+        # Last: who is killed before it says all of it again.
+        self.ledger.put_source(state)
 
     def approvals(self, source: str) -> tuple[Hold, ...]:
         """What somebody lets through of what is held of the source."""

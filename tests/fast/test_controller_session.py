@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -311,6 +312,18 @@ def test_how_a_source_went_is_written_when_it_differs_with_an_event_on_what_is_h
     assert (event.type, event.reason, event.count) == ("Warning", "HeldByBudget", 1)
     assert "gone from /srv/manifests" in event.message
     assert event.message.endswith(f"salvusctl approve {GONE.id}")
+
+
+def test_what_was_not_told_of_a_source_is_told_at_the_next_reading(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = SourceState(DIRECTORY, "r2", 0.0, (), (GONE,))
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.ledger, "tell", Mock(side_effect=StoreUnavailable("gone for a moment")))
+        with pytest.raises(StoreUnavailable):
+            desk.session.report(state, "")
+    for _ in range(2):
+        desk.session.report(state, "")
+    assert [event.reason for event in desk.ledger.events("Host/alpha")] == ["HeldByBudget"]
+    assert [turn.revision for turn in desk.ledger.turns(DIRECTORY)] == ["r2"]
 
 
 IDENTITY = "6f1e3c1e-52f5-4f0b-9f6e-5f8f6f1b7a01"

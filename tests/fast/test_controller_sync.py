@@ -23,7 +23,7 @@ from controller.sources.base import Reading, Unreadable
 from controller.sources.directory import Directory
 from controller.store.base import Conflict, StoreUnavailable, StoreUnusable
 from controller.store.memory import MemoryStore
-from controller.store.records import Hold, Pin, SourceState
+from controller.store.records import WORLD, Hold, Pause, Pin, SourceState
 from controller.sync import Impact, Sync
 from drivers.base import SalvusError
 from resources.errors import ManifestError
@@ -473,6 +473,25 @@ def test_of_several_controllers_one_takes_over_and_the_next_when_it_ends(
         assert session.refs_from(second._source.name) == {"Host/alpha"}
     finally:
         second.close()
+
+
+def test_while_the_world_is_stopped_nothing_is_even_read(
+    follower: Intake, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.ledger.put_pause(Pause(WORLD, "ann@desk", "fire", 0.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(follower._source, "read", lambda *_: pytest.fail("a server was asked"))
+        assert follower.once(), "it looks again soon"
+    session.ledger.end_pause(WORLD)
+    read = follower._source.read
+
+    def meanwhile(others: Fleet, revision: str) -> Reading:
+        session.ledger.put_pause(Pause(WORLD, "ann@desk", "fire", 0.0))
+        return read(others, revision)
+
+    monkeypatch.setattr(follower._source, "read", meanwhile)
+    assert follower.once()
+    assert session.knowledge().rows == {}
 
 
 def test_who_reads_the_source_no_more_says_nothing_of_it(session: Session, manifests: Path) -> None:

@@ -10,8 +10,9 @@ import cassandra.cluster
 import cassandra.connection
 import cassandra.protocol
 import pytest
+from cassandra.cluster import NoHostAvailable
 
-from controller.store.base import StoreError
+from controller.store.base import StoreError, StoreUnavailable, StoreUnusable
 from controller.store.cassandra.ring import errors
 from controller.store.cassandra.settings import CassandraSettings
 
@@ -52,3 +53,23 @@ def test_each_of_the_drivers_errors_is_told_as_ours(type_: Any) -> None:
     with pytest.raises(StoreError) as caught, errors(SETTINGS):
         raise made(type_)
     assert caught.value.hint
+
+
+UNDECIDED = (
+    'Error from server: code=2100 [Unauthorized] message="Unable to perform authorization of super-user permission: '
+    'Cannot achieve consistency level LOCAL_ONE"'
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [(UNDECIDED, StoreUnavailable), ("User eve has no SELECT permission on <table salvus.meta>", StoreUnusable)],
+)
+def test_a_node_that_cannot_find_out_what_we_may_is_tried_again(said: str, kind: type[StoreError]) -> None:
+    for error in (
+        cassandra.Unauthorized(said),
+        NoHostAvailable("said so", {"192.0.2.1": cassandra.Unauthorized(said)}),
+    ):
+        with pytest.raises(StoreError) as caught, errors(SETTINGS):
+            raise error
+        assert issubclass(type(caught.value), kind)

@@ -15,6 +15,9 @@ from controller.store.cassandra.settings import CassandraSettings, Tls, Variable
 
 _TLS = "see store.cassandra.tls in the configuration"
 _AUTHORITY = "authority has to be the certificate of who certified theirs"
+# A node that cannot ask enough others what a user may (system_auth, while nodes are away) refuses in the same words as
+# one that knows: Cassandra's UnauthorizedException begins so. It answers again by itself.
+_UNDECIDED = "Unable to perform authorization"
 _CREDENTIALS = "see store.cassandra in the configuration: credentialsFile, or credentialsEnvironment"
 
 
@@ -78,6 +81,8 @@ def _told(settings: CassandraSettings, cause: BaseException) -> tuple[str, str] 
             return "wants a user and a password, and none are configured", _CREDENTIALS
         case AuthenticationFailed():
             return f"refuses the user or the password: {cause}", _CREDENTIALS
+        case Unauthorized() if _UNDECIDED in str(cause):
+            return None
         case Unauthorized():
             return f"does not allow it: {cause}", "grant its user what docs/operations.md says, in cqlsh"
         case RequestValidationException():
