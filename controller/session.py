@@ -153,10 +153,11 @@ class Session:
         moved = before and self.ledger.rename(before, new, machine=machine)
         return "moved" if moved else self.ledger.put_resource(new, state)
 
-    def delete(self, refs: Collection[str]) -> tuple[str, ...]:
-        """Begins deletions; returns those of resources that are there."""
+    def delete(self, refs: Collection[str], source: str = "") -> tuple[str, ...]:
+        """Begins deletions; returns those of resources that are there, and came from the ``source`` if one is named."""
         with self._together(len(refs) > 1) as going_on:
-            return tuple(ref for ref in _one_by_one(refs, going_on) if self.ledger.mark_deleted(ref, who_am_i()))
+            one_by_one = _one_by_one(refs, going_on)
+            return tuple(ref for ref in one_by_one if self.ledger.mark_deleted(ref, who_am_i(), source))
 
     def pause(self, pause: Pause, ref: str) -> None:
         """Begins a pause, or gives it another end; ``ref`` is the resource it is of, empty for everything."""

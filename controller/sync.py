@@ -30,8 +30,8 @@ class Target(Protocol):
         """Writes what is new or changed."""
         ...
 
-    def delete(self, refs: Collection[str]) -> object:
-        """Marks for deletion."""
+    def delete(self, refs: Collection[str], source: str) -> object:
+        """Marks for deletion what still came from the source."""
         ...
 
     def refs_from(self, source: str) -> frozenset[str]:
@@ -131,7 +131,7 @@ class Sync:
         if hold is not None and _covered(hold, approvals):
             doomed, hold = doomed | held, None
         if go := doomed - (hold.refs if hold else frozenset()):
-            self._target.delete(go)
+            self._target.delete(go, self._source)
             self._missing -= go
         # One of deletions is kept while they have to be seen once more.
         kept = [a for a in approvals if self._missing and a.what == "deletions" and a.revision == loaded.revision]

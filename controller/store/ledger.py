@@ -167,8 +167,9 @@ class Ledger:
         if not self.store.compare_and_set(Table.RESOURCE, ref, {MANIFEST: version}, {MANIFEST: dump(value)}):
             raise overtaken(value, self.resource(ref))
 
-    def mark_deleted(self, ref: str, by: str) -> bool:
-        """Begins a deletion, by ``user@host``; False when there is no such resource. Raises Conflict.
+    def mark_deleted(self, ref: str, by: str, source: str = "") -> bool:
+        """Begins a deletion, by ``user@host``; False when there is no such resource, or it did not come from the
+        ``source`` if one is named. Raises Conflict.
 
         It is a new generation: what was said of the resource while it was to be there does not count any more.
         """
@@ -176,6 +177,8 @@ class Ledger:
         if row is None:
             return False
         old = parse(StoredResource, row.value)
+        if source and old.source != source:
+            return False
         if old.deleting_since is None:
             gone = replace(old, generation=old.generation + 1, deleting_since=time.time(), by=by)
             self._set(ref, row.version, gone)

@@ -28,7 +28,7 @@ from controller.sync import Impact, Sync
 from drivers.base import SalvusError
 from resources.errors import ManifestError
 from resources.fleet import Fleet
-from resources.load import Loaded
+from resources.load import Loaded, load
 from tests.fast.manifests import KEY
 
 PATIENCE = 20.0
@@ -55,7 +55,7 @@ class Shelf:
     def put(self, loaded: Loaded, source: str) -> None:
         self.has |= loaded.documents.keys()
 
-    def delete(self, refs: Collection[str]) -> None:
+    def delete(self, refs: Collection[str], source: str) -> None:
         self.deleted += sorted(refs)
         self.has -= set(refs)
 
@@ -473,6 +473,27 @@ def test_of_several_controllers_one_takes_over_and_the_next_when_it_ends(
         assert session.refs_from(second._source.name) == {"Host/alpha"}
     finally:
         second.close()
+
+
+def test_what_somebody_applies_while_it_is_to_be_deleted_stays(
+    follower: Intake, session: Session, manifests: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (manifests / "beta.yaml").write_text(BETA)
+    follower.once()
+    (manifests / "beta.yaml").unlink()
+    delete = follower._session.delete
+
+    def applied_before(refs: Collection[str], source: str) -> tuple[str, ...]:
+        file = manifests.with_name("by-hand.yaml")
+        file.write_text(BETA.replace("192.0.2.2", "192.0.2.3"))
+        session.put(load([file]))
+        return delete(refs, source)
+
+    assert follower.once()
+    monkeypatch.setattr(follower._session, "delete", applied_before)
+    follower.once()
+    row = session.knowledge().rows["Host/beta"]
+    assert (row.source, row.deleting_since) == ("apply", None)
 
 
 def test_while_the_world_is_stopped_nothing_is_even_read(
