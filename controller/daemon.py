@@ -84,10 +84,11 @@ class _Source:
         if (origin := self._follow.origin) is not None:
             engine, source = self._runner.engine, open_source(origin)
             wishes = partial(engine.wishes, source.name)
-            self._intake = Intake(
+            intake = Intake(
                 self._session, engine.leases, source, self._follow.budgets, self._taken, self._broken, wishes
             )
-            self._intake.start()
+            intake.start()
+            self._intake = intake
         log(logging.INFO, "manifests are followed", source=str(origin or ""))
 
     def called(self, environ: WSGIEnvironment) -> Answer:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from controller import daemon
+from controller.metrics import Metrics
 from controller.runner import Runner
+from controller.session import Session, Settings
+from controller.store.memory import MemoryStore
 from drivers.base import SalvusError
+from drivers.simulated import SimulatedFleet
 
 
 @dataclass
@@ -79,3 +84,21 @@ def test_a_second_signal_is_not_held_back(told: list[str], monkeypatch: pytest.M
     attend(Fake(), monkeypatch)
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & daemon.SIGNALS
     assert told == []
+
+
+def test_a_directory_that_was_not_there_is_followed_when_it_is(tmp_path: Path) -> None:
+    session = Session(MemoryStore(), Settings(tmp_path), SimulatedFleet().connect)
+    metrics = Metrics("test")
+    runner = session.runner(metrics)
+    follow = daemon.Follow(tmp_path / "manifests")
+    source = daemon._Source(session, lambda: follow, runner, metrics, daemon._Broken())
+    with pytest.raises(SalvusError, match="is not a directory"):
+        source.reload()
+    (tmp_path / "manifests").mkdir()
+    source.reload()
+    try:
+        runner.engine.leases.tick()
+        assert f"source/directory:{follow.origin}" in runner.engine.leases.held()
+    finally:
+        source.close()
+        runner.stop()

@@ -12,9 +12,10 @@ import cassandra.protocol
 import pytest
 from cassandra.cluster import NoHostAvailable
 
-from controller.store.base import StoreError, StoreUnavailable, StoreUnusable
+from controller.store.base import StoreError, StoreUnavailable, StoreUnusable, Table
 from controller.store.cassandra.ring import errors
 from controller.store.cassandra.settings import CassandraSettings
+from controller.store.cassandra.store import TURNS, turn_of
 
 SETTINGS = CassandraSettings(("192.0.2.1",), "dc1")
 # Of its users' code, or never let out of it; AlreadyExists is whoever defines tables' business.
@@ -73,3 +74,10 @@ def test_a_node_that_cannot_find_out_what_we_may_is_tried_again(said: str, kind:
         with pytest.raises(StoreError) as caught, errors(SETTINGS):
             raise error
         assert issubclass(type(caught.value), kind)
+
+
+def test_no_partition_holds_up_the_leases() -> None:
+    turns = {table: {turn_of(table, str(number)) for number in range(TURNS * 8)} for table in Table}
+    leases = turns.pop(Table.LEASE)
+    assert leases.isdisjoint(set().union(*turns.values()))
+    assert max(set().union(*turns.values()) | leases) < TURNS

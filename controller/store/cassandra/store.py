@@ -206,7 +206,7 @@ class CassandraStore:
 
         Raises StoreUnavailable.
         """
-        turn = self._turns[hash((table, partition)) % TURNS]
+        turn = self._turns[turn_of(table, partition)]
         if not turn.acquire(timeout=PERSISTENCE):
             raise self._given_up(table, partition, "came too late")
         try:
@@ -268,6 +268,11 @@ class CassandraStore:
             return True
         # As far back as the one that ours was to follow, everything is remembered: ours is not among it.
         return False if before in part.stamps or len(part.stamps) < REMEMBERED else None
+
+
+def turn_of(table: Table, partition: str) -> int:
+    """Which lock a partition has; leases have one that nobody else holds up: they are to be renewed in time."""
+    return 0 if table is Table.LEASE else 1 + hash((table, partition)) % (TURNS - 1)
 
 
 def _usual(ring: Ring) -> int:
