@@ -39,8 +39,8 @@ _REF = r"[^-\x00-\x20~^:?*\[\\\x7f][^\x00-\x20~^:?*\[\\\x7f]*"
 def _url(text: str) -> str:
     if not re.fullmatch(_URL, text):
         raise ValueError("must begin with https://, ssh://, file:/// or user@host:, without a blank or '#'")
-    if re.match(r"https://[^/]*@|\w+://[^/@]*:[^/@]*@", text):
-        raise ValueError("must have no user or password: these are in credentialsFile")
+    if re.match(r"https://[^/]*@|https://.*\?|\w+://[^/@]*:[^/@]*@", text):
+        raise ValueError("must have no user, password or ?token: these are in credentialsFile")
     return text
 
 

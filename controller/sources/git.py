@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+from controller.log import log
 from controller.sources import git_access, git_signatures, git_tree
 from controller.sources.base import Reading, Unreadable
 from controller.sources.git_program import REMOTE, GitFailed, GitProgram
@@ -44,25 +46,38 @@ class GitSource:
     def read(self, others: Fleet | None = None, revision: str = "") -> Reading:
         """Fetches, and reads the newest commit, or the one that the ``revision`` is, in full. Raises Unreadable.
 
-        A commit that was fetched before is read also while the repository is away.
+        A commit that was fetched before is read also while the repository is away. Our copy is only a copy: one that is
+        damaged (a power cut) is made anew.
         """
         with self._git.alone():
             git_access.check_files(self.settings)
-            newest = self._newest(there=bool(revision) and self._has(revision))
-            if revision:
-                self._bring(revision)
-            commit = revision or newest
             try:
-                return Reading(self._load(commit, others), newest, self._about(commit))
+                return self._read(others, revision)
             except GitFailed as failed:
-                what = f"the copy in {self._git.folder} is damaged: {failed.said.strip()}"
-                raise Unreadable(what, hint="remove it: it is made anew") from failed
+                folder, said = str(self._git.folder), failed.said.strip()
+                log(logging.WARNING, "a damaged copy of a repository is made anew", folder=folder, error=said)
+            self._git.renew()
+            try:
+                return self._read(others, revision)
+            except GitFailed as failed:
+                what = f"what was fetched into {self._git.folder} cannot be read: {failed.said.strip()}"
+                raise Unreadable(what, hint="see whether its disk is in order") from failed
+
+    def _read(self, others: Fleet | None, revision: str) -> Reading:
+        """Raises Unreadable, and GitFailed when the copy is damaged."""
+        newest = self._newest(there=bool(revision) and self._has(revision))
+        if revision:
+            self._bring(revision)
+        commit = revision or newest
+        return Reading(self._load(commit, others), newest, self._about(commit))
 
     def _newest(self, *, there: bool) -> str:
-        """Empty when it is not known, and what is wanted is ``there``."""
+        """Empty when it is not known, and what is wanted is ``there``. Raises Unreadable, GitFailed as above."""
         try:
             return self._fetch()
         except GitFailed as failed:
+            if self._git.damaged():
+                raise
             if not there:
                 raise unreadable(self.settings, failed.said) from failed
         except Unreadable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from controller.sources.base import Unreadable
 
@@ -23,6 +24,8 @@ REMOTE: Final = 120.0
 TURN: Final = 0.05
 # Seconds: how soon it is noticed that we are closed.
 STOP: Final = 0.2
+# Bytes that one answer may have: a few trees of trees in a small repository can list a billion names.
+MOST: Final = 256 * 2**20
 
 # git(1): its settings are these and no others, whoever we are, and whatever is configured on the machine.
 _SETTINGS: Final = (
@@ -36,6 +39,8 @@ _SETTINGS: Final = (
     "http.lowSpeedTime=20",
     # What is tidied up is so before the command ends: nothing is left behind that runs.
     "gc.autoDetach=false",
+    # Of many replaced commits: as loose objects again they would have the next fetch tidy up anew, and the next.
+    "gc.cruftPacks=true",
 )
 _ENVIRONMENT: Final = {
     "LC_ALL": "C",
@@ -48,6 +53,9 @@ _ENVIRONMENT: Final = {
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_OPTIONAL_LOCKS": "0",
 }
+_LOCK: Final = "salvus.lock"
+# In our folder: what git makes while it works, and would leave there for weeks.
+_LEFT: Final = ("*.lock", "refs/**/*.lock", "objects/*/tmp_*", "objects/pack/.tmp-*", "objects/pack/*.keep")
 # Of our own environment: what the machine's network needs.
 _PASSED: Final = ("PATH", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
 
@@ -79,7 +87,7 @@ class GitProgram:
         """Nobody else uses the repository meanwhile; it is made when it is not there. Raises Unreadable."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = os.open(self.folder / "salvus.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 self._wait_for(lock)
                 # What we start has it too: should we be killed, it is free when that has ended.
@@ -106,13 +114,31 @@ class GitProgram:
                 return
 
     def _tidy(self) -> None:
-        """Takes away what somebody who was killed has locked, and makes what is missing."""
-        for left in (*self.folder.glob("*.lock"), *self.folder.glob("refs/**/*.lock")):
-            if left.name != "salvus.lock":
-                left.unlink(missing_ok=True)
+        """Takes away what somebody who was killed has locked or half fetched, and makes what is missing."""
+        for pattern in _LEFT:
+            for left in self.folder.glob(pattern):
+                if left.name != _LOCK:
+                    left.unlink(missing_ok=True)
         if not (self.folder / "salvus.made").exists():
             self.run("init", "-q", "--bare", "--template=", str(self.folder))
             (self.folder / "salvus.made").touch()
+
+    def renew(self) -> None:
+        """Begins anew with an empty repository. To be called within ``alone``."""
+        for found in self.folder.iterdir():
+            if found.is_dir():
+                shutil.rmtree(found)
+            elif found.name != _LOCK:
+                found.unlink()
+        self._tidy()
+
+    def damaged(self) -> str:
+        """What is wrong with the repository itself; empty for nothing. Raises Unreadable."""
+        try:
+            self.run("fsck", "--connectivity-only", "--no-dangling", "--no-progress")
+        except GitFailed as failed:
+            return failed.said.strip() or "git fsck fails"
+        return ""
 
     def run(
         self, *words: str, data: bytes = b"", timeout: float = LOCAL, settings: Sequence[str] = (), **more: str
@@ -123,8 +149,8 @@ class GitProgram:
         """
         assert self._lock is not None, "within alone()"
         command = ["git", *self._settings, *(word for one in settings for word in ("-c", one)), *words]
-        # A file, not a pipe: nothing waits for being written while something waits for being read.
-        with tempfile.TemporaryFile() as given:
+        # Files, not pipes: nothing waits for being written while something waits for being read, or fills our memory.
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
             given.write(data)
             given.seek(0)
             try:
@@ -133,33 +159,43 @@ class GitProgram:
                     cwd=self.folder,
                     env={**self._environment, "GIT_DIR": str(self.folder), **more},
                     stdin=given,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
+                    stdout=out,
+                    stderr=said,
                     pass_fds=(self._lock,),
                     start_new_session=True,
                 )
             except FileNotFoundError as error:
                 raise Unreadable("the program git is not installed here", hint="apt-get install git") from error
-        with process:
-            out, said = self._heard(process, timeout)
-        if process.returncode:
-            raise GitFailed(process.returncode, said.decode(errors="replace"))
-        return out
+            with process:
+                self._wait(process, timeout, (out, said))
+            if process.returncode:
+                raise GitFailed(process.returncode, _whole(said).decode(errors="replace"))
+            return _whole(out)
 
-    def _heard(self, process: subprocess.Popen[bytes], timeout: float) -> tuple[bytes, bytes]:
-        started = time.monotonic()
-        while True:
-            try:
-                return process.communicate(timeout=STOP)
-            except subprocess.TimeoutExpired:
-                waited = time.monotonic() - started
-                if self._closed.is_set() or waited > timeout:
-                    # With what it has started: ssh, or what speaks https.
-                    with contextlib.suppress(ProcessLookupError):
-                        os.killpg(process.pid, signal.SIGKILL)
-                    process.communicate()
-                    raise Unreadable(f"no answer within {waited:.0f} s", hint="it is tried again") from None
+    def _wait(self, process: subprocess.Popen[bytes], timeout: float, answers: Sequence[IO[bytes]]) -> None:
+        started, trouble = time.monotonic(), None
+        while trouble is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP)
+            waited = time.monotonic() - started
+            if any(os.fstat(answer.fileno()).st_size > MOST for answer in answers):
+                what = f"git answers with more than {MOST // 2**20} MiB"
+                trouble = Unreadable(what, hint="have fewer and smaller files in the folder of the manifests")
+            elif process.returncode is not None:
+                return
+            elif self._closed.is_set() or waited > timeout:
+                trouble = Unreadable(f"no answer within {waited:.0f} s", hint="it is tried again")
+        if process.returncode is None:
+            # With what it has started: ssh, or what speaks https.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        raise trouble
 
     def close(self) -> None:
         """Ends what runs, and what is to run."""
         self._closed.set()
+
+
+def _whole(answer: IO[bytes]) -> bytes:
+    answer.seek(0)
+    return answer.read()

@@ -11,6 +11,11 @@ from controller.sources.settings import GitSettings
 # What is said (git 2.39 and curl, gnutls, OpenSSH behind it, in the C locale), the sentence, what to do.
 _SENTENCES: Final = (
     (
+        r"cannot run ([\w-]+):|\b(?:\d+: )(ssh): not found",
+        "the program ssh is not installed here",
+        "apt-get install openssh-client",
+    ),
+    (
         r"couldn't find remote ref",
         "it has no {branch}: it was deleted, or never pushed",
         "push it, or name another one in the configuration",
@@ -73,9 +78,10 @@ _LONGEST = 300
 
 def unreadable(git: GitSettings, stderr: str) -> Unreadable:
     """Why the repository could not be read, as somebody who has to mend it wants to hear it."""
-    said = _plain(stderr)
+    whole = _plain(stderr)
+    said = whole[:_LONGEST]
     for pattern, sentence, hint in _SENTENCES:
-        if (found := re.search(pattern, said, re.IGNORECASE)) is not None:
+        if (found := re.search(pattern, whole, re.IGNORECASE)) is not None:
             values = {"branch": _called(git.branch), "known_hosts": git.known_hosts, "ssh_key": git.ssh_key}
             return Unreadable(sentence.format(*found.groups(), said=said, copies=git.copies, **values), hint=hint)
     return Unreadable(f"git says: {said or 'nothing'}", hint="it is tried again")
@@ -86,8 +92,8 @@ def _called(branch: str) -> str:
 
 
 def _plain(stderr: str) -> str:
-    """In one short line, harmless to a terminal, without advice, progress and what may be a password in a URL."""
+    """In one line, harmless to a terminal, without advice, progress and what may be a password in a URL."""
     lines = (re.sub(r"^(fatal|error): (unable to access '[^']*': )?", "", line.strip()) for line in stderr.splitlines())
     kept = [line for line in lines if line and not line.startswith(("hint:", "warning:", "Cloning", "@@@"))]
     text = re.sub(r"//[^/@\s]*@", "//", "; ".join(kept))
-    return "".join(char if char.isprintable() else "?" for char in text)[:_LONGEST]
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -27,6 +27,9 @@ def refusal(git: GitProgram, commit: str, signers: Signers) -> str:
     try:
         _verify(git, commit, signers)
     except GitFailed as failed:
+        if (missing := re.search(r"cannot run (ssh-keygen|gpg):", failed.said)) is not None:
+            what = f"the program {missing[1]} is not installed here"
+            raise Unreadable(what, hint="apt-get install openssh-client gnupg") from failed
         key = re.search(r"SHA256:\S+|(?:NO_PUBKEY|ERRSIG|BADSIG|EXPKEYSIG|REVKEYSIG) ([0-9A-F]{16})", failed.said)
         by = f" (key {key[1] or key[0]})" if key else ""
         return f"commit {commit[:SHORT]} has no good signature of anybody in {signers.file}{by}"
@@ -48,6 +51,8 @@ def _import(home: str, keys: Path) -> None:
     command = ["gpg", "--homedir", home, "--quiet", "--import", "--", str(keys)]
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=LOCAL, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired as error:
+        raise Unreadable(f"gpg did not read {keys} within {LOCAL:.0f} s", hint="it is tried again") from error
     except FileNotFoundError as error:
         raise Unreadable("the program gpg is not installed here", hint="apt-get install gnupg") from error
     if done.returncode:

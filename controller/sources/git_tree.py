@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,12 +64,13 @@ def _entries(listing: bytes) -> Iterator[Entry]:
 def _chosen(entries: Mapping[str, Entry], targets: Mapping[str, bytes]) -> Iterator[tuple[str, Entry | str]]:
     """By the name for messages: what is read, each file once; or what is wrong with it."""
     seen: set[str] = set()
+    folders = frozenset(above for path in entries for above in _above(path))
     for path, entry in sorted(entries.items()):
         found: Entry | str | None = entry if path.endswith(ENDINGS) else None
         if entry.mode == SUBMODULE:
             found = "is a submodule, which is not read; put the manifests themselves here, or the submodule elsewhere"
         elif entry.mode == LINK:
-            found = _linked(path, entries, targets)
+            found = _linked(path, entries, targets, folders)
         if isinstance(found, str):
             yield path, found
         elif found is not None and found.path not in seen:
@@ -76,7 +78,16 @@ def _chosen(entries: Mapping[str, Entry], targets: Mapping[str, bytes]) -> Itera
             yield path, found
 
 
-def _linked(path: str, entries: Mapping[str, Entry], targets: Mapping[str, bytes]) -> Entry | str | None:
+def _above(path: str) -> Iterator[str]:
+    """The folders that a file is in, the outermost being ``.``."""
+    while path := posixpath.dirname(path):
+        yield path
+    yield "."
+
+
+def _linked(
+    path: str, entries: Mapping[str, Entry], targets: Mapping[str, bytes], folders: AbstractSet[str]
+) -> Entry | str | None:
     """The file that a link leads to. None for what is read where it is, or is no manifest; else what is wrong."""
     here = path
     for _ in range(_MOST_LINKS):
@@ -85,11 +96,11 @@ def _linked(path: str, entries: Mapping[str, Entry], targets: Mapping[str, bytes
             return "is a symbolic link that leads out of the folder; put the file itself here"
         if here in targets:
             continue
-        if here == "." or any(name.startswith(f"{here}/") for name in entries):
+        if here in folders or not path.endswith(ENDINGS):
             return None
-        if not path.endswith(ENDINGS):
-            return None
-        return entries.get(here) or "is a symbolic link to what is not in this commit"
+        found = entries.get(here)
+        lost = found is None or found.mode == SUBMODULE
+        return "is a symbolic link to what is not in this commit" if lost else found
     return "is a symbolic link that leads to itself"
 
 
@@ -116,8 +127,8 @@ def _blobs(git: GitProgram, entries: Sequence[Entry]) -> Iterator[bytes]:
     at = 0
     for entry in entries:
         start = answer.index(b"\n", at) + 1
-        kind, size = answer[at:start].split()[1:3]
-        if kind != b"blob":
-            raise GitFailed(0, f"{entry.path} is a {kind.decode()}")
-        at = start + int(size) + 1
+        about = answer[at:start].split()
+        if about[1] != b"blob":
+            raise GitFailed(0, f"{entry.path} is {about[1].decode()}")
+        at = start + int(about[2]) + 1
         yield answer[start : at - 1]

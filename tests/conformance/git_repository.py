@@ -66,7 +66,7 @@ class Repository:
         for name, text in files.items():
             lines += [f"M 100644 inline {name}", f"data {len(text.encode())}", text]
         text = "\n".join([*lines, ""])
-        command = ["git", "fast-import", "--quiet"]
+        command = ["git", "fast-import", "--quiet", "--force"]
         subprocess.run(command, cwd=self.bare, env=_ALONE, input=text, text=True, check=True)
 
     def push(self, files: Mapping[str, str | None], *options: str, ref: str = "main") -> str:

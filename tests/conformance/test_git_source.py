@@ -8,12 +8,13 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from controller.sources import git_program
 from controller.sources.base import Unreadable
 from controller.sources.git import GitSource
 from controller.sources.settings import GitSettings, Signers
@@ -128,6 +129,9 @@ def test_a_submodule_is_refused_and_not_fetched(repository: Repository, settings
     repository.push({})
     ((error,),) = read(settings)[2:]
     assert error.startswith("manifests/other: is a submodule")
+    (repository.work / "manifests" / "z.yaml").symlink_to("other")
+    repository.push({})
+    assert read(settings)[2][1] == "manifests/z.yaml: is a symbolic link to what is not in this commit"
     assert read(replace(settings, path="manifests/other"))[2][0].startswith("there is no folder 'manifests/other'")
 
 
@@ -200,17 +204,116 @@ def test_a_copy_that_was_left_in_the_middle_is_gone_on_with(repository: Reposito
     assert read(settings)[0] == commit
 
 
-def test_a_damaged_copy_says_where_it_is(repository: Repository, settings: GitSettings) -> None:
+def test_what_a_killed_fetch_has_left_does_not_stay(repository: Repository, settings: GitSettings) -> None:
     repository.push(HOSTS)
     read(settings)
     (copy,) = settings.copies.iterdir()
+    left = [
+        copy / "objects" / name
+        for name in ("pack/tmp_pack_x1", "pack/.tmp-7-pack-x.idx", "pack/pack-x.keep", "ab/tmp_obj_x2")
+    ]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert read(settings)[1] == {"Host/alpha"}
+    assert not any(path.exists() for path in left)
+
+
+def emptied(copy: Path) -> None:
     for path in (copy / "objects").rglob("*"):
         if path.is_file():
             path.chmod(0o600)
             path.write_bytes(b"")
-    assert str(copy) in refused(settings)
-    shutil.rmtree(copy)
-    assert read(settings)[1] == {"Host/alpha"}
+
+
+def without_a_manifest(copy: Path) -> None:
+    for pack in list((copy / "objects" / "pack").iterdir()):
+        data = pack.read_bytes()
+        pack.unlink()
+        if pack.suffix == ".pack":
+            subprocess.run(["git", "unpack-objects", "-q"], cwd=copy, input=data, check=True)
+    name = ["git", "rev-parse", "refs/salvus/fetched:manifests/alpha.yaml"]
+    blob = subprocess.run(name, cwd=copy, capture_output=True, text=True, check=True).stdout.strip()
+    (copy / "objects" / blob[:2] / blob[2:]).unlink()
+
+
+def without_a_ref(copy: Path) -> None:
+    (copy / "refs" / "salvus" / "fetched").write_text("")
+
+
+def without_an_end(copy: Path) -> None:
+    (copy / "shallow").write_text("12")
+
+
+@pytest.mark.parametrize("damage", [emptied, without_a_manifest, without_a_ref, without_an_end])
+@pytest.mark.parametrize("news", [False, True])
+def test_a_damaged_copy_is_made_anew(
+    repository: Repository, settings: GitSettings, damage: Callable[[Path], None], news: bool
+) -> None:
+    repository.push(HOSTS)
+    read(settings)
+    damage(next(settings.copies.iterdir()))
+    if news:
+        repository.push({"README.md": "news"})
+    assert read(settings)[1:] == ({"Host/alpha"}, [])
+
+
+def test_many_replaced_commits_are_tidied_up_once(repository: Repository, settings: GitSettings) -> None:
+    source = GitSource(settings)
+    for turn in ("a", "b"):
+        repository.put_many({f"manifests/{n}.yaml": f"# {turn} {n}" for n in range(300)})
+        source.read(NOBODY)
+    git = source._git
+    with git.alone():
+        git.run("gc", "--auto", "--quiet", settings=("gc.autoPackLimit=1",))
+        (loose,) = (line for line in git.run("count-objects", "-v").splitlines() if line.startswith(b"count:"))
+    assert loose == b"count: 0"
+    assert source.read(NOBODY).loaded.ok
+
+
+def test_a_small_repository_with_a_billion_names_is_given_up(
+    repository: Repository, settings: GitSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_program, "MOST", 2**22)
+
+    def make(command: str, lines: Sequence[str]) -> str:
+        done = subprocess.run(
+            ["git", *command.split()], cwd=repository.bare, input="\n".join(lines), text=True, stdout=-1, check=True
+        )
+        return done.stdout.strip()
+
+    inner = f"100644 blob {make('hash-object -w --stdin', ['#'])}"
+    for _ in range(9):
+        ten = [f"{inner}\t{number}.yaml" for number in range(10)]
+        inner = f"040000 tree {make('mktree', ten)}"
+    root = make("mktree", [f"{inner}\tmanifests"])
+    commit = repository.git(repository.bare, "commit-tree", "-m", "many", root)
+    repository.git(repository.bare, "update-ref", "refs/heads/main", commit)
+    assert "git answers with more than 4 MiB" in refused(settings)
+    assert not running(str(settings.copies)), "it is not waited for"
+
+
+def only_git(folder: Path) -> Path:
+    """A folder for PATH in which there is no other program."""
+    git = shutil.which("git")
+    assert git is not None
+    (folder / "bin").mkdir()
+    (folder / "bin" / "git").symlink_to(git)
+    return folder / "bin"
+
+
+def test_programs_that_are_missing_are_named(
+    repository: Repository, settings: GitSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.push(HOSTS)
+    (tmp_path / "none").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    assert "the program git is not installed here; apt-get install git" in refused(settings)
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", str(only_git(tmp_path)))
+    (tmp_path / "any").touch()
+    over_ssh = replace(settings, url="ssh://root@127.0.0.1:1/x", ssh_key=tmp_path / "any", known_hosts=tmp_path / "any")
+    assert "the program ssh is not installed here" in refused(over_ssh)
 
 
 def test_several_readers_of_one_copy_wait_for_each_other(repository: Repository, settings: GitSettings) -> None:
@@ -372,7 +475,7 @@ def test_what_is_wrong_with_ssh_is_said(repository: Repository, over_ssh: GitSet
 
 
 def test_only_commits_that_are_signed_by_who_may_are_taken_with_ssh(
-    repository: Repository, settings: GitSettings, tmp_path: Path
+    repository: Repository, settings: GitSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("alice", "mallory"):
         keygen(tmp_path / name)
@@ -399,6 +502,8 @@ def test_only_commits_that_are_signed_by_who_may_are_taken_with_ssh(
     (tmp_path / "signers").write_text("")
     assert source.read(NOBODY).loaded.errors, "who may not any more, counts at once"
     assert "signers" in refused(replace(signed, signers=Signers("ssh", tmp_path / "missing")))
+    monkeypatch.setenv("PATH", str(only_git(tmp_path)))
+    assert "the program ssh-keygen is not installed here" in refused(signed)
 
 
 def test_only_commits_that_are_signed_by_who_may_are_taken_with_gpg(
