@@ -57,6 +57,14 @@ class Table(enum.StrEnum):
     META = "meta"  # topic / key
 
 
+_TABLES = frozenset(Table)
+
+
+def known(table: str) -> bool:
+    """Whether this program has such a table. One of the next version may work on the same store, and have more."""
+    return table in _TABLES
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A row's text and its version, which grows with every write that changed it."""

@@ -20,6 +20,7 @@ from controller.store.base import (
     StoreUnavailable,
     StoreUnusable,
     Table,
+    known,
 )
 from controller.store.versions import refuse_newer, refuse_older
 
@@ -340,7 +341,7 @@ class SqliteStore:
             # A cursor from the future is that of another store (an older copy was put back): everything is new.
             since = cursor if cursor < now else 0
             found = self._db.execute("SELECT tbl, part FROM changes WHERE at > ? AND at <= ?", (since, now)).fetchall()
-        return now, frozenset((Table(table), partition) for table, partition in found)
+        return now, frozenset((Table(table), partition) for table, partition in found if known(table))
 
     def nodes(self) -> Mapping[str, bool]:
         """See Store."""

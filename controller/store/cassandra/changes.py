@@ -12,14 +12,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from cassandra.util import max_uuid_from_time, unix_time_from_uuid1
 
 from controller.clock import uptime
-from controller.store.base import Partition, Table
+from controller.store.base import Partition, Table, known
 from controller.store.cassandra.ring import MARK, READ, Ring
 from controller.store.cassandra.schema import MARK_TTL
 
@@ -31,14 +30,6 @@ WINDOW = 2 * PENDING
 _TELL = "INSERT INTO salvus.changes (slot, at, tbl, part, stamp, done) VALUES (0, now(), ?, ?, ?, ?)"
 _READ = "SELECT at, tbl, part, stamp, done FROM salvus.changes WHERE slot = 0 AND at > ?"
 _NOW = "SELECT now() AS at FROM system.local"
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A change that was marked before it was made, and when that was first seen."""
-
-    partition: Partition
-    seen: float
 
 
 class Changes:
@@ -55,7 +46,8 @@ class Changes:
         self._floor = self._number + 1
         self._changed: dict[Partition, int] = {}
         self._known: dict[UUID, float] = {}
-        self._begun: dict[int, _Begun] = {}
+        # When a change was first seen that was marked before it was made; two partitions may have one stamp.
+        self._begun: dict[tuple[Partition, int], float] = {}
         self._newest = 0.0
         self._polled = float("-inf")
 
@@ -81,10 +73,10 @@ class Changes:
         rows = self._ring.execute(READ, _READ, max_uuid_from_time(max(0.0, self._newest - WINDOW)))
         for row in rows:
             self._take(row, now)
-        for stamp, begun in list(self._begun.items()):
-            if now - begun.seen > PENDING:
-                del self._begun[stamp]
-                self._note(begun.partition)
+        for (partition, stamp), seen in list(self._begun.items()):
+            if now - seen > PENDING:
+                del self._begun[partition, stamp]
+                self._note(partition)
         self._known = {at: when for at, when in self._known.items() if when > self._newest - WINDOW}
         self._polled = now
 
@@ -97,16 +89,16 @@ class Changes:
         self._begun.clear()
 
     def _take(self, row: Any, now: float) -> None:
-        if row.at in self._known:
+        if row.at in self._known or not known(row.tbl):
             return
         when = unix_time_from_uuid1(row.at)
         self._known[row.at] = when
         self._newest = max(self._newest, when)
         partition = (Table(row.tbl), row.part)
         if row.done:
-            self._begun.pop(row.stamp, None)
+            self._begun.pop((partition, row.stamp), None)
         else:
-            self._begun[row.stamp] = _Begun(partition, now)
+            self._begun[partition, row.stamp] = now
         self._note(partition)
 
     def _note(self, partition: Partition) -> None:
