@@ -188,8 +188,7 @@ class Engine:
             stop=over,
         )
         self.rests.keep(machine, outcome.left.open)
-        if not lease.valid():
-            return None
+        lease.check()
         self.recorder.outcome(outcome, at)
         self.outcomes[machine] = outcome
         for change in outcome.jobs:
