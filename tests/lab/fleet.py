@@ -117,12 +117,8 @@ class Fleet:
         self._opened.close()
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric over all series that have these labels."""
-        with urllib.request.urlopen(f"http://{self.page}/metrics", timeout=5) as page:
-            lines: list[str] = page.read().decode().splitlines()
-        wanted = [f'{key}="{value}"' for key, value in labels.items()]
-        found = [line for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
-        return sum(float(line.rsplit(" ", 1)[1]) for line in found if all(one in line for one in wanted))
+        """See ``metric``, of the fleet's own controller."""
+        return metric(self.page, name, **labels)
 
     # What is seen
 
@@ -188,20 +184,12 @@ def resource(kind: str, name: str, spec: Mapping[str, Any], **metadata: Any) -> 
     return {"apiVersion": "salv.us/v1", "kind": kind, "metadata": {"name": name, **metadata}, "spec": dict(spec)}
 
 
-def blank_image(lab: Lab, folder: Path) -> dict[str, Any]:
-    """An image without anything on it: its machines' initrd waits for a disk to mount, and costs next to nothing."""
+def blank_image(folder: Path) -> dict[str, Any]:
+    """An image without anything on it: its machines' BIOS finds nothing to boot, and waits."""
     disk = folder / "blank.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "16M"], check=True)
     digest = subprocess.run(["sha256sum", str(disk)], capture_output=True, text=True, check=True).stdout.split()[0]
-    image = lab.image
-    spec = {
-        "source": str(disk),
-        "sha256": digest,
-        "kernel": {"source": image.kernel, "sha256": image.kernel_sha256},
-        "initrd": {"source": image.initrd, "sha256": image.initrd_sha256},
-        "cmdline": image.cmdline,
-    }
-    return resource("Image", "blank", spec)
+    return resource("Image", "blank", {"source": str(disk), "sha256": digest})
 
 
 def blank_vm(name: str, host: str, **spec: Any) -> dict[str, Any]:
@@ -216,8 +204,17 @@ def blank_vm(name: str, host: str, **spec: Any) -> dict[str, Any]:
     return resource("VirtualMachine", name, base | spec)
 
 
+def metric(page: str, name: str, **labels: str) -> float:
+    """The sum of a metric over all series that have these labels, on the page at ``HOST:PORT``."""
+    with urllib.request.urlopen(f"http://{page}/metrics", timeout=5) as answer:
+        lines: list[str] = answer.read().decode().splitlines()
+    wanted = [f'{key}="{value}"' for key, value in labels.items()]
+    found = [line for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in found if all(one in line for one in wanted))
+
+
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """A port of the loopback that nobody has now."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]

@@ -116,7 +116,7 @@ def test_a_controller_that_is_paused_while_it_makes_a_machine_writes_nothing_whe
     fleet = Fleet(lab, tmp_path)
     try:
         fleet.write_lab()
-        fleet.write("blank", blank_image(lab, tmp_path))
+        fleet.write("blank", blank_image(tmp_path))
         first = fleet.start()
         fleet.settle("Host/host1", timeout=120)
         before, before_epoch = starts(fleet, name), epoch(fleet)

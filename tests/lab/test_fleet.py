@@ -70,7 +70,7 @@ def fleet(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]
             "host1", f"cat >/root/byhand.xml <<'X'\n{HAND_MADE}\nX\nvirsh define /root/byhand.xml; virsh start byhand"
         )
         made.write_lab()
-        made.write("blank", blank_image(lab, made.folder))
+        made.write("blank", blank_image(made.folder))
         made.write("one", blank_vm("one", "host1"))
         made.write("two", blank_vm("two", "host2"))
         made.write("guest", guest())

@@ -67,7 +67,7 @@ def fleet(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]
         for document in documents:
             document["metadata"]["name"] = names.get(document["metadata"]["name"], document["metadata"]["name"])
         made.write("lab", *documents)
-        made.write("blank", blank_image(lab, made.folder))
+        made.write("blank", blank_image(made.folder))
         made.write("idle", idle())
         made.write("said", service("one"))
         made.start()
