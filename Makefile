@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-fast test-conformance test-lab test-cassandra lint lock bench clean
+.PHONY: help setup demo demo-ha test test-fast test-conformance test-lab test-cassandra lint lock bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -38,11 +38,15 @@ bench: $(STAMP)  ## (4) ratios against Ansible and pyinfra, and the scale run; a
 	$(BIN)/python -m tools.bench
 	$(BIN)/python -m tools.bench.scale
 	$(BIN)/python -m tools.bench.load
+	$(BIN)/python -m tools.bench.failover
 	$(BIN)/python -m tools.bench.sync
 	$(BIN)/python -m tools.bench.store
 
 demo: $(STAMP)  ## a fleet comes up on this machine, is broken, and mends itself (as root)
 	@$(BIN)/python -m tools.demo
+
+demo-ha: $(STAMP)  ## the same with three Cassandra nodes, git and two controllers, of which some are killed (as root)
+	@$(BIN)/python -m tools.demo_ha
 
 test: lint  ## everything
 	$(BIN)/pytest tests

@@ -145,6 +145,11 @@ class Controller:
     process: subprocess.Popen[bytes]
     page: str
 
+    def kill(self) -> None:
+        """kill -9."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(PATIENCE)
+
     def read(self, path: str) -> str:
         """A page. Raises OSError."""
         with urllib.request.urlopen(f"http://{self.page}/{path}", timeout=5) as answer:
@@ -164,11 +169,13 @@ class Controller:
 
 
 @contextmanager
-def controller(folder: Path, options: str, page: str, log: str = "controller.log") -> Iterator[Controller]:
-    """A daemon in the background. Raises Missed when it does not come up."""
+def controller(
+    folder: Path, options: str, page: str, log: str = "controller.log", prefix: str = ""
+) -> Iterator[Controller]:
+    """A daemon in the background, by the command ``prefix`` if there is one. Raises Missed when it does not come up."""
     line = f"controller run {options}"
     console.print(f"$ salvusctl {line} 2>{log} &", style="bold green")
-    argv = [*MORTAL, str(BIN / "salvusctl"), *shlex.split(line)]
+    argv = [*MORTAL, *shlex.split(prefix), str(BIN / "salvusctl"), *shlex.split(line)]
     with (folder / log).open("ab") as file:
         process = subprocess.Popen(argv, cwd=folder, env=_environment(), stdout=file, stderr=file, process_group=0)
     run = Controller(process, page)
@@ -181,6 +188,12 @@ def controller(folder: Path, options: str, page: str, log: str = "controller.log
         raise Missed(f"{error}; see {folder / log}") from error
     finally:
         _end(process, signal.SIGTERM)
+
+
+def output(line: str, folder: Path) -> str:
+    """What a command prints, not shown. Raises subprocess.CalledProcessError."""
+    done = subprocess.run(shlex.split(line), cwd=folder, env=_environment(), capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 def in_sync(folder: Path) -> bool:
