@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from controller.holder import who_am_i
 from controller.store.base import Access
 from salvusctl import out
 from salvusctl.exits import Missing, UseError
@@ -83,7 +82,6 @@ def _let_through(session: Session, hold: Hold) -> None:
     from controller.store.records import Event
 
     session.ledger.approve(hold)
-    now, who = time.time(), f"{getpass.getuser()} on {os.uname().nodename}"
-    text = f"{hold.id} was approved by {who}"
+    now, text = time.time(), f"{hold.id} was approved by {who_am_i()}"
     session.ledger.tell(Event(ref, "", "Normal", "Approved", text, now, now) for ref in sorted(hold.refs))
     out.say(f"{hold.id} is approved: {out.counted(len(hold.of), 'change')} of {hold.source}, once")

@@ -13,6 +13,7 @@ from rich.text import Text
 from controller.clock import rfc3339
 from controller.pauses import explained, to_end
 from controller.present import CURRENT, condition_document, conditions, machines, pause_document, settled
+from controller.store.records import HELD_BY_BUDGET, PINNED, REFUSED, UNREADABLE
 from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import Code, UseError
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     from controller.store.records import Condition, Pause, Run
     from salvusctl.resource_outputs import Pass, Reason
 
+# By the reason for which something newer is not in force.
+_HELD = {
+    HELD_BY_BUDGET: "salvusctl approve    (shows what the budgets hold, and lets it through)",
+    PINNED: "salvusctl unpin    (has the newest revision followed again)",
+    REFUSED: "salvusctl validate    (shows all that is wrong in the manifests)",
+    UNREADABLE: "salvusctl revisions    (shows why the manifests cannot be read)",
+}
 app = verb_app()
 
 
@@ -55,7 +63,7 @@ def _helpful(
 ) -> Iterator[str]:
     """The commands that help with a resource in this condition."""
     if ref in knowledge.held:
-        yield "salvusctl approve    (shows what the budgets hold, and lets it through)"
+        yield _HELD[knowledge.held[ref][0]]
     if ready.status == "True":
         return
     for other in dict.fromkeys(re.findall(r"[A-Za-z]+/[-a-z0-9]+", ready.message)):

@@ -324,6 +324,24 @@ def test_what_a_source_holds_back_and_its_errors_are_said_where_one_looks(fleet:
     ResourceList.model_validate_json(fleet("get", "hosts", "-o", "json").out)
 
 
+@pytest.mark.parametrize(
+    ("state", "reason", "help_"),
+    [
+        (SourceState("apply", "r", 0.0, ("one",)), "ManifestErrors", "salvusctl validate"),
+        (SourceState("apply", "", 0.0, ("no answer",)), "SourceUnreadable", "salvusctl revisions"),
+        (SourceState("apply", "r", 0.0, newest="s"), "Pinned", "salvusctl unpin"),
+    ],
+)
+def test_why_names_the_command_that_helps_when_something_newer_is_not_in_force(
+    fleet: Cli, state: SourceState, reason: str, help_: str
+) -> None:
+    with open_session(Settings(fleet.store)) as session:
+        session.ledger.put_source(state)
+    said = Reasons.model_validate_json(fleet("why", "alpha", "-o", "json").out).items[0]
+    assert ("Current", reason) in {(c.type, c.reason) for c in said.conditions}
+    assert said.help[0] == help_
+
+
 def test_a_job_under_way_is_said_of_its_resource_and_its_machine_and_one_of_the_dead_is_not(fleet: Cli) -> None:
     with open_session(Settings(fleet.store)) as session:
         tell(fleet, "Service/hello", condition("True", "Placed", "on alpha", "Placed"))
