@@ -86,7 +86,8 @@ def _warn_of_sources(session: Session) -> None:
     """What is listed is not what the manifests say while these have errors, or budgets hold something."""
     for state in session.ledger.sources().values():
         since = f"since {rfc3339(state.at)}"
-        if state.trouble and not state.pinned:
+        # Of what is only pinned every command tells.
+        if state.errors and state.trouble:
             more = f"; salvusctl validate {state.directory} shows all" if state.errors[1:] else ""
             out.warn(f"{since}, {state.trouble[1]}{more}")
         for hold in state.holds:

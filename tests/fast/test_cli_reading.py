@@ -342,6 +342,12 @@ def test_why_names_the_command_that_helps_when_something_newer_is_not_in_force(
     assert said.help[0] == help_
 
 
+def test_errors_in_what_is_pinned_are_said(fleet: Cli) -> None:
+    with open_session(Settings(fleet.store)) as session:
+        session.ledger.put_source(SourceState("apply", "r", 0.0, ("one",), newest="s"))
+    assert "revision r of apply is not in force, as it has errors: one" in " ".join(fleet("get", "hosts").err.split())
+
+
 def test_a_job_under_way_is_said_of_its_resource_and_its_machine_and_one_of_the_dead_is_not(fleet: Cli) -> None:
     with open_session(Settings(fleet.store)) as session:
         tell(fleet, "Service/hello", condition("True", "Placed", "on alpha", "Placed"))
