@@ -45,7 +45,7 @@ def run(
         typer.Option(help="Directory to follow, instead of the context's manifests; what leaves it is deleted."),
     ] = None,
     http: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where /metrics, /healthz, /readyz are.")
+        str | None, typer.Option(metavar="HOST:PORT", help="Where /metrics, /healthz, /readyz, /sync are.")
     ] = None,
     resync: Annotated[float, typer.Option(min=1, help="Seconds after which a machine is looked at again.")] = 30.0,
     workers: Annotated[int, typer.Option(min=1, help="Machines worked on at the same time.")] = 16,
