@@ -203,6 +203,16 @@ class Session:
                 self._foresight = Foresight(self.ledger)
             return self._foresight.impact(self._now(), loaded)
 
+    def sources(self) -> tuple[SourceState, ...]:
+        """How the sources stand that somebody follows, or that something came from; others are of no interest now."""
+        from controller.members import SOURCE, epochs
+
+        if not (states := self.ledger.sources()):
+            return ()
+        came = {row.source for row in self._now().rows.values()}
+        followed = {lease.removeprefix(SOURCE) for lease in epochs(self.ledger.store)}
+        return tuple(state for name, state in sorted(states.items()) if name in came | followed)
+
     def last(self, source: str) -> SourceState | None:
         """How the last reading of a source went."""
         return self.ledger.sources().get(source)

@@ -52,8 +52,7 @@ def approve(
 
 
 def _waiting(session: Session) -> Mapping[str, tuple[Hold, float]]:
-    states = session.ledger.sources()
-    return {hold.id: (hold, state.at) for _, state in sorted(states.items()) for hold in state.holds}
+    return {hold.id: (hold, state.at) for state in session.sources() for hold in state.holds}
 
 
 def _list(session: Session, output: TextOrJson) -> None:

@@ -84,7 +84,7 @@ def get(
 
 def _warn_of_sources(session: Session) -> None:
     """What is listed is not what the manifests say while these have errors, or budgets hold something."""
-    for state in session.ledger.sources().values():
+    for state in session.sources():
         since = f"since {rfc3339(state.at)}"
         # Of what is only pinned every command tells.
         if state.errors and state.trouble:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 import yaml
 
 from controller.holder import Holder
 from controller.leases import Leases
-from controller.members import shard_of
+from controller.members import SOURCE, shard_of
 from controller.session import Settings, open_session
 from controller.store.records import (
     Condition,
@@ -23,6 +24,7 @@ from controller.store.records import (
     SourceState,
     Status,
 )
+from resources.load import load
 from salvusctl.exits import Code
 from salvusctl.outputs import Events
 from salvusctl.resource_outputs import Reasons, ResourceList
@@ -303,6 +305,7 @@ def test_what_a_source_holds_back_and_its_errors_are_said_where_one_looks(fleet:
     quiet = fleet("get", "hosts")
     with open_session(Settings(fleet.store)) as session:
         gone = Hold("directory:/srv/fleet", "r", "deletions", (Disturbed("Host/beta"),), 3)
+        session.put(load([Path(fleet.write(OTHER))]), "directory:/srv/fleet")
         session.ledger.put_source(SourceState("directory:/srv/fleet", "r", 0.0, ("one", "two"), (gone,)))
     told = fleet("get", "hosts")
     assert (quiet.err, told.out) == ("", quiet.out)
@@ -322,6 +325,20 @@ def test_what_a_source_holds_back_and_its_errors_are_said_where_one_looks(fleet:
     assert ("Current", "False", "HeldByBudget") in {(c.type, c.status, c.reason) for c in reason.conditions}
     assert reason.help[0] == "salvusctl approve"
     ResourceList.model_validate_json(fleet("get", "hosts", "-o", "json").out)
+
+
+def test_a_source_that_nobody_follows_and_nothing_came_from_is_not_told_of(fleet: Cli) -> None:
+    hold = Hold("directory:/srv/old", "r", "revision", (Disturbed("Host/beta", "alpha"),), 3)
+    with open_session(Settings(fleet.store)) as session:
+        session.ledger.put_source(SourceState("directory:/srv/old", "", 0.0, ("moved away",), (hold,)))
+    assert fleet("get", "hosts").err == ""
+    assert fleet("approve").err == "nothing waits for approval\n"
+    with open_session(Settings(fleet.store)) as session:
+        leases = Leases(session.ledger.store, Holder.this_process())
+        leases.follow([f"{SOURCE}directory:/srv/old"])
+        leases.tick()
+        assert "/srv/old cannot be read: moved away" in " ".join(fleet("get", "hosts").err.split())
+        assert fleet("approve").out.startswith(f"{hold.id} revision of directory:/srv/old")
 
 
 @pytest.mark.parametrize(
