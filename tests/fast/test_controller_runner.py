@@ -165,7 +165,8 @@ def test_what_another_one_gives_is_looked_at_at_once(desk: Desk) -> None:
     second.stop()
 
 
-def test_apply_that_worked_alone_leaves_it_to_a_daemon_that_comes(desk: Desk) -> None:
+def test_apply_that_worked_alone_leaves_it_to_a_daemon_that_comes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("salvusctl.follow.configure", lambda *_: None)  # it is for the whole process
     with _working(desk.session, lambda _: None) as asked:
         until(lambda: asked() == {"alpha"})
         daemon = beside(desk)
