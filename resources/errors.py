@@ -25,6 +25,8 @@ class ManifestError(SalvusError):
     def __init__(
         self, what: str, *, file: str = "", line: int = 0, column: int = 0, field: str = "", hint: str = ""
     ) -> None:
+        # Names of files are bytes (PEP 383); what is told must be text.
+        file = file.encode(errors="backslashreplace").decode()
         self.file, self.line, self.column, self.field, self.what = file, line, column, field, what
         place = ":".join([file, *([str(line), str(column)] if line else [])] if file else [])
         super().__init__(": ".join(part for part in (place, field, what) if part), hint=hint)

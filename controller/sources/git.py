@@ -130,7 +130,7 @@ class GitSource:
         )  # fmt: skip
 
     def _commit(self) -> str:
-        return self._git.run("rev-parse", "--verify", "--quiet", f"{_FETCHED}^{{commit}}").decode().strip()
+        return self._git.run("rev-parse", "--verify", f"{_FETCHED}^{{commit}}").decode().strip()
 
     def _load(self, commit: str, others: Fleet | None) -> Loaded:
         """Raises GitFailed, Unreadable."""

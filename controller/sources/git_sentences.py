@@ -42,10 +42,16 @@ _SENTENCES: Final = (
         "put the key that its administrator tells you there; ssh-keyscan shows what the host says of itself",
     ),
     (
-        r"Permission denied|Load key|invalid format",
+        r"Permission denied \(|Load key|invalid format",
         "its host does not let {ssh_key} in",
         "let the public half of it in there, for reading; it must have no passphrase, and mode 0600",
     ),
+    (
+        r"Permission denied|insufficient permission",
+        "somebody else's file is in the way ({said})",
+        "chown it to who runs this; copies of repositories are in {copies}",
+    ),
+    (r"Needed a single revision", "{branch} is no commit", "name another one in the configuration"),
     (
         r"dubious ownership",
         "it belongs to another user, and git does not read such ones as a file",
@@ -82,8 +88,9 @@ def unreadable(git: GitSettings, stderr: str) -> Unreadable:
     said = whole[:_LONGEST]
     for pattern, sentence, hint in _SENTENCES:
         if (found := re.search(pattern, whole, re.IGNORECASE)) is not None:
-            values = {"branch": _called(git.branch), "known_hosts": git.known_hosts, "ssh_key": git.ssh_key}
-            return Unreadable(sentence.format(*found.groups(), said=said, copies=git.copies, **values), hint=hint)
+            files = {"copies": git.copies, "known_hosts": git.known_hosts, "ssh_key": git.ssh_key}
+            values = {"said": said, "branch": _called(git.branch), **files}
+            return Unreadable(sentence.format(*found.groups(), **values), hint=hint.format(**values))
     return Unreadable(f"git says: {said or 'nothing'}", hint="it is tried again")
 
 

@@ -78,6 +78,11 @@ def test_a_tag_and_another_branch_and_the_whole_repository(repository: Repositor
     repository.git(repository.work, "push", "-q", "origin", "v1")
     other = repository.push({"manifests/beta.yaml": OTHER}, ref="fix#3")
     assert read(replace(settings, ref="refs/tags/v1"))[0] == commit
+    repository.git(repository.work, "tag", "-a", "-f", "-m", "a better one", "v1", other)
+    repository.git(repository.work, "push", "-q", "--force", "origin", "v1")
+    assert read(replace(settings, ref="refs/tags/v1"))[0] == other, "one that is moved is followed"
+    repository.git(repository.bare, "tag", "tree", f"{commit}^{{tree}}")
+    assert "tag tree is no commit" in refused(replace(settings, ref="refs/tags/tree"))
     assert read(replace(settings, ref="refs/heads/fix#3"))[0] == other
     assert read(replace(settings, path="", ref="refs/heads/fix#3"))[1] == {"Host/alpha", "Host/beta"}
     assert read(settings)[1] == {"Host/alpha"}
@@ -88,6 +93,12 @@ def test_errors_have_the_place_in_the_repository(repository: Repository, setting
     revision, _, errors = read(settings)
     assert revision == commit
     assert [error.partition(" ")[0] for error in errors] == [f"manifests/sub/alpha.yaml:{at}:" for at in ("5:1", "6:3")]
+
+
+def test_a_name_that_is_no_text_is_told_as_text(repository: Repository, settings: GitSettings) -> None:
+    repository.push({"manifests/" + os.fsdecode(b"a\xff.yaml"): "{{{"})
+    ((error,),) = read(settings)[2:]
+    assert error.encode().startswith(rb"manifests/a\udcff.yaml:1:")
 
 
 def test_what_is_no_manifest_is_left_out(repository: Repository, settings: GitSettings) -> None:

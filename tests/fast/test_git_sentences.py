@@ -9,7 +9,9 @@ import pytest
 from controller.sources.git_sentences import unreadable
 from controller.sources.settings import GitSettings
 
-GIT = GitSettings("https://git.example.org/fleet.git", "refs/tags/v1", "", Path("/srv/copies"))
+GIT = GitSettings(
+    "https://git.example.org/fleet.git", "refs/tags/v1", "", Path("/srv/copies"), ssh_key=Path("/etc/key")
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,8 @@ GIT = GitSettings("https://git.example.org/fleet.git", "refs/tags/v1", "", Path(
         ("ssh: Could not resolve hostname git.example.org: Name or service", "the name of its host, git.example.org,"),
         ("kex_exchange_identification: Connection closed by remote host", "its server cannot be reached (kex_exch"),
         ("error: file write error: No space left on device", "there is no room for its copy in /srv/copies"),
+        ("root@git.example.org: Permission denied (publickey).", "its host does not let /etc/key in"),
+        ("error: insufficient permission for adding an object", "somebody else's file is in the way (insuff"),
         ("", "git says: nothing"),
         ("hint: do it\nwarning: x\nfatal: 7 of https://me:secret@a/b", "git says: 7 of https://a/b"),
         ("remote: \x1b[31mred\nfatal: odd", "git says: remote: ?[31mred; odd"),

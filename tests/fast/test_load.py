@@ -228,6 +228,13 @@ def test_a_closed_standard_input_is_an_error_as_others(monkeypatch: pytest.Monke
     assert list(map(str, load([Path("-")]).errors)) == ["stdin: cannot be read: it is closed"]
 
 
+def test_a_name_that_is_no_text_is_told_as_text() -> None:
+    Path("d").mkdir()
+    Path("d", os.fsdecode(b"a\xff.yaml")).write_text("{{{")
+    (error,) = load([Path("d")]).errors
+    assert str(error).encode().startswith(rb"d/a\udcff.yaml:1:")
+
+
 def test_what_cannot_be_read_is_an_error_and_the_rest_is_read() -> None:
     write(HOST, name="d/host.yaml")
     write(IMAGE, name="outside.yaml")
