@@ -107,9 +107,8 @@ class GitProgram:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if self._closed.wait(TURN) or time.monotonic() > until:
-                    raise Unreadable(
-                        f"another process has been using {self.folder} for long", hint="it is tried again"
-                    ) from None
+                    what = f"another process has been using {self.folder} for long"
+                    raise Unreadable(what, hint=f"fuser -v {self.folder / _LOCK} shows which") from None
             else:
                 return
 

@@ -97,8 +97,19 @@ def test_a_configuration_in_the_commit_is_not_read_and_links_are_not_followed(re
     repository.push(HOST)
     (repository.work / "manifests" / "link.yaml").symlink_to("/etc/passwd")
     said = repository.push(HOST + "\n", code=1)
-    assert "symbolic links are not followed" in said
+    assert "symbolic links and submodules are not followed" in said
     assert "root:" not in said
+
+
+def test_nothing_that_the_controller_reads_is_left_out(repository: Repository) -> None:
+    repository.push(HOST)
+    repository.push("*.yaml export-ignore\n", "manifests/.gitattributes")
+    assert "manifests/bad.yaml:1:" in repository.push("{{{", "manifests/bad.yaml", code=1)
+    repository.git(repository.work, "reset", "-q", "--hard", "HEAD~1")
+    (repository.work / "manifests" / "sub").mkdir()
+    repository.git(repository.work / "manifests" / "sub", "init", "-q")
+    repository.git(repository.work / "manifests" / "sub", "commit", "-q", "--allow-empty", "-m", "a change")
+    assert "symbolic links and submodules are not followed" in repository.push(HOST + "\n", code=1)
 
 
 @pytest.mark.parametrize("name", ["github.yaml", "gitlab-ci.yml"])
