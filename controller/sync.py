@@ -14,6 +14,9 @@ from controller.store.records import Disturbed, Hold, SourceState
 from drivers.base import SalvusError
 from resources.load import Loaded
 
+# Errors of a reading that are noted: one mistake in 10,000 files is no row of megabytes. ``validate`` shows all.
+KEPT = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Impact:
@@ -149,7 +152,8 @@ class Sync:
                 log(logging.WARNING, "held by budget", what=hold.what, why=hold.message)
         self.holds = holds
         revision = reading.loaded.revision
-        state = SourceState(self._source, revision, 0.0, tuple(errors), holds, reading.newest)
+        kept = tuple(errors)[:KEPT]
+        state = SourceState(self._source, revision, 0.0, kept, holds, reading.newest, len(errors) - len(kept))
         self._target.report(state, reading.about)
 
 

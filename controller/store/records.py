@@ -279,6 +279,7 @@ class SourceState:
 
     Attributes:
         revision: what was read; empty when it cannot be read.
+        errors: the first of them; ``more`` is how many others there are.
         newest: the revision that the source has, when another one is read, as it is pinned.
     """
 
@@ -288,6 +289,7 @@ class SourceState:
     errors: tuple[str, ...] = ()
     holds: tuple[Hold, ...] = ()
     newest: str = ""
+    more: int = 0
 
     @property
     def place(self) -> str:
@@ -316,7 +318,8 @@ class SourceState:
             return (PINNED, self._pinned) if self.pinned else None
         if not self.revision:
             return UNREADABLE, f"{self.place} cannot be read: {self.errors[0]}"
-        more = f" (and {len(self.errors) - 1} more)" if self.errors[1:] else ""
+        others = len(self.errors) - 1 + self.more
+        more = f" (and {others} more)" if others else ""
         what = f"revision {self.revision[:SHORT]} of {self.place} is not in force, as it has errors"
         return REFUSED, f"{what}: {self.errors[0]}{more}"
 

@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +112,16 @@ def test_a_bad_reading_changes_nothing_and_confirms_nothing(shelf: Shelf) -> Non
     assert shelf.deleted == []
     sync.once(reading("a"))
     assert shelf.deleted == ["Host/b"]
+
+
+def test_of_very_many_errors_the_first_are_noted_and_the_others_counted(shelf: Shelf) -> None:
+    wrong = tuple(ManifestError("what is that", file=f"{number}.yaml") for number in range(1000))
+    bad = reading("a", wrong=True)
+    Sync(shelf, "s").once(replace(bad, loaded=replace(bad.loaded, errors=wrong)))
+    assert shelf.state is not None
+    assert shelf.state.errors[-1] == "19.yaml: what is that"
+    assert shelf.state.trouble is not None
+    assert shelf.state.trouble[1].endswith("errors: 0.yaml: what is that (and 999 more)")
 
 
 def test_an_empty_source_deletes_nothing(shelf: Shelf) -> None:
