@@ -273,18 +273,16 @@ def test_a_socket_that_systemd_opened_is_taken_by_who_is_meant(monkeypatch: pyte
 
 
 @pytest.fixture
-def records(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[logging.LogRecord]]:
+def records(own_log: None) -> list[logging.LogRecord]:
     found: list[logging.LogRecord] = []
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             found.append(record)
 
-    monkeypatch.setattr(LOGGER, "handlers", [Keep()])
-    before = LOGGER.level
+    LOGGER.handlers[:] = [Keep()]
     LOGGER.setLevel(logging.INFO)
-    yield found
-    LOGGER.setLevel(before)
+    return found
 
 
 def test_a_line_for_people(records: list[logging.LogRecord]) -> None:
@@ -315,14 +313,10 @@ def test_an_object_for_machines(records: list[logging.LogRecord]) -> None:
 def test_logs_go_to_stderr(
     style: str, first: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LOGGER, "handlers", [])
-    monkeypatch.setattr(LOGGER, "propagate", True)
     monkeypatch.setattr("time.strftime", lambda *_: "1970")
-    level = LOGGER.level
     configure(style, "warning")
     log(logging.INFO, "not this")
     log(logging.WARNING, "this")
-    LOGGER.setLevel(level)
     written = capsys.readouterr()
     assert written.out == ""
     assert written.err.startswith(first)
