@@ -187,12 +187,25 @@ def test_who_was_stopped_inside_a_write_does_not_send_it_later(
     assert store.read(Table.FACT, "p") == {}
 
 
-def test_threads_of_one_process_take_turns_at_a_partition(store: CassandraStore) -> None:
-    """As the passes over all machines of one service do: each writes a row of its own."""
+def test_threads_of_one_process_take_turns_at_a_partition(
+    store: CassandraStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the passes over all machines of one service do: each writes a row of its own, and none comes in between."""
+    made: list[bool | None] = []
+    swap = store._swap
+
+    def counted(*about: Any) -> bool | None:
+        made.append(swap(*about))
+        return made[-1]
+
+    monkeypatch.setattr(store, "_swap", counted)
     keys = [f"host{number}" for number in range(48)]
     with ThreadPoolExecutor(16) as threads:
-        list(threads.map(lambda key: store.write(Table.STATUS, "Service/web", {key: key}), keys))
+        list(
+            threads.map(lambda key: stores.in_time(lambda: store.write(Table.STATUS, "Service/web", {key: key})), keys)
+        )
     assert sorted(store.read(Table.STATUS, "Service/web")) == sorted(keys)
+    assert False not in made
 
 
 def test_a_write_is_over_before_anybody_else_can_hold_the_lease_under_which_it_began() -> None:
