@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -380,6 +381,10 @@ class Watch(threading.Thread):
                         since[name] = now
                 self.looks += 1
 
+    def looked_after(self, looks: int) -> bool:
+        """Whether a whole look was begun after so many."""
+        return self.looks > looks + 1
+
 
 def test_controllers_that_are_restarted_in_turn_leave_no_machine_alone(place: Place) -> None:
     names = {f"host{number}" for number in range(12)}
@@ -394,8 +399,8 @@ def test_controllers_that_are_restarted_in_turn_leave_no_machine_alone(place: Pl
             before = watch.looks
             assert old.end() == 0
             running = [*(one for one in running if one is not old), place.running()]
-            until(lambda: shared(*running))  # noqa: B023
-            until(lambda: watch.looks > before + 1)  # noqa: B023
+            until(partial(shared, *running))
+            until(partial(watch.looked_after, before))
     finally:
         watch.over.set()
         watch.join()
