@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from controller.clock import rfc3339
 from controller.knowledge import Knowledge
-from controller.store.records import Condition, Pause, Seen
-from controller.summary import FLEET_PASS, MACHINES, merged
+from controller.store.records import FLEET_PASS, Condition, Pause, Seen
+from controller.summary import MACHINES, merged
 
 # The condition of a resource of which what is newest is not in force: a budget holds it, or it has errors.
 CURRENT = "Current"

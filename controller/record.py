@@ -201,19 +201,20 @@ class Recorder:
         """
         turns: list[Event] = []
         now = {ref: said for ref, said in found.items() if ref in at.rows}
-        for ref in {*kept.said, *at.told.get(machine, ())} - now.keys():
-            kept.ledger.put_status(ref, machine, None)
-            kept.said.pop(ref, None)
+        written: dict[str, Status | None] = dict.fromkeys({*kept.said, *at.told.get(machine, ())} - now.keys())
+        said_now: dict[str, _Said] = {}
         for ref, said in now.items():
             there = at.statuses.get(ref, {}).get(machine)
             before = _as_left(kept.said.get(ref), there)
             generation = at.rows[ref].generation
             if before is None or (before.generation, before.verdicts) != (generation, said):
                 row = before.row if before else there
-                new = Status(tuple(conditions(said, row, generation, self._clock())))
-                kept.ledger.put_status(ref, machine, new)
+                new = written[ref] = Status(tuple(conditions(said, row, generation, self._clock())))
                 turns += _turns(ref, machine, row, said, self._clock())
-                kept.said[ref] = _Said(generation, said, new, there)
+                said_now[ref] = _Said(generation, said, new, there)
+        if written:
+            kept.ledger.put_statuses(machine, written)
+            kept.said = {ref: said for ref, said in (kept.said | said_now).items() if ref in now}
         return turns
 
 

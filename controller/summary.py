@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from controller.store.records import Condition, Status, StoredResource
+from controller.store.records import FLEET_PASS, Condition, Status, StoredResource
 
-# What the fleet pass says of a resource is kept under this name beside what machines say.
-FLEET_PASS = ""
 MACHINES = "machines"
 # A deletion does not end by itself: somebody has to do something.
 STUCK = frozenset({"InUse", "Stalled", "Paused", "WorldStopped"})

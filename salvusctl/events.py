@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -52,13 +51,13 @@ def events(
 
 
 def _find(session: Session, words: list[str] | None, warnings: bool) -> list[Event]:
-    if not words:
-        found: Iterable[Event] = session.ledger.events(None)
-    else:
+    found = session.ledger.events()
+    if words:
         # Of what is gone, too: just then one wants to know what happened.
-        known = {*session.knowledge().rows, *(event.ref for event in session.ledger.events())}
-        found = [event for ref in by_name(known, words) for event in session.ledger.events(ref)]
-    return sorted((event for event in found if event.type == "Warning" or not warnings), key=lambda event: event.last)
+        known = {*session.knowledge().rows, *(event.ref for event in found)}
+        wanted = set(by_name(known, words))
+        found = [event for event in found if event.ref in wanted]
+    return [event for event in found if event.type == "Warning" or not warnings]
 
 
 def _row(event: Event) -> tuple[Text, ...]:

@@ -177,7 +177,9 @@ def controller(
     console.print(f"$ salvusctl {line} 2>{log} &", style="bold green")
     argv = [*MORTAL, *shlex.split(prefix), str(BIN / "salvusctl"), *shlex.split(line)]
     with (folder / log).open("ab") as file:
-        process = subprocess.Popen(argv, cwd=folder, env=_environment(), stdout=file, stderr=file, process_group=0)
+        # What one that is killed leaves goes with the folder.
+        own = _environment() | {"TMPDIR": str(folder)}
+        process = subprocess.Popen(argv, cwd=folder, env=own, stdout=file, stderr=file, process_group=0)
     run = Controller(process, page)
     try:
         until(lambda: process.poll() is not None or run.ready(), "the controller acting", 60)

@@ -45,12 +45,12 @@ class Table(enum.StrEnum):
     """The tables, with what their partitions and keys are."""
 
     RESOURCE = "resource"  # Kind/name / "manifest"
-    STATUS = "status"  # Kind/name / machine, or empty for the whole
+    STATUS = "status"  # machine / Kind/name; of the fleet pass: Kind/name / empty
     INVENTORY = "inventory"  # machine / item key
     FACT = "fact"  # Kind/name / what
     ALLOCATION = "allocation"  # Kind/name / what
     OBSERVATION = "observation"  # machine / "items"
-    EVENT = "event"  # Kind/name / digest of what is said
+    EVENT = "event"  # machine, or Kind/name where there is none / digest of what is said
     RUN = "run"  # machine / time
     JOB = "job"  # machine / item key
     LEASE = "lease"  # "leases" / lease name, or member/ID

@@ -14,6 +14,7 @@ from controller.store.guarded import Guarded
 from controller.store.mirror import CALLS, MANIFEST, PAUSES, PINS
 from controller.store.records import (
     ABSENT,
+    FLEET_PASS,
     SHORT,
     WORLD,
     Event,
@@ -201,17 +202,24 @@ class Ledger:
             self._copy(table, before, new.ref)
         if machine:
             self._move_machine(before.partition("/")[2], new.ref.partition("/")[2])
+        said = self._said_of(before)
+        for place, status in said.items():
+            self.store.write(Table.STATUS, place, {new.ref: status})
         self._move_pause(pause_key(before, machine=machine), pause_key(new.ref, machine=machine))
         version = row.version if row else None
         kept = replace(new, uid=old.uid, created_at=old.created_at, generation=old.generation + 1)
         self._set(new.ref, version, kept)
         if machine:
             self.drop_machine(before.partition("/")[2])
-        self._remove(before, self.store.get(Table.RESOURCE, before, MANIFEST))
+        self._remove(before, self.store.get(Table.RESOURCE, before, MANIFEST), said)
         return True
 
+    def _said_of(self, ref: str) -> Mapping[str, str]:
+        """The rows of what machines say of a resource, by machine."""
+        return {name: rows[ref].value for name, rows in self.store.read_all(Table.STATUS).items() if ref in rows}
+
     def _move_machine(self, before: str, after: str) -> None:
-        for table in (Table.INVENTORY, Table.OBSERVATION):
+        for table in (Table.INVENTORY, Table.OBSERVATION, Table.STATUS):
             self._copy(table, before, after)
         for ref, rows in self.store.read_all(Table.ALLOCATION).items():
             moved = {what: after for what, row in rows.items() if what == HOST and row.value == before}
@@ -225,17 +233,20 @@ class Ledger:
     def _copy(self, table: Table, before: str, after: str) -> None:
         self.store.write(table, after, {key: row.value for key, row in self.store.read(table, before).items()})
 
-    def remove_resource(self, ref: str) -> bool:
-        """Ends a deletion: takes everything away that is kept of a resource, events excepted.
+    def remove_resource(self, ref: str, machines: Collection[str] = ()) -> bool:
+        """Ends a deletion: takes everything away that is kept of a resource, events excepted; also what ``machines``
+        said of it.
 
         False when somebody brought it into force again: then it stays, as new.
         """
         row = self.store.get(Table.RESOURCE, ref, MANIFEST)
         if row is not None and parse(StoredResource, row.value).deleting_since is None:
             return False
-        return self._remove(ref, row)
+        return self._remove(ref, row, machines)
 
-    def _remove(self, ref: str, row: Row | None) -> bool:
+    def _remove(self, ref: str, row: Row | None, machines: Iterable[str]) -> bool:
+        for machine in machines:
+            self.put_statuses(machine, {ref: None})
         for table in (Table.STATUS, Table.FACT, Table.ALLOCATION):
             self.store.write(table, ref, {}, tuple(self.store.read(table, ref)))
         expected = {MANIFEST: row.version} if row else {}
@@ -270,10 +281,14 @@ class Ledger:
         row = self.store.get(Table.ALLOCATION, ref, what)
         return row.value if row else value
 
-    def put_status(self, ref: str, machine: str, status: Status | None) -> None:
-        """Writes (with None: removes) what one machine says of a resource."""
-        puts = {} if status is None else {machine: dump(status)}
-        self.store.write(Table.STATUS, ref, puts, () if puts else (machine,))
+    def put_placed(self, ref: str, status: Status) -> None:
+        """Writes what the fleet pass says of a resource."""
+        self.store.write(Table.STATUS, ref, {FLEET_PASS: dump(status)})
+
+    def put_statuses(self, machine: str, statuses: Mapping[str, Status | None]) -> None:
+        """Writes (with None: removes) what a machine says of resources, at once: by ``Kind/name``."""
+        puts = {ref: dump(status) for ref, status in statuses.items() if status is not None}
+        self.store.write(Table.STATUS, machine, puts, statuses.keys() - puts.keys())
 
     def put_facts(self, ref: str, facts: Mapping[str, str]) -> bool:
         """Adds or replaces facts; returns whether any was not known."""
@@ -308,28 +323,32 @@ class Ledger:
 
     def drop_machine(self, machine: str) -> None:
         """The machine left the fleet: nothing of it is kept, and nothing on it is touched."""
-        for table in (Table.INVENTORY, Table.OBSERVATION, Table.JOB, Table.RUN):
+        for table in (Table.INVENTORY, Table.OBSERVATION, Table.STATUS, Table.JOB, Table.RUN):
             self.store.write(table, machine, {}, tuple(self.store.read(table, machine)))
 
     # History
 
     def tell(self, events: Iterable[Event]) -> None:
-        """Keeps events for a week, one write a resource; a repeat only counts up."""
-        by_ref: dict[str, list[Event]] = {}
+        """Keeps events for a week, one write a machine; a repeat only counts up."""
+        by_place: dict[str, list[Event]] = {}
         for event in events:
-            by_ref.setdefault(event.ref, []).append(event)
-        for ref, told in by_ref.items():
-            kept = {key: parse(Event, row.value) for key, row in self.store.read(Table.EVENT, ref).items()}
+            by_place.setdefault(event.machine or event.ref, []).append(event)
+        for place, told in by_place.items():
+            rows = self.store.read(Table.EVENT, place)
+            kept = {event.key: parse(Event, rows[event.key].value) for event in told if event.key in rows}
             new = (_repeated(event, kept.get(event.key)) for event in told)
             puts = {event.key: dump(event) for event in new if event is not None}
             if puts:
-                self.store.write(Table.EVENT, ref, puts, ttl=EVENT_TTL)
+                self.store.write(Table.EVENT, place, puts, ttl=EVENT_TTL)
 
-    def events(self, ref: str | None = None) -> list[Event]:
-        """Events of one resource or of all, oldest first."""
-        partitions = [self.store.read(Table.EVENT, ref)] if ref else self.store.read_all(Table.EVENT).values()
-        found = [parse(Event, row.value) for rows in partitions for row in rows.values()]
-        return sorted(found, key=lambda event: event.last)
+    def events(self) -> list[Event]:
+        """All events, oldest first."""
+        return _events(self.store.read_all(Table.EVENT).values())
+
+    def events_of(self, ref: str, machines: Iterable[str]) -> list[Event]:
+        """Events of one resource, oldest first: on these machines, and on none."""
+        found = _events(self.store.read(Table.EVENT, place) for place in {ref, *machines})
+        return [event for event in found if event.ref == ref]
 
     def put_run(self, run: Run) -> None:
         """Keeps a pass for a day."""
@@ -393,6 +412,11 @@ class Ledger:
     def end_approvals(self, ids: Collection[str]) -> None:
         """They are used up, or of no use any more."""
         self.store.write(Table.META, APPROVALS, {}, ids)
+
+
+def _events(partitions: Iterable[Mapping[str, Row]]) -> list[Event]:
+    found = [parse(Event, row.value) for rows in partitions for row in rows.values()]
+    return sorted(found, key=lambda event: event.last)
 
 
 def _repeated(event: Event, before: Event | None) -> Event | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
 from controller.store.base import Row, Store, Table
-from controller.store.records import Pause, Pin, Status, StoredResource, parse
+from controller.store.records import FLEET_PASS, Pause, Pin, Status, StoredResource, parse
 
 V = TypeVar("V")
 
@@ -31,6 +31,7 @@ class Mirror:
         self._cursor = 0
         self._versions: dict[tuple[Table, str], Mapping[str, tuple[int, object]]] = {}
         self.resources: Mapping[str, StoredResource] = {}
+        self._said: dict[str, Mapping[str, Status]] = {}
         self.statuses: Mapping[str, Mapping[str, Status]] = {}
         self.facts: Mapping[tuple[str, str], str] = {}
         self.allocations: Mapping[tuple[str, str], str] = {}
@@ -101,16 +102,23 @@ class Mirror:
                 resources.pop(ref, None)
         return resources
 
-    def _statuses(self, refs: list[str]) -> Mapping[str, Mapping[str, Status]]:
-        if not refs:
+    def _statuses(self, places: list[str]) -> Mapping[str, Mapping[str, Status]]:
+        """By ``Kind/name`` what is kept by place: a machine; or the resource, of what the fleet pass says."""
+        changed: dict[str, dict[str, Status]] = {}
+        for place, said in self._read(Table.STATUS, places, len(self._said), _status).items():
+            before = self._said.pop(place, {})
+            if said:
+                self._said[place] = said
+            for key in before.keys() | said.keys():
+                if before.get(key) is not said.get(key):
+                    ref, machine = (place, FLEET_PASS) if key == FLEET_PASS else (key, place)
+                    by_machine = changed.setdefault(ref, dict(self.statuses.get(ref, {})))
+                    by_machine.pop(machine, None)
+                    if key in said:
+                        by_machine[machine] = said[key]
+        if not changed:
             return self.statuses
-        statuses = dict(self.statuses)
-        for ref, values in self._read(Table.STATUS, refs, len(statuses), _status).items():
-            if values:
-                statuses[ref] = values
-            else:
-                statuses.pop(ref, None)
-        return statuses
+        return {ref: said for ref, said in {**self.statuses, **changed}.items() if said}
 
     def _texts(
         self, before: Mapping[tuple[str, str], str], table: Table, refs: list[str]

@@ -61,9 +61,13 @@ class Condition:
     generation: int
 
 
+# What the fleet pass says of a resource is kept under this name beside what machines say.
+FLEET_PASS = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What one machine says of a resource; under the empty machine name, what the fleet pass says of it."""
+    """What one machine says of a resource, or the fleet pass."""
 
     conditions: tuple[Condition, ...] = ()
     detail: Mapping[str, str] = field(default_factory=dict)
@@ -106,7 +110,7 @@ class Event:
     @property
     def key(self) -> str:
         """The same for repeats."""
-        said = (self.machine, self.type, self.reason, self.message)
+        said = (self.ref, self.machine, self.type, self.reason, self.message)
         return hashlib.sha256(repr(said).encode()).hexdigest()[:24]
 
 

@@ -43,7 +43,11 @@ def fleet(cli: Cli) -> Cli:
 
 def tell(cli: Cli, ref: str, *conditions: Condition, machine: str = "") -> None:
     with open_session(Settings(cli.store)) as session:
-        session.ledger.put_status(ref, machine, Status(conditions, {"machines": "alpha"}))
+        status = Status(conditions, {"machines": "alpha"})
+        if machine:
+            session.ledger.put_statuses(machine, {ref: status})
+        else:
+            session.ledger.put_placed(ref, status)
 
 
 def condition(status: str, reason: str, message: str, type_: str = "Synced") -> Condition:
@@ -87,7 +91,7 @@ def test_state_is_what_was_seen_and_not_what_is_wanted(fleet: Cli) -> None:
     with open_session(Settings(fleet.store)) as session:
         for name in ("hello", "web"):
             on = Status((condition("True", "Placed", "on both", "Placed"),), {"machines": "alpha beta"})
-            session.ledger.put_status(f"Service/{name}", "", on)
+            session.ledger.put_placed(f"Service/{name}", on)
     assert (state("hello"), state("web")) == ("-", "unknown"), "hello has no unit"
     seen("alpha", Seen("present", {"running": True}))
     seen("beta", Seen("present", {"running": True}))
@@ -123,7 +127,7 @@ def test_state_of_a_machine_is_that_of_its_domain_on_its_host(fleet: Cli, found:
 
     ref, on = "VirtualMachine/web01", (condition("True", "Placed", "on alpha", "Placed"),)
     with open_session(Settings(fleet.store)) as session:
-        session.ledger.put_status(ref, "", Status(on, {"machines": "alpha web01"}))
+        session.ledger.put_placed(ref, Status(on, {"machines": "alpha web01"}))
     assert states() == {}, "where it is to be is not decided"
     with open_session(Settings(fleet.store)) as session:
         session.ledger.allocate(ref, "host", "alpha")
@@ -284,9 +288,8 @@ def test_why_leads_to_what_is_waited_for(fleet: Cli) -> None:
 def test_why_of_what_is_ready_is_short(fleet: Cli) -> None:
     tell(fleet, "Image/debian12", condition("True", "Placed", "on no machine", "Placed"))
     with open_session(Settings(fleet.store)) as session:
-        session.ledger.put_status(
-            "Image/debian12", "", Status((condition("True", "Placed", "on no machine", "Placed"),), {"machines": ""})
-        )
+        placed = condition("True", "Placed", "on no machine", "Placed")
+        session.ledger.put_placed("Image/debian12", Status((placed,), {"machines": ""}))
     lines = fleet("why", "image/debian12").lines
     assert lines[0].startswith("Image/debian12 is Ready: True, ")
     assert not any(line.startswith(("next", "help")) for line in lines)

@@ -21,7 +21,7 @@ from controller.store.mirror import Mirror
 from controller.store.records import Job, StoredResource
 from drivers.base import Absent, Applied, Change, Failed, Fenced, Grade, Observation, Present, State, Unknown, Verb
 from drivers.items.file import File
-from tests.fast.things import Thing, lowered, statuses, wanted
+from tests.fast.things import Thing, lowered, statuses, told, wanted
 
 FILE = File("/etc/x", "x")
 ROW = StoredResource("Service/s", "u", 1, {}, "apply", "r", 1.0, 1.0)
@@ -78,7 +78,7 @@ class Desk:
         return other
 
     def reasons(self) -> list[str]:
-        return [event.reason for event in self.ledger.events("Service/s")]
+        return [event.reason for event in told(self.ledger, "Service/s")]
 
     def writes(self) -> int:
         return self.store.changed_since(0)[0]
@@ -113,6 +113,23 @@ def test_the_same_again_writes_nothing(desk: Desk) -> None:
     desk.start()
     desk.record(outcome(x=Present({"value": "a"})))
     assert statuses(desk.ledger, "Service/s")["m"].conditions[0].since == 1001.0, "a new controller keeps the history"
+
+
+def test_what_a_pass_says_of_many_resources_is_one_write_in_each_table(desk: Desk) -> None:
+    """However many: each is a transaction of a distributed store."""
+    refs = [f"Service/s{number}" for number in range(5)]
+    for ref in refs:
+        desk.ledger.put_resource(replace(ROW, ref=ref, uid=ref))
+    wants = lowered(*(wanted(Thing(ref[-2:]), owner=ref) for ref in refs))
+    before = desk.writes()
+    looked = {one.key: Observation(Present({"value": "a"}), 5.0, "test") for one in wants.wanted}
+    desk.record(replace(outcome(wants=wants), seen=looked))
+    assert desk.writes() - before == 3, "statuses, events, observations"
+    assert [statuses(desk.ledger, ref)["m"].conditions[0].reason for ref in refs] == ["InSync"] * 5
+    assert [event.reason for ref in refs for event in told(desk.ledger, ref)] == ["InSync"] * 5
+    desk.record(outcome(wants=lowered()))
+    assert desk.mirror.statuses, "as it was read"
+    assert not any(statuses(desk.ledger, ref) for ref in refs), "what is no longer there says nothing"
 
 
 def test_events_tell_of_turns_and_not_of_every_try(desk: Desk) -> None:
@@ -253,7 +270,7 @@ def test_a_late_row_is_mended_also_when_it_is_the_one_of_before_ours(desk: Desk)
     late = statuses(desk.ledger, "Service/s")["m"]
     desk.record(outcome(x=Present({"value": "a"})))
     desk.record(outcome(x=Present({"value": "a"})))
-    desk.ledger.put_status("Service/s", "m", late)
+    desk.ledger.put_statuses("m", {"Service/s": late})
     desk.record(outcome(x=Present({"value": "a"})))
     assert [one.reason for one in statuses(desk.ledger, "Service/s")["m"].conditions] == ["InSync"]
 

@@ -12,7 +12,7 @@ from controller.holder import Holder
 from controller.leases import Leases
 from controller.present import conditions, machines
 from controller.session import Session, Settings
-from controller.store.base import StoreUnavailable
+from controller.store.base import StoreUnavailable, Table
 from controller.store.ledger import Ledger
 from controller.store.memory import MemoryStore
 from controller.store.records import InventoryRow
@@ -21,7 +21,7 @@ from drivers.items.file import File
 from drivers.simulated import SimulatedFleet
 from resources.load import load
 from tests.fast.manifests import KEY
-from tests.fast.things import statuses
+from tests.fast.things import statuses, told
 
 HOST = f"""
 apiVersion: salv.us/v1
@@ -103,6 +103,7 @@ def test_a_deletion_ends_when_nothing_is_left_anywhere(desk: Desk) -> None:
     desk.visit("beta")
     assert "Service/hello" not in desk.refs()
     assert not any(desk.ledger.inventories().values())
+    assert statuses(desk.ledger, "Service/hello") == {}
 
 
 def test_a_host_that_leaves_is_released_and_it_is_said_what_stays_there(desk: Desk) -> None:
@@ -118,6 +119,7 @@ def test_a_host_that_leaves_is_released_and_it_is_said_what_stays_there(desk: De
     assert desk.fleet.machine("beta").writes == writes, "nothing was touched there"
     assert not desk.ledger.inventory("beta")
     assert not desk.ledger.seen("beta")
+    assert not desk.ledger.store.read(Table.STATUS, "beta")
 
 
 def test_what_ends_together_with_its_host_is_told_of(desk: Desk) -> None:
@@ -127,7 +129,7 @@ def test_what_ends_together_with_its_host_is_told_of(desk: Desk) -> None:
     desk.session.delete(["Host/beta", "Service/hello"])
     desk.settle()
     assert desk.refs() == set()
-    (event,) = [event for event in desk.ledger.events("Service/hello") if event.reason == "Released"]
+    (event,) = [event for event in told(desk.ledger, "Service/hello") if event.reason == "Released"]
     assert event.machine == "beta"
     assert "File:/etc/hello.conf" in event.message
 
@@ -182,7 +184,7 @@ def test_a_kill_in_the_middle_of_ending_leaves_no_inventory_for_a_later_machine_
     desk.visit("beta")
     desk.session.delete(["Host/beta"])
 
-    def killed(self: Ledger, ref: str) -> None:
+    def killed(*_: object) -> None:
         raise StoreUnavailable("killed")
 
     with monkeypatch.context() as patch:
@@ -202,7 +204,7 @@ def test_a_fleet_pass_that_failed_is_made_again(desk: Desk, monkeypatch: pytest.
         raise StoreUnavailable("down")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "put_status", down)
+        patch.setattr(Ledger, "put_placed", down)
         with pytest.raises(StoreUnavailable):
             desk.settle()
     desk.settle()

@@ -22,13 +22,14 @@ from controller.session import Session, Settings, fresh_uid
 from controller.store.base import Conflict, Row, StoreUnavailable, Table
 from controller.store.ledger import Ledger
 from controller.store.memory import MemoryStore
-from controller.store.records import Disturbed, Hold, InventoryRow, Seen, SourceState
+from controller.store.records import FLEET_PASS, Disturbed, Hold, InventoryRow, Seen, SourceState, Status
 from drivers.items import codec
 from drivers.items.file import File
 from drivers.simulated import SimulatedFleet
 from resources.load import Loaded, load
 from resources.world import CONTROLLER_KEYS
 from tests.fast.manifests import KEY
+from tests.fast.things import statuses, told
 
 HOST = f"""
 apiVersion: salv.us/v1
@@ -210,6 +211,9 @@ def test_a_move_takes_everything_along_and_leaves_nothing(desk: Desk) -> None:
     desk.ledger.allocate("Host/alpha", "vpn", "10.1.1.1")
     desk.ledger.put_inventory("alpha", {"File:/x": InventoryRow("File", codec.dump(File("/x", "")), "s", created=True)})
     desk.ledger.put_seen("alpha", {"File:/x": Seen("present")})
+    placed, said = Status(detail={"machines": "alpha"}), Status(detail={"said": "by the machine"})
+    desk.ledger.put_placed("Host/alpha", placed)
+    desk.ledger.put_statuses("alpha", {"Host/alpha": said, "Service/s": said})
     before = desk.session.knowledge().rows["Host/alpha"]
     assert desk.put(RENAMED) == ["Host/beta moved"]
     knowledge = desk.session.knowledge()
@@ -220,6 +224,9 @@ def test_a_move_takes_everything_along_and_leaves_nothing(desk: Desk) -> None:
     assert desk.ledger.inventory("beta").keys() == {"File:/x"}
     assert not desk.ledger.inventory("alpha"), "a new machine of the old name has nothing of it"
     assert not desk.ledger.seen("alpha")
+    assert statuses(desk.ledger, "Host/beta") == {FLEET_PASS: placed, "beta": said}
+    assert statuses(desk.ledger, "Service/s") == {"beta": said}
+    assert statuses(desk.ledger, "Host/alpha") == {}
     assert desk.put(RENAMED) == ["Host/beta unchanged"]
 
 
@@ -308,7 +315,7 @@ def test_how_a_source_went_is_written_when_it_differs_with_an_event_on_what_is_h
     assert desk.session.last(DIRECTORY) == after
     assert after.undeleted == {"Host/alpha"}
     assert desk.session.last("directory:/elsewhere") is None
-    (event,) = desk.ledger.events("Host/alpha")
+    (event,) = told(desk.ledger, "Host/alpha")
     assert (event.type, event.reason, event.count) == ("Warning", "HeldByBudget", 1)
     assert "gone from /srv/manifests" in event.message
     assert event.message.endswith(f"salvusctl approve {GONE.id}")
@@ -322,7 +329,7 @@ def test_what_was_not_told_of_a_source_is_told_at_the_next_reading(desk: Desk, m
             desk.session.report(state, "")
     for _ in range(2):
         desk.session.report(state, "")
-    assert [event.reason for event in desk.ledger.events("Host/alpha")] == ["HeldByBudget"]
+    assert [event.reason for event in told(desk.ledger, "Host/alpha")] == ["HeldByBudget"]
     assert [turn.revision for turn in desk.ledger.turns(DIRECTORY)] == ["r2"]
 
 

@@ -12,8 +12,8 @@ from controller.lower import Lowered, Wait
 from controller.plan import Circumstances, Held, Plan
 from controller.reconcile import Outcome, reconcile
 from controller.status import Verdict, conditions, reachable, unreached, verdicts
-from controller.store.records import Condition, Status, StoredResource
-from controller.summary import FLEET_PASS, MACHINES, merged
+from controller.store.records import FLEET_PASS, Condition, Status, StoredResource
+from controller.summary import MACHINES, merged
 from drivers.base import Applied, Change, Failed, Grade, Item, Observation, Rejected, Unknown, Verb
 from drivers.simulated import SimulatedDriver, SimulatedFleet
 from tests.fast.things import Thing, lowered, wanted

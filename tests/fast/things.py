@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from controller.lower import Lowered, Wanted
-from controller.store.base import Table
 from controller.store.ledger import Ledger
-from controller.store.records import Status, parse
+from controller.store.mirror import Mirror
+from controller.store.records import Event, Status
 from drivers.base import Drift, Fields, Grade, Item, Observation, State, Transport
 
 
@@ -43,7 +43,14 @@ class Guest(Thing):
 
 def statuses(ledger: Ledger, ref: str) -> Mapping[str, Status]:
     """What is said of a resource in the store, by machine; under the empty name what the fleet pass says."""
-    return {machine: parse(Status, row.value) for machine, row in ledger.store.read(Table.STATUS, ref).items()}
+    mirror = Mirror(ledger.store)
+    mirror.refresh()
+    return mirror.statuses.get(ref, {})
+
+
+def told(ledger: Ledger, ref: str) -> list[Event]:
+    """The events of a resource, oldest first."""
+    return [event for event in ledger.events() if event.ref == ref]
 
 
 def wanted(item: Item, *after: str, owner: str = "Service/s", producers: tuple[str, ...] = ()) -> Wanted:

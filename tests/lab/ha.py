@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ COUNT = f"""\
 echo "$1 $(cut -d ' ' -f 22 /proc/1/stat)" >>{TALLY}
 exec sleep infinity
 """
+WRONG_CLOCK = str(Path(__file__).parent / "wrong_clock.py")
 ALLOWED = {"maxDeletes": 1000, "maxDisruption": 1000}
 
 
@@ -115,13 +117,13 @@ class HaFleet(Fleet):
 
     # The controllers
 
-    def launch(self, *prefix: str) -> Controller:
-        """Starts one; ``prefix`` is a command before its own."""
+    def launch(self, clock: float = 0.0) -> Controller:
+        """Starts one, whose wall clock is so many seconds off."""
         self._numbers += 1
         name, page = f"controller{self._numbers}", f"127.0.0.1:{free_port()}"
-        run = [SALVUSCTL, "--config", str(self.config), "controller", "run", "--resync", str(RESYNC), "--http", page]
-        # faketime(1) names what it shares with others after its pid, which is always the same in here.
-        script = ["sh", "-euc", 'hostname "$0"; mount -t tmpfs shm /dev/shm; exec "$@"', name, *prefix, *run]
+        program = [sys.executable, "-P", WRONG_CLOCK, str(clock)] if clock else [SALVUSCTL]
+        run = [*program, "--config", str(self.config), "controller", "run", "--resync", str(RESYNC), "--http", page]
+        script = ["sh", "-euc", 'hostname "$0"; exec "$@"', name, *run]
         log = self.folder / f"{name}.log"
         with log.open("ab") as file:
             outer = subprocess.Popen(
@@ -129,6 +131,8 @@ class HaFleet(Fleet):
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
+                # What one that is killed leaves there: all of them have one number.
+                env=os.environ | {"TMPDIR": str(self.folder)},
             )
         children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
         assert eventually(lambda: bool(children.read_text().split()), 10)
