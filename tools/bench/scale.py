@@ -71,6 +71,13 @@ def stored(document: Document) -> StoredResource:
     return StoredResource(ref, str(uuid.uuid4()), 1, document, "bench", "1", 0.0, 0.0)
 
 
+def decide(engine: Engine) -> None:
+    """Reads the store, and decides what is open until nothing is."""
+    engine.refresh()
+    while engine.fleet_pass():
+        engine.refresh()
+
+
 class Scale:
     """A controller with its fleet in memory."""
 
@@ -91,10 +98,8 @@ class Scale:
         self.rows.append(Row(what, time.process_time() - begin, goal, self.fleet.writes - writes))
 
     def decide(self) -> None:
-        """Reads the store, and decides what is open until nothing is."""
-        self.engine.refresh()
-        while self.engine.fleet_pass():
-            self.engine.refresh()
+        """See the function."""
+        decide(self.engine)
 
     def plan_all(self) -> None:
         """Lowers and plans every machine as if it were empty."""

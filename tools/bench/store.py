@@ -37,7 +37,7 @@ from drivers.simulated import SimulatedFleet
 from tests.cassandra_ring import running_ring
 from tools.bench.measure import Cost, median
 from tools.bench.report import machine
-from tools.bench.scale import documents, stored
+from tools.bench.scale import decide, documents, stored
 
 T = TypeVar("T")
 
@@ -153,9 +153,7 @@ class Fleet:
         list(self._threads.map(lambda one: self._patiently(lambda: self._ledger.put_resource(one)), every))
         for _ in range(ROUNDS):
             before = self.store.writes
-            self._engine.refresh()
-            while self._engine.fleet_pass():
-                self._engine.refresh()
+            decide(self._engine)
             self.passes()
             if self.store.writes == before:
                 return

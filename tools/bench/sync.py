@@ -23,8 +23,8 @@ from controller.sync import Sync
 from drivers.simulated import SimulatedFleet
 from resources.load import LoadCache, load_files
 from resources.manifest_files import ManifestFile
-from tests.fast.manifests import KEY
 from tools.bench.load import HOSTS, manifest
+from tools.bench.scale import KEY, decide
 
 SOURCE = "directory:/srv/fleet"
 CHANGED = 3
@@ -77,9 +77,7 @@ class Bench:
     def settle(self) -> None:
         """Everything is brought about."""
         for _ in range(2):  # what machines told first may be what others wait for
-            self._engine.refresh()
-            while self._engine.fleet_pass():
-                self._engine.refresh()
+            decide(self._engine)
             for machine in self._engine.machine_names():
                 self._engine.machine_pass(machine, lambda: False)
 
