@@ -163,3 +163,19 @@ def test_what_is_not_in_the_environment_is_named(
     settings = CassandraSettings(("127.77.9.9",), "dc1", credentials=Variables("RING_USER", "RING_PASSWORD"))
     with pytest.raises(StoreUnusable, match=f"not in the environment: {missing} not set"):
         CassandraStore(settings)
+
+
+def test_a_ring_that_cannot_say_who_we_are_is_away_and_no_wrong_password(guarded: Guarded) -> None:
+    """As when two of three nodes are dead. The last of the ring: nobody gets in after it."""
+    with closing(Ring.connect(guarded.settings)) as admin:
+        more = "{'class': 'NetworkTopologyStrategy', 'dc1': 3}"
+        admin.session.execute(f"ALTER KEYSPACE system_auth WITH replication = {more}", timeout=30)
+
+    def away() -> bool:
+        try:
+            CassandraStore(guarded.settings).close()
+        except StoreUnavailable as error:
+            return "Unable to perform authentication" in str(error)
+        return False
+
+    assert eventually(away, 30), "a node keeps what it knows of users for a few seconds"

@@ -15,9 +15,9 @@ from controller.store.cassandra.settings import CassandraSettings, Tls, Variable
 
 _TLS = "see store.cassandra.tls in the configuration"
 _AUTHORITY = "authority has to be the certificate of who certified theirs"
-# A node that cannot ask enough others what a user may (system_auth, while nodes are away) refuses in the same words as
-# one that knows: Cassandra's UnauthorizedException begins so. It answers again by itself.
-_UNDECIDED = "Unable to perform authorization"
+# A node that cannot ask enough others who a user is, or what he may (system_auth, while nodes are away), refuses with
+# the same errors as one that knows, which then begin so (PasswordAuthenticator, CassandraAuthorizer). It passes.
+_UNDECIDED = ("Unable to perform authentication", "Unable to perform authorization")
 _CREDENTIALS = "see store.cassandra in the configuration: credentialsFile, or credentialsEnvironment"
 
 
@@ -76,13 +76,13 @@ def refusal(settings: CassandraSettings, causes: Iterable[BaseException]) -> Sto
 
 
 def _told(settings: CassandraSettings, cause: BaseException) -> tuple[str, str] | None:
+    if isinstance(cause, (AuthenticationFailed, Unauthorized)) and any(text in str(cause) for text in _UNDECIDED):
+        return None
     match cause:
         case AuthenticationFailed() if settings.credentials is None:
             return "wants a user and a password, and none are configured", _CREDENTIALS
         case AuthenticationFailed():
             return f"refuses the user or the password: {cause}", _CREDENTIALS
-        case Unauthorized() if _UNDECIDED in str(cause):
-            return None
         case Unauthorized():
             return f"does not allow it: {cause}", "grant its user what docs/operations.md says, in cqlsh"
         case RequestValidationException():
