@@ -96,7 +96,7 @@ class _Source:
         origin = self._follow.origin
         if not isinstance(origin, GitSettings):
             return answer(environ, None, lambda: None)
-        return answer(environ, origin.webhook_secret, lambda: self._session.ledger.call(origin.source))
+        return answer(environ, origin.webhook_secret, lambda: self._session.ledger.sources.call(origin.source))
 
     def _taken(self, errors: int, held: int) -> None:
         self._metrics.manifest_errors.set(errors)

@@ -16,7 +16,8 @@ from controller.lower import Lowered
 from controller.plan import Circumstances, Owned, Plan, plan
 from controller.record import read_inventory
 from controller.store.ledger import Ledger
-from controller.store.records import Disturbed, HeldChange, Seen
+from controller.store.records import Seen
+from controller.store.source_records import Disturbed, HeldChange
 from controller.sync import Impact
 from controller.view import View
 from drivers.base import Absent, Change, Grade, Observation, Present, State, Value, Verb

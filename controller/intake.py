@@ -15,7 +15,8 @@ from controller.pauses import explained
 from controller.session import Session
 from controller.sources.base import Source, Unreadable
 from controller.store.base import Conflict, StoreError, StoreUnusable
-from controller.store.records import SHORT, Pin, place_of
+from controller.store.records import SHORT
+from controller.store.source_records import Pin, place_of
 from controller.sync import Sync
 from drivers.base import SalvusError
 
@@ -164,7 +165,7 @@ class Intake:
         return again
 
     def _pin(self) -> Pin | None:
-        return self._session.ledger.pins().get(self._source.name)
+        return self._session.ledger.sources.pins().get(self._source.name)
 
     def _stopped(self) -> bool:
         """Whether nobody is to write anything, asked of the store itself."""

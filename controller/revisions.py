@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from controller.clock import rfc3339
-from controller.store.records import SHORT, Pin, SourceState, Turn, place_of
+from controller.store.records import SHORT
+from controller.store.source_records import Pin, SourceState, Turn, place_of
 
 IN_FORCE, HELD, REFUSED = "in force", "held", "refused"
 

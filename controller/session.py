@@ -22,18 +22,8 @@ from controller.store.base import Access, Store
 from controller.store.ledger import Ledger, overtaken, taken
 from controller.store.mirror import Mirror
 from controller.store.opening import Old, Where, open_store
-from controller.store.records import (
-    ABSENT,
-    HELD_BY_BUDGET,
-    Event,
-    Hold,
-    Job,
-    Pause,
-    Pin,
-    SourceState,
-    StoredResource,
-    place_of,
-)
+from controller.store.records import ABSENT, Event, Job, Pause, StoredResource
+from controller.store.source_records import HELD_BY_BUDGET, Hold, Pin, SourceState, place_of
 from resources.envelope import Document
 from resources.fleet import Fleet, kinds
 from resources.world import World
@@ -92,7 +82,7 @@ class Session:
     def knowledge(self) -> Knowledge:
         """The store as it is now."""
         knowledge = self._now()
-        return replace(knowledge, held=_held(knowledge.rows, self.ledger.sources()))
+        return replace(knowledge, held=_held(knowledge.rows, self.ledger.sources.states()))
 
     def _now(self) -> Knowledge:
         """The same, without what budgets hold. Only what changed since the last time is read."""
@@ -166,12 +156,12 @@ class Session:
 
     def pin(self, pin: Pin) -> None:
         """Pins a source to a revision."""
-        self.ledger.pin(pin)
+        self.ledger.sources.pin(pin)
         self._tell("", "Pinned", pinned(pin))
 
     def unpin(self, pin: Pin, by: str) -> None:
         """Ends it: what is newest counts again."""
-        self.ledger.unpin(pin.source)
+        self.ledger.sources.unpin(pin.source)
         self._tell("", "Unpinned", f"{place_of(pin.source)} by {by}; it was pinned by {pin.by}: {pin.reason}")
 
     def resume(self, pause: Pause, ref: str, by: str) -> None:
@@ -207,7 +197,7 @@ class Session:
         """How the sources stand that somebody follows, or that something came from; others are of no interest now."""
         from controller.members import SOURCE, epochs
 
-        if not (states := self.ledger.sources()):
+        if not (states := self.ledger.sources.states()):
             return ()
         came = {row.source for row in self._now().rows.values()}
         followed = {lease.removeprefix(SOURCE) for lease in epochs(self.ledger.store)}
@@ -215,7 +205,7 @@ class Session:
 
     def last(self, source: str) -> SourceState | None:
         """How the last reading of a source went."""
-        return self.ledger.sources().get(source)
+        return self.ledger.sources.states().get(source)
 
     def report(self, state: SourceState, about: str) -> None:
         """Notes how the last reading of a source went; writes nothing while it goes as before."""
@@ -224,7 +214,7 @@ class Session:
         state = replace(state, at=before.at if before and same else now)
         if state == before:
             return
-        self.ledger.note_turns(state.source, turns(state, about, now, self.ledger.turns(state.source)))
+        self.ledger.sources.note_turns(state.source, turns(state, about, now, self.ledger.sources.turns(state.source)))
         known = {hold.id for hold in before.holds} if before else set()
         new = [hold for hold in state.holds if hold.id not in known]
         told = [(ref, HELD_BY_BUDGET, hold.message) for hold in new for ref in hold.refs]
@@ -232,15 +222,15 @@ class Session:
             told.append(("", *state.trouble))
         self.ledger.tell(Event(ref, "", "Warning", reason, message, now, now) for ref, reason, message in told)
         # Last: who is killed before it says all of it again.
-        self.ledger.put_source(state)
+        self.ledger.sources.put(state)
 
     def approvals(self, source: str) -> tuple[Hold, ...]:
         """What somebody lets through of what is held of the source."""
-        return tuple(hold for hold in self.ledger.approvals() if hold.source == source)
+        return tuple(hold for hold in self.ledger.sources.approvals() if hold.source == source)
 
     def end_approvals(self, ended: Collection[Hold]) -> None:
         """They are used up, or of no use any more."""
-        self.ledger.end_approvals([hold.id for hold in ended])
+        self.ledger.sources.end_approvals([hold.id for hold in ended])
 
     @property
     def connect(self) -> Connect:

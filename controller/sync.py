@@ -10,7 +10,7 @@ from typing import Protocol
 from controller.budget import Budget, Budgets
 from controller.log import log
 from controller.sources.base import Reading
-from controller.store.records import Disturbed, Hold, SourceState
+from controller.store.source_records import Disturbed, Hold, SourceState
 from drivers.base import SalvusError
 from resources.load import Loaded
 

@@ -10,7 +10,7 @@ import typer
 
 from controller.session import BY_HAND
 from controller.store.base import Access
-from controller.store.records import place_of
+from controller.store.source_records import place_of
 from resources.fleet import Fleet
 from salvusctl import out
 from salvusctl.diff import show_difference
@@ -22,7 +22,7 @@ from salvusctl.manifests import FilesOption, PathsArgument, enter_for_source, na
 if TYPE_CHECKING:
     from controller.knowledge import Knowledge
     from controller.session import Session
-    from controller.store.records import Pin
+    from controller.store.source_records import Pin
     from salvusctl.manifests import Named
 
 WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
@@ -74,7 +74,7 @@ def _pin(session: Session, named: Named) -> Pin | None:
     """Of the context's source: who applies it applies what the controller follows."""
     from controller.sources.settings import GitSettings
 
-    return session.ledger.pins().get(named.source) if isinstance(named, GitSettings) else None
+    return session.ledger.sources.pins().get(named.source) if isinstance(named, GitSettings) else None
 
 
 def warn_of_sync(before: Knowledge, refs: Collection[str]) -> None:

@@ -17,7 +17,7 @@ from salvusctl.fleet import enter_for_store, reading, settings_of
 
 if TYPE_CHECKING:
     from controller.session import Session
-    from controller.store.records import Hold
+    from controller.store.source_records import Hold
 
 app = verb_app()
 
@@ -59,7 +59,7 @@ def _list(session: Session, output: TextOrJson) -> None:
     from salvusctl.holds import as_output, lines
     from salvusctl.plan_outputs import Holds
 
-    approvals = session.ledger.approvals()
+    approvals = session.ledger.sources.approvals()
     found = Holds(items=tuple(as_output(hold, at, approvals) for hold, at in _waiting(session).values()))
     if output is TextOrJson.JSON:
         out.emit(found)
@@ -80,7 +80,7 @@ def _meant(session: Session, ids: list[str]) -> list[Hold]:
 def _let_through(session: Session, hold: Hold) -> None:
     from controller.store.records import Event
 
-    session.ledger.approve(hold)
+    session.ledger.sources.approve(hold)
     now, text = time.time(), f"{hold.id} was approved by {who_am_i()}"
     session.ledger.tell(Event(ref, "", "Normal", "Approved", text, now, now) for ref in sorted(hold.refs))
     out.say(f"{hold.id} is approved: {out.counted(len(hold.of), 'change')} of {hold.source}, once")

@@ -47,7 +47,7 @@ def delete(
             return Code.DIFFERENT
         for ref in session.delete(refs):
             out.say(f"{ref} is being deleted")
-        gone = frozenset().union(*(state.undeleted for state in session.ledger.sources().values()))
+        gone = frozenset().union(*(state.undeleted for state in session.ledger.sources.states().values()))
         warn_of_sync(knowledge, [ref for ref in refs if ref not in gone])
         return _gone(session, refs, timeout) if wait else Code.OK
 

@@ -58,7 +58,7 @@ def _as_followed(session: Session, origin: Origin, budgets: Budgets, output: Tex
 
     with closing(open_source(origin)) as opened:
         source = opened.name
-    loaded = read_manifests(origin, session.others(source), old=True, pin=session.ledger.pins().get(source))
+    loaded = read_manifests(origin, session.others(source), old=True, pin=session.ledger.sources.pins().get(source))
     foreseen = foresee(session, source, loaded, budgets)
     gone = [ResourceDiff(resource=ref, verb="deleted") for ref in sorted(foreseen.deleted)]
     held = [

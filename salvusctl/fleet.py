@@ -56,7 +56,7 @@ def _opened(context: Context, access: Access) -> Iterator[Session]:
         yield session
         for pause in holding(session.ledger.pauses(), time.time()):
             out.warn(explained(pause)[1])
-        for pin in session.ledger.pins().values():
+        for pin in session.ledger.sources.pins().values():
             out.warn(pinned(pin))
 
 

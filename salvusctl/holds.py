@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from rich.text import Text
 
 from controller.clock import rfc3339
-from controller.store.records import Disturbed, HeldChange, Hold
+from controller.store.source_records import Disturbed, HeldChange, Hold
 from salvusctl import out
 from salvusctl.plan_outputs import ChangeOutput, DisturbedOutput, HoldOutput
 from salvusctl.plans import change_lines

@@ -18,7 +18,7 @@ from salvusctl.exits import UseError
 if TYPE_CHECKING:
     from controller.sources.opening import Origin
     from controller.sources.settings import GitSettings
-    from controller.store.records import Pin
+    from controller.store.source_records import Pin
     from resources.fleet import Fleet
     from resources.load import Loaded
 

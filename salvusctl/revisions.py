@@ -8,7 +8,8 @@ import typer
 
 from controller.clock import rfc3339
 from controller.revisions import in_force
-from controller.store.records import SHORT, SourceState
+from controller.store.records import SHORT
+from controller.store.source_records import SourceState
 from salvusctl import out
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
 from salvusctl.fleet import reading
@@ -29,7 +30,7 @@ def revisions(ctx: typer.Context, output: OutputOption = TextOrJson.TEXT) -> Non
     there. The newest of a source is shown also while it is pinned.
     """
     with reading(context_of(ctx)) as session:
-        states = sorted(session.ledger.sources().items())
+        states = sorted(session.ledger.sources.states().items())
         if output is TextOrJson.JSON:
             from salvusctl.revision_outputs import Revisions
 
@@ -47,15 +48,15 @@ def _print(session: Session, state: SourceState) -> None:
     out.say(out.clean(state.place))
     if state.trouble:
         out.say(f"  {out.clean(state.trouble[1])}")
-    turns = reversed(session.ledger.turns(state.source))
+    turns = reversed(session.ledger.sources.turns(state.source))
     out.table(HEADINGS, [[t.revision[:SHORT], t.state, rfc3339(t.at), t.about, t.why] for t in turns])
 
 
 def _as_output(session: Session, state: SourceState) -> SourceOutput:
     from salvusctl.revision_outputs import PinOutput, SourceOutput, TurnOutput
 
-    turns = session.ledger.turns(state.source)
-    pin = session.ledger.pins().get(state.source)
+    turns = session.ledger.sources.turns(state.source)
+    pin = session.ledger.sources.pins().get(state.source)
     return SourceOutput(
         source=state.source,
         in_force=in_force(turns),

@@ -10,7 +10,8 @@ import typer
 
 from controller.holder import who_am_i
 from controller.revisions import previous
-from controller.store.records import SHORT, Pin
+from controller.store.records import SHORT
+from controller.store.source_records import Pin
 from salvusctl import out
 from salvusctl.exits import UseError
 from salvusctl.flags import context_of, verb_app
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from controller.sources.settings import GitSettings
-    from controller.store.records import Turn
+    from controller.store.source_records import Turn
     from salvusctl.config import Context
 
 # A commit's whole ID, and the least of one that is looked for among those that are known.
@@ -50,7 +51,7 @@ def rollback(
         raise UseError("why? Whoever finds it pinned wants to know", hint="say --reason 'web servers fail since noon'")
     enter_for_source(context)
     with writing(context) as session:
-        revision = _meant(to, session.ledger.turns(git.source))
+        revision = _meant(to, session.ledger.sources.turns(git.source))
         new = Pin(git.source, revision, who_am_i(), reason, time.time())
         read_manifests(git, session.others(git.source), pin=new)
         session.pin(new)

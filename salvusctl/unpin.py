@@ -8,7 +8,7 @@ import typer
 
 from controller.holder import who_am_i
 from controller.sources.opening import Origin, open_source
-from controller.store.records import Pin, place_of
+from controller.store.source_records import Pin, place_of
 from salvusctl import out
 from salvusctl.exits import Missing
 from salvusctl.flags import context_of, verb_app
@@ -25,7 +25,7 @@ def unpin(ctx: typer.Context) -> None:
     """
     context = context_of(ctx)
     with writing(context) as session:
-        pin = _meant(session.ledger.pins(), context.manifests)
+        pin = _meant(session.ledger.sources.pins(), context.manifests)
         session.unpin(pin, who_am_i())
         out.say(f"{place_of(pin.source)} is followed again")
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from controller.clock import rfc3339
 from controller.pauses import explained, to_end
 from controller.present import CURRENT, condition_document, conditions, machines, pause_document, settled
-from controller.store.records import HELD_BY_BUDGET, PINNED, REFUSED, UNREADABLE
+from controller.store.source_records import HELD_BY_BUDGET, PINNED, REFUSED, UNREADABLE
 from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import Code, UseError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from controller.sources.base import Reading, Unreadable
 from controller.sources.watch import Watch
-from controller.store.records import DIRECTORY
+from controller.store.source_records import DIRECTORY
 from drivers.base import SalvusError
 from resources.fleet import Fleet
 from resources.load import LoadCache, load

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from controller.store.records import git_source
+from controller.store.source_records import git_source
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.store.base import Partition, Row, Store, StoreError, Table
-from controller.store.ledger import APPROVALS, EVENT_TTL, PUTS, RUN_TTL
+from controller.store.ledger import EVENT_TTL, PUTS, RUN_TTL
+from controller.store.source_ledger import APPROVALS
 
 FORMAT = 1
 KEPT: tuple[Table, ...] = tuple(table for table in Table if table not in (Table.LEASE, Table.JOB))

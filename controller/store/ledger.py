@@ -11,41 +11,31 @@ from dataclasses import replace
 from controller.clock import rfc3339, uptime
 from controller.store.base import Conflict, Row, Store, StoreUnavailable, Table
 from controller.store.guarded import Guarded
-from controller.store.mirror import CALLS, MANIFEST, PAUSES, PINS
+from controller.store.mirror import MANIFEST, PAUSES
 from controller.store.records import (
     ABSENT,
     FLEET_PASS,
     SHORT,
     WORLD,
     Event,
-    Hold,
     InventoryRow,
     Job,
     Pause,
-    Pin,
     Run,
     Seen,
-    SourceState,
     Status,
     StoredResource,
-    Turn,
     dump,
     parse,
     pause_key,
 )
+from controller.store.source_ledger import SourceLedger
 
 EVENT_TTL = 7 * 86400.0
 RUN_TTL = 86400.0
 JOB_TTL = 86400.0
 # A repeated event is written again only after this time, so that what fails every second costs a write a minute.
 EVENT_QUIET = 60.0
-SOURCES = "sources"
-APPROVALS = "approvals"
-# An approval that nobody has obeyed by then was for another day.
-APPROVAL_TTL = 86400.0
-# The log of a source's revisions, under its name.
-REVISIONS = "revisions/"
-REVISIONS_TTL = 365 * 86400.0
 IDENTITY = "identity"
 PUTS = "puts"
 # Seconds that a pause is kept after its end: on a controller whose clock is late it has not ended yet.
@@ -84,10 +74,13 @@ def _writer(row: StoredResource) -> str:
 
 
 class Ledger:
-    """The store, typed. Safe for threads and processes. Raises StoreError."""
+    """The store, typed; ``sources`` is what is kept of the sources of manifests. Safe for threads and processes. Raises
+    StoreError.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.sources = SourceLedger(store)
 
     def under(self, check: Callable[[], None]) -> Ledger:
         """The same, but ``check`` is asked before each write, and raises what is to be raised instead."""
@@ -365,53 +358,6 @@ class Ledger:
     def jobs(self, machine: str) -> list[Job]:
         """The machine's jobs of the last day, under way or ended: the last of each item."""
         return [parse(Job, row.value) for row in self.store.read(Table.JOB, machine).values()]
-
-    def put_source(self, state: SourceState) -> None:
-        """Notes how the last reading of a source went."""
-        self.store.write(Table.META, SOURCES, {state.source: dump(state)})
-
-    def call(self, source: str) -> None:
-        """Whichever controller follows the source is to read it now."""
-        self.store.write(Table.META, CALLS, {source: str(uuid.uuid4())})
-
-    def pins(self) -> Mapping[str, Pin]:
-        """What is pinned, by source."""
-        return {source: parse(Pin, row.value) for source, row in self.store.read(Table.META, PINS).items()}
-
-    def pin(self, pin: Pin) -> None:
-        """Pins a source, or pins it otherwise."""
-        self.store.write(Table.META, PINS, {pin.source: dump(pin)})
-
-    def unpin(self, source: str) -> None:
-        """Ends it."""
-        self.store.write(Table.META, PINS, {}, (source,))
-
-    def turns(self, source: str) -> list[Turn]:
-        """What became of the revisions of a source, oldest first."""
-        rows = self.store.read(Table.META, f"{REVISIONS}{source}")
-        return [parse(Turn, row.value) for _, row in sorted(rows.items())]
-
-    def note_turns(self, source: str, turns: Iterable[Turn]) -> None:
-        """Adds to them; kept for a year."""
-        rows = {f"{turn.at:017.6f}/{number}": dump(turn) for number, turn in enumerate(turns)}
-        if rows:
-            self.store.write(Table.META, f"{REVISIONS}{source}", rows, ttl=REVISIONS_TTL)
-
-    def sources(self) -> Mapping[str, SourceState]:
-        """How the last readings went, by source."""
-        return {name: parse(SourceState, row.value) for name, row in self.store.read(Table.META, SOURCES).items()}
-
-    def approve(self, hold: Hold) -> None:
-        """Lets through what a budget holds, once, within a day."""
-        self.store.write(Table.META, APPROVALS, {hold.id: dump(hold)}, ttl=APPROVAL_TTL)
-
-    def approvals(self) -> tuple[Hold, ...]:
-        """What was approved and is not done yet."""
-        return tuple(parse(Hold, row.value) for row in self.store.read(Table.META, APPROVALS).values())
-
-    def end_approvals(self, ids: Collection[str]) -> None:
-        """They are used up, or of no use any more."""
-        self.store.write(Table.META, APPROVALS, {}, ids)
 
 
 def _events(partitions: Iterable[Mapping[str, Row]]) -> list[Event]:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
 from controller.store.base import Row, Store, Table
-from controller.store.records import FLEET_PASS, Pause, Pin, Status, StoredResource, parse
+from controller.store.records import FLEET_PASS, Pause, Status, StoredResource, parse
+from controller.store.source_records import Pin
 
 V = TypeVar("V")
 

@@ -60,7 +60,7 @@ class GitPlace(Place):
     def told(self) -> str:
         """What is said of the source; empty when all is well."""
         with open_session(Settings(self.store), access=Access.READ) as session:
-            states = session.ledger.sources().values()
+            states = session.ledger.sources.states().values()
             said = [[*(state.trouble or ()), *(hold.message for hold in state.holds)] for state in states]
             return " ".join(said[0] if said else ["nothing was read yet"])
 

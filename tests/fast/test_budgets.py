@@ -17,7 +17,7 @@ from controller.session import Session, Settings
 from controller.sources.base import Reading
 from controller.store.base import Table
 from controller.store.memory import MemoryStore
-from controller.store.records import Hold
+from controller.store.source_records import Hold
 from controller.sync import Sync, foresee
 from drivers.simulated import SimulatedFleet
 from resources.load import LoadCache, Loaded, load
@@ -159,18 +159,18 @@ def test_an_approval_lets_just_that_through_and_once(room: Room) -> None:
     sync.once(Reading(room.reading(bigger=50)))
     approved = only(sync)
     assert not sync.let_through()
-    room.session.ledger.approve(approved)
+    room.session.ledger.sources.approve(approved)
     assert sync.let_through()
     sync.once(Reading(room.reading(bigger=60)))
     assert room.memory() == 0, "a newer revision is judged anew"
     assert only(sync).id != approved.id
     sync.once(Reading(room.reading(bigger=50)))
     assert room.memory() == 0, "the approval went with its revision"
-    room.session.ledger.approve(approved)
+    room.session.ledger.sources.approve(approved)
     assert not sync.once(Reading(room.reading(bigger=50)))
     assert room.memory() == 50
     assert sync.holds == ()
-    assert room.session.ledger.approvals() == ()
+    assert room.session.ledger.sources.approvals() == ()
     assert room.session.knowledge().held == {}
 
 
@@ -188,7 +188,7 @@ def test_whichever_controller_follows_next_obeys_the_approval_and_only_one_of_th
     one.once(Reading(loaded))
     two.once(Reading(loaded))
     assert only(one) == only(two), "the same for all"
-    room.controller().ledger.approve(only(one))
+    room.controller().ledger.sources.approve(only(one))
     two.once(Reading(loaded))
     assert room.memory() == 50
     one.once(Reading(loaded))
@@ -215,7 +215,7 @@ def test_an_approval_does_not_let_through_what_was_not_shown(room: Room) -> None
     sync.once(Reading(loaded))
     shown = only(sync)
     assert len(shown.of) == 49, "what is off is not disturbed"
-    room.session.ledger.approve(shown)
+    room.session.ledger.sources.approve(shown)
     seen = room.session.ledger.seen("host1")
     on = type(seen["Domain:web01"])("present", {**seen["Domain:web01"].fields, "running": True})
     room.session.ledger.put_seen("host1", {**seen, "Domain:web01": on})
@@ -281,16 +281,16 @@ def test_deletions_over_budget_are_approved_in_the_same_way(room: Room) -> None:
     hold = only(sync)
     assert hold.what == "deletions"
     before = len(room.session.refs_from(SOURCE))
-    room.session.ledger.approve(hold)
+    room.session.ledger.sources.approve(hold)
     after_a_restart = Sync(room.controller(), SOURCE)
     after_a_restart.once(Reading(room.reading(without=29)))
     after_a_restart.once(Reading(loaded))
     assert len(room.session.refs_from(SOURCE)) == before, "it was approved for another revision"
     after_a_restart.once(Reading(loaded))
-    room.session.ledger.approve(only(after_a_restart))
+    room.session.ledger.sources.approve(only(after_a_restart))
     Sync(room.controller(), SOURCE).once(Reading(loaded))
     assert before - len(room.session.refs_from(SOURCE)) == 30
-    assert room.session.ledger.approvals() == ()
+    assert room.session.ledger.sources.approvals() == ()
 
 
 def test_only_machines_whose_wishes_differ_are_planned_for(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from controller.difference import MachineDiff
 from controller.knowledge import Knowledge
 from controller.plan import Held, Plan
 from controller.session import Session, Settings, open_session
-from controller.store.records import Disturbed, Hold, SourceState
+from controller.store.source_records import Disturbed, Hold, SourceState
 from drivers.base import Change, Drift, Failed, Grade, Rejected, Verb
 from resources.load import load
 from salvusctl import follow, plans

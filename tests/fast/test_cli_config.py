@@ -8,7 +8,7 @@ import pytest
 
 from controller.sources.settings import GitSettings, Signers
 from controller.store.cassandra.settings import CassandraSettings, Tls, Variables
-from controller.store.records import place_of
+from controller.store.source_records import place_of
 from resources.errors import ManifestError
 from salvusctl.config import HTTP, Context, resolve
 from salvusctl.exits import Code, UseError

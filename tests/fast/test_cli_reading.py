@@ -12,18 +12,8 @@ from controller.holder import Holder
 from controller.leases import Leases
 from controller.members import SOURCE, shard_of
 from controller.session import Settings, open_session
-from controller.store.records import (
-    Condition,
-    Disturbed,
-    Event,
-    Hold,
-    InventoryRow,
-    Job,
-    Run,
-    Seen,
-    SourceState,
-    Status,
-)
+from controller.store.records import Condition, Event, InventoryRow, Job, Run, Seen, Status
+from controller.store.source_records import Disturbed, Hold, SourceState
 from resources.load import load
 from salvusctl.exits import Code
 from salvusctl.outputs import Events
@@ -309,7 +299,7 @@ def test_what_a_source_holds_back_and_its_errors_are_said_where_one_looks(fleet:
     with open_session(Settings(fleet.store)) as session:
         gone = Hold("directory:/srv/fleet", "r", "deletions", (Disturbed("Host/beta"),), 3)
         session.put(load([Path(fleet.write(OTHER))]), "directory:/srv/fleet")
-        session.ledger.put_source(SourceState("directory:/srv/fleet", "r", 0.0, ("one", "two"), (gone,)))
+        session.ledger.sources.put(SourceState("directory:/srv/fleet", "r", 0.0, ("one", "two"), (gone,)))
     told = fleet("get", "hosts")
     assert (quiet.err, told.out) == ("", quiet.out)
     words = " ".join(told.err.split())
@@ -333,7 +323,7 @@ def test_what_a_source_holds_back_and_its_errors_are_said_where_one_looks(fleet:
 def test_a_source_that_nobody_follows_and_nothing_came_from_is_not_told_of(fleet: Cli) -> None:
     hold = Hold("directory:/srv/old", "r", "revision", (Disturbed("Host/beta", "alpha"),), 3)
     with open_session(Settings(fleet.store)) as session:
-        session.ledger.put_source(SourceState("directory:/srv/old", "", 0.0, ("moved away",), (hold,)))
+        session.ledger.sources.put(SourceState("directory:/srv/old", "", 0.0, ("moved away",), (hold,)))
     assert fleet("get", "hosts").err == ""
     assert fleet("approve").err == "nothing waits for approval\n"
     with open_session(Settings(fleet.store)) as session:
@@ -356,7 +346,7 @@ def test_why_names_the_command_that_helps_when_something_newer_is_not_in_force(
     fleet: Cli, state: SourceState, reason: str, help_: str
 ) -> None:
     with open_session(Settings(fleet.store)) as session:
-        session.ledger.put_source(state)
+        session.ledger.sources.put(state)
     said = Reasons.model_validate_json(fleet("why", "alpha", "-o", "json").out).items[0]
     assert ("Current", reason) in {(c.type, c.reason) for c in said.conditions}
     assert said.help[0] == help_
@@ -364,7 +354,7 @@ def test_why_names_the_command_that_helps_when_something_newer_is_not_in_force(
 
 def test_errors_in_what_is_pinned_are_said(fleet: Cli) -> None:
     with open_session(Settings(fleet.store)) as session:
-        session.ledger.put_source(SourceState("apply", "r", 0.0, ("one",), newest="s"))
+        session.ledger.sources.put(SourceState("apply", "r", 0.0, ("one",), newest="s"))
     assert "revision r of apply is not in force, as it has errors: one" in " ".join(fleet("get", "hosts").err.split())
 
 

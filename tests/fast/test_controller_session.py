@@ -22,7 +22,8 @@ from controller.session import Session, Settings, fresh_uid
 from controller.store.base import Conflict, Row, StoreUnavailable, Table
 from controller.store.ledger import Ledger
 from controller.store.memory import MemoryStore
-from controller.store.records import FLEET_PASS, Disturbed, Hold, InventoryRow, Seen, SourceState, Status
+from controller.store.records import FLEET_PASS, InventoryRow, Seen, Status
+from controller.store.source_records import Disturbed, Hold, SourceState
 from drivers.items import codec
 from drivers.items.file import File
 from drivers.simulated import SimulatedFleet
@@ -305,12 +306,12 @@ GONE = Hold(DIRECTORY, "r2", "deletions", (Disturbed("Host/alpha"),), 1)
 def test_how_a_source_went_is_written_when_it_differs_with_an_event_on_what_is_held(desk: Desk) -> None:
     desk.session.report(SourceState(DIRECTORY, "r1", 0.0), "")
     desk.session.report(SourceState(DIRECTORY, "r2", 0.0, ("a.yaml:1:1: what is that",), (GONE,)), "")
-    (before,) = desk.ledger.sources().values()
+    (before,) = desk.ledger.sources.states().values()
     cursor = desk.ledger.store.changed_since(0)[0]
     desk.session.report(SourceState(DIRECTORY, "r2", 0.0, ("a.yaml:1:1: what is that",), (GONE,)), "")
     assert desk.ledger.store.changed_since(0)[0] == cursor, "nothing is written"
     desk.session.report(SourceState(DIRECTORY, "r2", 0.0, (), (GONE,)), "")
-    (after,) = desk.ledger.sources().values()
+    (after,) = desk.ledger.sources.states().values()
     assert after.at > before.at
     assert desk.session.last(DIRECTORY) == after
     assert after.undeleted == {"Host/alpha"}
@@ -330,7 +331,7 @@ def test_what_was_not_told_of_a_source_is_told_at_the_next_reading(desk: Desk, m
     for _ in range(2):
         desk.session.report(state, "")
     assert [event.reason for event in told(desk.ledger, "Host/alpha")] == ["HeldByBudget"]
-    assert [turn.revision for turn in desk.ledger.turns(DIRECTORY)] == ["r2"]
+    assert [turn.revision for turn in desk.ledger.sources.turns(DIRECTORY)] == ["r2"]
 
 
 IDENTITY = "6f1e3c1e-52f5-4f0b-9f6e-5f8f6f1b7a01"
@@ -393,6 +394,6 @@ def test_what_newer_things_are_not_in_force_is_said_of_all_that_came_from_the_so
     assert (current.type, current.status, current.reason, current.message) == ("Current", "False", "Pinned", sentence)
     desk.session.report(SourceState(git, "b" * 40, 0.0, newest="b" * 40), "")
     assert desk.session.knowledge().held == {}
-    states = [(turn.revision[0], turn.state, turn.about) for turn in desk.ledger.turns(git)]
+    states = [(turn.revision[0], turn.state, turn.about) for turn in desk.ledger.sources.turns(git)]
     alice = "Alice <a@example.org>: a change"
     assert states == [("a", "in force", alice), ("b", "held", ""), ("b", "in force", "")]

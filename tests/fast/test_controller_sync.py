@@ -23,7 +23,8 @@ from controller.sources.base import Reading, Unreadable
 from controller.sources.directory import Directory
 from controller.store.base import Conflict, StoreUnavailable, StoreUnusable
 from controller.store.memory import MemoryStore
-from controller.store.records import WORLD, Hold, Pause, Pin, SourceState
+from controller.store.records import WORLD, Pause
+from controller.store.source_records import Hold, Pin, SourceState
 from controller.sync import Impact, Sync
 from drivers.base import SalvusError
 from resources.errors import ManifestError
@@ -281,7 +282,7 @@ def test_a_path_that_vanishes_deletes_nothing(follower: Intake, session: Session
     for _ in range(4):
         assert not follower.once()
     assert session.refs_from(follower._source.name) == {"Host/alpha"}
-    (state,) = session.ledger.sources().values()
+    (state,) = session.ledger.sources.states().values()
     assert state.errors
     (manifests.parent / "elsewhere").rename(manifests)
     (manifests / "host.yaml").rename(manifests / "host.txt")
@@ -307,7 +308,7 @@ def test_a_source_that_cannot_be_read_confirms_nothing_and_is_told_once(
         assert [follower.once() for _ in range(2)] == [False, False]
     assert said(caplog) == [("WARNING", "the manifests cannot be read; the last good state is kept")]
     sentence = f"{manifests} cannot be read: it is away; bring it back"
-    (state,) = session.ledger.sources().values()
+    (state,) = session.ledger.sources.states().values()
     assert state.trouble == ("SourceUnreadable", sentence)
     assert [(e.ref, e.reason, e.message, e.count) for e in session.ledger.events()] == [("", *state.trouble, 1)]
     assert session.knowledge().held["Host/beta"][:2] == state.trouble
@@ -386,8 +387,8 @@ def test_what_is_approved_is_done_at_once_though_no_file_changes(
         assert until(lambda: len(session.refs_from(follower._source.name)) == 2)
         (manifests / "beta.yaml").unlink()
         assert until(lambda: bool(told) and told[-1] == 1), "the metric has it"
-        (state,) = session.ledger.sources().values()
-        session.ledger.approve(state.holds[0])
+        (state,) = session.ledger.sources.states().values()
+        session.ledger.sources.approve(state.holds[0])
         assert until(lambda: session.refs_from(follower._source.name) == {"Host/alpha"})
         assert until(lambda: told[-1] == 0)
     finally:
@@ -560,7 +561,7 @@ def test_who_lost_the_source_while_it_was_read_writes_nothing(
     monkeypatch.setattr(follower._source, "read", lost)
     assert not follower.once()
     assert session.knowledge().rows == {}
-    assert session.ledger.sources() == {}
+    assert session.ledger.sources.states() == {}
     assert said(caplog) == [NOT_TAKEN]
     assert not follower.holds()
 
@@ -602,7 +603,7 @@ def test_what_is_pinned_while_the_newest_is_read_is_not_overrun(
 
     def pinned(others: Fleet, revision: str) -> Reading:
         asked.append(revision)
-        session.ledger.pin(Pin(follower._source.name, "a" * 40, "me@here", "it is bad", 0.0))
+        session.ledger.sources.pin(Pin(follower._source.name, "a" * 40, "me@here", "it is bad", 0.0))
         return read(others, revision)
 
     monkeypatch.setattr(follower._source, "read", pinned)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller.revisions import in_force, previous, turns
-from controller.store.records import Disturbed, Hold, SourceState, Turn
+from controller.store.source_records import Disturbed, Hold, SourceState, Turn
 
 GIT = "git:https://git.example.org/fleet.git#main:manifests"
 

@@ -206,7 +206,7 @@ def test_a_bad_manifest_changes_nothing_and_says_where(fleet: Fleet) -> None:
     )
     assert eventually(lambda: fleet.metric("salvus_manifest_errors") > 0)
     assert fleet.knowledge().rows["Service/beacon"] == before
-    (errors,) = [state.errors for state in fleet.session.ledger.sources().values()]
+    (errors,) = [state.errors for state in fleet.session.ledger.sources.states().values()]
     assert any("services.yaml:4:8" in error and "machines" in error for error in errors), errors
     assert fleet.inside("host2", "systemctl is-active salvus-beacon") == "active\n"
     fleet.write("services", BEACON, PAGE)
