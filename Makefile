@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo demo-ha test test-fast test-conformance test-lab test-cassandra test-ha lint lock bench clean
+.PHONY: help setup demo demo-ha test test-fast test-conformance test-lab test-cassandra lint lock bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -33,9 +33,6 @@ test-lab: lint  ## (3) real hosts, real guests, real faults (as root)
 
 test-cassandra: lint  ## what of (2) and (3) is on Cassandra: real nodes, brought by Maven (as root)
 	$(BIN)/pytest tests -m cassandra
-
-test-ha: lint  ## three controllers, Cassandra nodes and hosts that are killed: in work, not in `make test` yet (as root)
-	$(BIN)/pytest tests/lab/test_ha.py -m ha
 
 bench: $(STAMP)  ## (4) ratios against Ansible and pyinfra, and the scale run; a quarter of an hour (as root)
 	$(BIN)/python -m tools.bench

@@ -113,10 +113,11 @@ class Mirror:
             for key in before.keys() | said.keys():
                 if before.get(key) is not said.get(key):
                     ref, machine = (place, FLEET_PASS) if key == FLEET_PASS else (key, place)
-                    by_machine = changed.setdefault(ref, dict(self.statuses.get(ref, {})))
-                    by_machine.pop(machine, None)
+                    if ref not in changed:
+                        changed[ref] = dict(self.statuses.get(ref, {}))
+                    changed[ref].pop(machine, None)
                     if key in said:
-                        by_machine[machine] = said[key]
+                        changed[ref][machine] = said[key]
         if not changed:
             return self.statuses
         return {ref: said for ref, said in {**self.statuses, **changed}.items() if said}

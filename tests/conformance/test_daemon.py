@@ -439,7 +439,7 @@ def test_of_two_controllers_one_takes_the_manifests_over_and_the_other_after_it(
     until(lambda: shared(*both))
     until(lambda: [reads(one) for one in both] in ([True, False], [False, True]))
     one, other = sorted(both, key=reads, reverse=True)
-    assert f'by="pid {one.process.pid} on' in other.log.read_text()
+    until(lambda: f'by="pid {one.process.pid} on' in other.log.read_text())
     for number in range(5):
         place.host(f"more{number}")
     until(lambda: place.seen("more4"))

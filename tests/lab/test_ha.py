@@ -19,7 +19,7 @@ from tests.lab.chaos import Chaos
 from tests.lab.fleet import blank_vm, eventually, resource
 from tests.lab.ha import FAILOVER, HOSTS, MARK, TALLY, Controller, HaFleet
 
-pytestmark = [pytest.mark.lab, pytest.mark.ha]
+pytestmark = [pytest.mark.lab, pytest.mark.cassandra]
 
 # Seconds for which a lease lasts (controller/leases.py): after it nobody acts whom the store does not know of.
 TTL = 10
