@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from controller.difference import overlay
-from controller.knowledge import Knowledge, differing
+from controller.knowledge import Knowledge
 from controller.lower import Lowered
 from controller.plan import Circumstances, Owned, Plan, plan
 from controller.record import read_inventory
 from controller.store.ledger import Ledger
+from controller.store.mirror import differing
 from controller.store.records import Seen
 from controller.store.source_records import Disturbed, HeldChange
 from controller.sync import Impact

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
 
 from controller.log import log
-from controller.store.mirror import Mirror
-from controller.store.records import Status, StoredResource
+from controller.store.mirror import Mirror, differing
+from controller.store.records import FLEET_PASS, Status, StoredResource
 from controller.summary import merged
 from resources.base import AnyResource
 from resources.envelope import resource_of
@@ -18,30 +17,23 @@ from resources.errors import ManifestError
 from resources.fleet import Fleet
 from resources.world import Known
 
-K = TypeVar("K")
-V = TypeVar("V")
-
 Statuses = Mapping[str, Mapping[str, Status]]
-
-
-def differing(old: Mapping[K, V], new: Mapping[K, V]) -> Iterator[K]:
-    """The keys whose values are not the same object."""
-    if old is not new:
-        yield from (key for key in old.keys() | new.keys() if old.get(key) is not new.get(key))
 
 
 @dataclass(frozen=True)
 class Knowledge:
     """One state of the store, as values. ``touched`` names what differs from the state before, as ``World`` does.
 
-    Resources that are being deleted are in ``rows`` and no longer in ``fleet``. ``held`` says of what something newer
-    is not in force, as ``Kind/name`` → (reason, sentence, since when), for who only reads.
+    ``statuses`` and ``said`` are as in ``Mirror``. Resources that are being deleted are in ``rows`` and no longer in
+    ``fleet``. ``held`` says of what something newer is not in force, as ``Kind/name`` → (reason, sentence, since when),
+    for who only reads.
     """
 
     fleet: Fleet = field(default_factory=Fleet)
     known: Known = field(default_factory=Known)
     rows: Mapping[str, StoredResource] = field(default_factory=dict)
     statuses: Statuses = field(default_factory=dict)
+    said: Statuses = field(default_factory=dict)
     touched: frozenset[str] = frozenset()
     held: Mapping[str, tuple[str, str, float]] = field(default_factory=dict)
 
@@ -50,14 +42,9 @@ class Knowledge:
         """``Kind/name`` of all that is to be kept."""
         return {ref for ref, row in self.rows.items() if row.deleting_since is None}
 
-    @cached_property
-    def told(self) -> Mapping[str, Collection[str]]:
-        """``Kind/name`` of what each machine has said something of, by machine."""
-        found: dict[str, set[str]] = {}
-        for ref, by_machine in self.statuses.items():
-            for machine in by_machine:
-                found.setdefault(machine, set()).add(ref)
-        return found
+    def gone(self) -> Mapping[str, Collection[str]]:
+        """``Kind/name`` of what machines said something of that are not in the fleet, by machine."""
+        return _gone(self.fleet, self.said)
 
     @cached_property
     def moved(self) -> Mapping[str, str]:
@@ -77,9 +64,16 @@ class Knowledge:
             touched |= _recondition(conditions, ref, rows.get(ref), statuses.get(ref, {}))
         touched |= {f"fact/{ref}/{what}" for ref, what in differing(self.known.facts, mirror.facts)}
         touched |= {f"allocation/{ref}/{what}" for ref, what in differing(self.known.allocations, mirror.allocations)}
+        new = {place: mirror.said[place] for place in differing(self.said, mirror.said) if place in mirror.said}
+        touched |= {f"gone/{machine}" for machine in _gone(fleet, new)}
         uids = {ref: row.uid for ref, row in rows.items()} if changed else self.known.uids
         known = Known(mirror.allocations, mirror.facts, conditions, uids)
-        return Knowledge(fleet, known, rows, statuses, frozenset(touched))
+        return Knowledge(fleet, known, rows, statuses, mirror.said, frozenset(touched))
+
+
+def _gone(fleet: Fleet, said: Statuses) -> dict[str, Collection[str]]:
+    told = {place: refs for place, by_key in said.items() if (refs := by_key.keys() - {FLEET_PASS})}
+    return {machine: refs for machine, refs in told.items() if fleet.machine(machine) is None}
 
 
 def _fleet(before: Fleet, rows: Mapping[str, StoredResource], changed: set[str]) -> Fleet:

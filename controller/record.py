@@ -201,7 +201,7 @@ class Recorder:
         """
         turns: list[Event] = []
         now = {ref: said for ref, said in found.items() if ref in at.rows}
-        written: dict[str, Status | None] = dict.fromkeys({*kept.said, *at.told.get(machine, ())} - now.keys())
+        written: dict[str, Status | None] = dict.fromkeys({*kept.said, *at.said.get(machine, ())} - now.keys())
         said_now: dict[str, _Said] = {}
         for ref, said in now.items():
             there = at.statuses.get(ref, {}).get(machine)

@@ -53,7 +53,7 @@ def _state(ledger: Ledger, knowledge: Knowledge, ref: str, view: View, waiting: 
     status = Status(told, {MACHINES: machines})
     if status == before or row.deleting_since is not None:
         return False
-    ledger.put_placed(ref, status)
+    ledger.put_placement(ref, status)
     return True
 
 
@@ -67,8 +67,7 @@ def _itself(knowledge: Knowledge, ref: str) -> tuple[str, ...]:
 
 def _silence_the_gone(ledger: Ledger, knowledge: Knowledge) -> bool:
     """Takes away what machines said that are no longer in the fleet: they cannot take it back."""
-    here = {FLEET_PASS, *(machine.name for machine in knowledge.fleet.machines())}
-    gone = {machine: refs for machine, refs in knowledge.told.items() if machine not in here}
+    gone = knowledge.gone()
     for machine, refs in gone.items():
         ledger.put_statuses(machine, dict.fromkeys(refs))
     return bool(gone)
@@ -99,7 +98,7 @@ def _end_deletions(ledger: Ledger, knowledge: Knowledge, pauses: Pauses) -> bool
         if name := machine_named(ref):
             # First, so that a kill in between leaves nothing that a later machine of this name would be blamed for.
             ledger.drop_machine(name)
-        if ledger.remove_resource(ref, knowledge.statuses.get(ref, {}).keys() - {FLEET_PASS}):
+        if ledger.remove_resource(ref):
             now = time.time()
             ledger.tell([Event(ref, "", "Normal", GONE, "the resource was deleted, and is gone", now, now)])
     return bool(ended)

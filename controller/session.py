@@ -22,7 +22,7 @@ from controller.store.base import Access, Store
 from controller.store.ledger import Ledger, overtaken, taken
 from controller.store.mirror import Mirror
 from controller.store.opening import Old, Where, open_store
-from controller.store.records import ABSENT, Event, Job, Pause, StoredResource
+from controller.store.records import ABSENT, FLEET_PASS, Event, Job, Pause, StoredResource
 from controller.store.source_records import HELD_BY_BUDGET, Hold, Pin, SourceState, place_of
 from resources.envelope import Document
 from resources.fleet import Fleet, kinds
@@ -139,6 +139,9 @@ class Session:
         return new
 
     def _put(self, new: StoredResource, state: tuple[str, int], before: str) -> str:
+        if state == ABSENT:
+            # Else it would count for what has the name now.
+            self.ledger.unsay(new.ref, self._knowledge.statuses.get(new.ref, {}).keys() - {FLEET_PASS})
         machine = kinds()[new.ref.partition("/")[0]].is_machine
         moved = before and self.ledger.rename(before, new, machine=machine)
         return "moved" if moved else self.ledger.put_resource(new, state)

@@ -70,7 +70,7 @@ def _describe(session: Session, knowledge: Knowledge, ref: str) -> None:
     if kinds()[ref.partition("/")[0]].is_machine:
         _load(session, ref.partition("/")[2])
     _items(session, ref)
-    _events(session, knowledge, ref)
+    _events(session, ref)
 
 
 def _mine(values: Mapping[tuple[str, str], str], ref: str) -> list[tuple[str, str]]:
@@ -119,8 +119,8 @@ def _item(key: str, created: bool, seen: Seen | None) -> None:
             out.say(f"    {line}")
 
 
-def _events(session: Session, knowledge: Knowledge, ref: str) -> None:
-    found = session.ledger.events_of(ref, knowledge.statuses.get(ref, {}))[-EVENTS:]
+def _events(session: Session, ref: str) -> None:
+    found = session.ledger.events(ref)[-EVENTS:]
     if found:
         _section("Events")
         rows = [[f"  {_ago(e.last)}", e.type, e.reason, e.machine, str(e.count), e.message] for e in found]

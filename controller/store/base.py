@@ -49,7 +49,7 @@ class Table(enum.StrEnum):
     INVENTORY = "inventory"  # machine / item key
     FACT = "fact"  # Kind/name / what
     ALLOCATION = "allocation"  # Kind/name / what
-    OBSERVATION = "observation"  # machine / "items"
+    OBSERVATION = "observation"  # machine / item key
     EVENT = "event"  # machine, or Kind/name where there is none / digest of what is said
     RUN = "run"  # machine / time
     JOB = "job"  # machine / item key

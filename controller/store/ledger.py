@@ -1,4 +1,4 @@
-"""Reading and writing records: the one place that knows which table and partition a record is in."""
+"""Reading and writing records. Here, in ``source_ledger`` and ``mirror`` it is known which partition a record is in."""
 
 from __future__ import annotations
 
@@ -179,9 +179,10 @@ class Ledger:
         return True
 
     def rename(self, before: str, new: StoredResource, *, machine: bool) -> bool:
-        """Moves a resource with its UUID, status, facts and allocations (rule 18). False when ``before`` is not there.
+        """Moves a resource with its UUID, facts and allocations (rule 18). False when ``before`` is not there.
 
-        Of a ``machine`` also what is known to be on it, and who is placed there. Raises Conflict when another resource
+        Of a ``machine`` also what is known to be on it, what it said, and who is placed there. What machines said of
+        the resource they say anew, as of a new generation. Raises Conflict when another resource
         has the new name. The new name is written before the old one goes: a kill in between leaves both, and a second
         try ends it.
         """
@@ -195,21 +196,14 @@ class Ledger:
             self._copy(table, before, new.ref)
         if machine:
             self._move_machine(before.partition("/")[2], new.ref.partition("/")[2])
-        said = self._said_of(before)
-        for place, status in said.items():
-            self.store.write(Table.STATUS, place, {new.ref: status})
         self._move_pause(pause_key(before, machine=machine), pause_key(new.ref, machine=machine))
         version = row.version if row else None
         kept = replace(new, uid=old.uid, created_at=old.created_at, generation=old.generation + 1)
         self._set(new.ref, version, kept)
         if machine:
             self.drop_machine(before.partition("/")[2])
-        self._remove(before, self.store.get(Table.RESOURCE, before, MANIFEST), said)
+        self._remove(before, self.store.get(Table.RESOURCE, before, MANIFEST))
         return True
-
-    def _said_of(self, ref: str) -> Mapping[str, str]:
-        """The rows of what machines say of a resource, by machine."""
-        return {name: rows[ref].value for name, rows in self.store.read_all(Table.STATUS).items() if ref in rows}
 
     def _move_machine(self, before: str, after: str) -> None:
         for table in (Table.INVENTORY, Table.OBSERVATION, Table.STATUS):
@@ -226,20 +220,18 @@ class Ledger:
     def _copy(self, table: Table, before: str, after: str) -> None:
         self.store.write(table, after, {key: row.value for key, row in self.store.read(table, before).items()})
 
-    def remove_resource(self, ref: str, machines: Collection[str] = ()) -> bool:
-        """Ends a deletion: takes everything away that is kept of a resource, events excepted; also what ``machines``
-        said of it.
+    def remove_resource(self, ref: str) -> bool:
+        """Ends a deletion: takes everything away that is kept of a resource, but its events, and what machines said of
+        it: each takes that away at its next pass.
 
         False when somebody brought it into force again: then it stays, as new.
         """
         row = self.store.get(Table.RESOURCE, ref, MANIFEST)
         if row is not None and parse(StoredResource, row.value).deleting_since is None:
             return False
-        return self._remove(ref, row, machines)
+        return self._remove(ref, row)
 
-    def _remove(self, ref: str, row: Row | None, machines: Iterable[str]) -> bool:
-        for machine in machines:
-            self.put_statuses(machine, {ref: None})
+    def _remove(self, ref: str, row: Row | None) -> bool:
         for table in (Table.STATUS, Table.FACT, Table.ALLOCATION):
             self.store.write(table, ref, {}, tuple(self.store.read(table, ref)))
         expected = {MANIFEST: row.version} if row else {}
@@ -274,9 +266,14 @@ class Ledger:
         row = self.store.get(Table.ALLOCATION, ref, what)
         return row.value if row else value
 
-    def put_placed(self, ref: str, status: Status) -> None:
+    def put_placement(self, ref: str, status: Status) -> None:
         """Writes what the fleet pass says of a resource."""
         self.store.write(Table.STATUS, ref, {FLEET_PASS: dump(status)})
+
+    def unsay(self, ref: str, machines: Iterable[str]) -> None:
+        """Takes away what machines said of what had this name before."""
+        for machine in machines:
+            self.put_statuses(machine, {ref: None})
 
     def put_statuses(self, machine: str, statuses: Mapping[str, Status | None]) -> None:
         """Writes (with None: removes) what a machine says of resources, at once: by ``Kind/name``."""
@@ -334,14 +331,12 @@ class Ledger:
             if puts:
                 self.store.write(Table.EVENT, place, puts, ttl=EVENT_TTL)
 
-    def events(self) -> list[Event]:
-        """All events, oldest first."""
-        return _events(self.store.read_all(Table.EVENT).values())
-
-    def events_of(self, ref: str, machines: Iterable[str]) -> list[Event]:
-        """Events of one resource, oldest first: on these machines, and on none."""
-        found = _events(self.store.read(Table.EVENT, place) for place in {ref, *machines})
-        return [event for event in found if event.ref == ref]
+    def events(self, ref: str = "") -> list[Event]:
+        """Events of one resource or of all, oldest first; also those on machines where it is no more."""
+        texts = (row.value for rows in self.store.read_all(Table.EVENT).values() for row in rows.values())
+        # Few of many are parsed.
+        found = [parse(Event, text) for text in texts if ref in text]
+        return sorted((event for event in found if ref in ("", event.ref)), key=lambda event: event.last)
 
     def put_run(self, run: Run) -> None:
         """Keeps a pass for a day."""
@@ -358,11 +353,6 @@ class Ledger:
     def jobs(self, machine: str) -> list[Job]:
         """The machine's jobs of the last day, under way or ended: the last of each item."""
         return [parse(Job, row.value) for row in self.store.read(Table.JOB, machine).values()]
-
-
-def _events(partitions: Iterable[Mapping[str, Row]]) -> list[Event]:
-    found = [parse(Event, row.value) for rows in partitions for row in rows.values()]
-    return sorted(found, key=lambda event: event.last)
 
 
 def _repeated(event: Event, before: Event | None) -> Event | None:

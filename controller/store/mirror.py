@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar, cast
 
 from controller.store.base import Row, Store, Table
 from controller.store.records import FLEET_PASS, Pause, Status, StoredResource, parse
 from controller.store.source_records import Pin
 
+K = TypeVar("K")
 V = TypeVar("V")
 
 MANIFEST = "manifest"
@@ -19,12 +20,19 @@ CALLS = "calls"
 PINS = "pins"
 
 
+def differing(old: Mapping[K, V], new: Mapping[K, V]) -> Iterator[K]:
+    """The keys whose values are not the same object."""
+    if old is not new:
+        yield from (key for key in old.keys() | new.keys() if old.get(key) is not new.get(key))
+
+
 class Mirror:
     """Mappings that are never changed, only replaced; a value stays the same object while its row is the same.
 
-    ``calls`` are those to read a source, by its name: another text for each; ``pins`` are by the source, too.
-    ``inventories`` counts the changes of machines' inventories, which are not kept here; ``written``, by machine, those
-    of its inventory or observations.
+    ``said`` is by place what ``statuses`` is by ``Kind/name``: by machine what it says of each resource; and by
+    resource what the fleet pass says, under the empty key. ``calls`` are those to read a source, by its name: another
+    text for each; ``pins`` are by the source, too. ``inventories`` counts the changes of machines' inventories, which
+    are not kept here; ``written``, by machine, those of its inventory or observations.
     """
 
     def __init__(self, store: Store) -> None:
@@ -32,7 +40,7 @@ class Mirror:
         self._cursor = 0
         self._versions: dict[tuple[Table, str], Mapping[str, tuple[int, object]]] = {}
         self.resources: Mapping[str, StoredResource] = {}
-        self._said: dict[str, Mapping[str, Status]] = {}
+        self.said: Mapping[str, Mapping[str, Status]] = {}
         self.statuses: Mapping[str, Mapping[str, Status]] = {}
         self.facts: Mapping[tuple[str, str], str] = {}
         self.allocations: Mapping[tuple[str, str], str] = {}
@@ -53,7 +61,7 @@ class Mirror:
         for table, partition in partitions:
             refs.setdefault(table, []).append(partition)
         self.resources = self._resources(refs.get(Table.RESOURCE, []))
-        self.statuses = self._statuses(refs.get(Table.STATUS, []))
+        self._take_statuses(refs.get(Table.STATUS, []))
         self.facts = self._texts(self.facts, Table.FACT, refs.get(Table.FACT, []))
         self.allocations = self._texts(self.allocations, Table.ALLOCATION, refs.get(Table.ALLOCATION, []))
         if PAUSES in refs.get(Table.META, ()):
@@ -103,24 +111,22 @@ class Mirror:
                 resources.pop(ref, None)
         return resources
 
-    def _statuses(self, places: list[str]) -> Mapping[str, Mapping[str, Status]]:
-        """By ``Kind/name`` what is kept by place: a machine; or the resource, of what the fleet pass says."""
-        changed: dict[str, dict[str, Status]] = {}
-        for place, said in self._read(Table.STATUS, places, len(self._said), _status).items():
-            before = self._said.pop(place, {})
-            if said:
-                self._said[place] = said
-            for key in before.keys() | said.keys():
-                if before.get(key) is not said.get(key):
-                    ref, machine = (place, FLEET_PASS) if key == FLEET_PASS else (key, place)
-                    if ref not in changed:
-                        changed[ref] = dict(self.statuses.get(ref, {}))
-                    changed[ref].pop(machine, None)
-                    if key in said:
-                        changed[ref][machine] = said[key]
-        if not changed:
-            return self.statuses
-        return {ref: said for ref, said in {**self.statuses, **changed}.items() if said}
+    def _take_statuses(self, places: list[str]) -> None:
+        said, changed = dict(self.said), dict[str, dict[str, Status]]()
+        for place, now in self._read(Table.STATUS, places, len(said), _status).items():
+            before = said.pop(place, {})
+            if now:
+                said[place] = now
+            for key in differing(before, now):
+                ref, machine = (place, FLEET_PASS) if key == FLEET_PASS else (key, place)
+                if ref not in changed:
+                    changed[ref] = dict(self.statuses.get(ref, {}))
+                changed[ref].pop(machine, None)
+                if key in now:
+                    changed[ref][machine] = now[key]
+        if changed:
+            self.said = said
+            self.statuses = {ref: by_machine for ref, by_machine in {**self.statuses, **changed}.items() if by_machine}
 
     def _texts(
         self, before: Mapping[tuple[str, str], str], table: Table, refs: list[str]

@@ -190,7 +190,7 @@ def test_who_was_stopped_inside_a_write_does_not_send_it_later(
 def test_threads_of_one_process_take_turns_at_a_partition(
     store: CassandraStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the passes over all machines of one service do: each writes a row of its own, and none comes in between."""
+    """As those that tell of one machine do: each writes a row of its own, and none comes in between."""
     made: list[bool | None] = []
     swap = store._swap
 
@@ -199,12 +199,10 @@ def test_threads_of_one_process_take_turns_at_a_partition(
         return made[-1]
 
     monkeypatch.setattr(store, "_swap", counted)
-    keys = [f"host{number}" for number in range(48)]
+    keys = [f"event{number}" for number in range(48)]
     with ThreadPoolExecutor(16) as threads:
-        list(
-            threads.map(lambda key: stores.in_time(lambda: store.write(Table.STATUS, "Service/web", {key: key})), keys)
-        )
-    assert sorted(store.read(Table.STATUS, "Service/web")) == sorted(keys)
+        list(threads.map(lambda key: stores.in_time(lambda: store.write(Table.EVENT, "host1", {key: key})), keys))
+    assert sorted(store.read(Table.EVENT, "host1")) == sorted(keys)
     assert False not in made
 
 

@@ -23,7 +23,6 @@ from drivers.simulated import SimulatedFleet
 from resources.load import LoadCache, Loaded, load
 from tests.fast.cli import IMAGE
 from tests.fast.manifests import KEY
-from tests.fast.things import told
 
 PATIENCE = 120.0
 SOURCE = "directory:/srv/fleet"
@@ -149,7 +148,7 @@ def test_a_revision_that_restarts_half_the_fleet_is_held_whole_and_says_why(room
     (change,) = next(one for one in hold.of if one.ref == "VirtualMachine/web05").changes
     assert (change.item, change.verb, change.grade) == ("Domain:web05", "update", "restart")
     assert {("memory_max", 2**30, 2**29)} <= set(change.drift)
-    (event,) = [e for e in told(room.session.ledger, "VirtualMachine/web05") if e.reason == "HeldByBudget"]
+    (event,) = [e for e in room.session.ledger.events("VirtualMachine/web05") if e.reason == "HeldByBudget"]
     assert event.count == 1, "once, however often it is read"
     assert room.session.knowledge().held.keys() == {f"VirtualMachine/web{n:02d}" for n in range(50)}
 

@@ -37,7 +37,7 @@ def tell(cli: Cli, ref: str, *conditions: Condition, machine: str = "") -> None:
         if machine:
             session.ledger.put_statuses(machine, {ref: status})
         else:
-            session.ledger.put_placed(ref, status)
+            session.ledger.put_placement(ref, status)
 
 
 def condition(status: str, reason: str, message: str, type_: str = "Synced") -> Condition:
@@ -81,7 +81,7 @@ def test_state_is_what_was_seen_and_not_what_is_wanted(fleet: Cli) -> None:
     with open_session(Settings(fleet.store)) as session:
         for name in ("hello", "web"):
             on = Status((condition("True", "Placed", "on both", "Placed"),), {"machines": "alpha beta"})
-            session.ledger.put_placed(f"Service/{name}", on)
+            session.ledger.put_placement(f"Service/{name}", on)
     assert (state("hello"), state("web")) == ("-", "unknown"), "hello has no unit"
     seen("alpha", Seen("present", {"running": True}))
     seen("beta", Seen("present", {"running": True}))
@@ -117,7 +117,7 @@ def test_state_of_a_machine_is_that_of_its_domain_on_its_host(fleet: Cli, found:
 
     ref, on = "VirtualMachine/web01", (condition("True", "Placed", "on alpha", "Placed"),)
     with open_session(Settings(fleet.store)) as session:
-        session.ledger.put_placed(ref, Status(on, {"machines": "alpha web01"}))
+        session.ledger.put_placement(ref, Status(on, {"machines": "alpha web01"}))
     assert states() == {}, "where it is to be is not decided"
     with open_session(Settings(fleet.store)) as session:
         session.ledger.allocate(ref, "host", "alpha")
@@ -227,6 +227,8 @@ def test_text_of_machines_cannot_speak_to_the_terminal(fleet: Cli) -> None:
 
 def test_describe_has_everything(fleet: Cli) -> None:
     fleet("apply", "-f", fleet.write(HOST, SERVICE))
+    with open_session(Settings(fleet.store)) as session:
+        session.ledger.tell([Event("Service/hello", "former", "Normal", "Deleted", "where it is no more", 1.0, 2.0)])
     out = fleet("describe", "svc", "hello").out
     for part in (
         "Service/hello\n",
@@ -235,6 +237,7 @@ def test_describe_has_everything(fleet: Cli) -> None:
         "File:/etc/hello.conf   present",
         "sha256: ",
         "Created",
+        "where it is no more",
     ):
         assert part in out
 
@@ -279,7 +282,7 @@ def test_why_of_what_is_ready_is_short(fleet: Cli) -> None:
     tell(fleet, "Image/debian12", condition("True", "Placed", "on no machine", "Placed"))
     with open_session(Settings(fleet.store)) as session:
         placed = condition("True", "Placed", "on no machine", "Placed")
-        session.ledger.put_placed("Image/debian12", Status((placed,), {"machines": ""}))
+        session.ledger.put_placement("Image/debian12", Status((placed,), {"machines": ""}))
     lines = fleet("why", "image/debian12").lines
     assert lines[0].startswith("Image/debian12 is Ready: True, ")
     assert not any(line.startswith(("next", "help")) for line in lines)

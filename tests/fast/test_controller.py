@@ -18,7 +18,6 @@ from drivers.items.seed import Seed
 from drivers.simulated import SimulatedFleet
 from resources.load import load
 from tests.fast.manifests import DIGEST, KEY
-from tests.fast.things import told
 
 HOSTS = f"""
 apiVersion: salv.us/v1
@@ -188,7 +187,7 @@ def test_a_failure_is_told_and_mended_by_itself(world: World) -> None:
     world.machines.machine("alpha").faults.refuses.clear()
     world.converge()
     assert world.unready() == {}
-    assert any(event.reason == "Failed" for event in told(world.session.ledger, "Service/hello"))
+    assert any(event.reason == "Failed" for event in world.session.ledger.events("Service/hello"))
 
 
 def test_another_controller_takes_over_with_a_newer_epoch_and_makes_no_second_machine(world: World) -> None:

@@ -24,7 +24,6 @@ from controller.store.records import ALL, WORLD, Pause
 from drivers.base import Applied, Change, Verb
 from drivers.simulated import SimulatedDriver
 from tests.fast.test_controller import HOSTS, SERVICE, VM, World, world
-from tests.fast.things import told
 
 __all__ = ["world"]
 CONF = "File:/etc/hello.conf"
@@ -100,7 +99,7 @@ def test_a_pause_ends_by_itself_and_the_machine_is_looked_at_then(settled: World
     assert alpha.writes == before
     eventually(settled, lambda: alpha.writes > before)
     eventually(settled, lambda: not settled.unready())
-    assert [event.reason for event in told(settled.session.ledger, "Service/hello")].count("PauseOver") == 1
+    assert [event.reason for event in settled.session.ledger.events("Service/hello")].count("PauseOver") == 1
 
 
 def test_a_deletion_waits_until_the_resource_is_resumed(settled: World) -> None:

@@ -21,7 +21,7 @@ from controller.store.mirror import Mirror
 from controller.store.records import Job, StoredResource
 from drivers.base import Absent, Applied, Change, Failed, Fenced, Grade, Observation, Present, State, Unknown, Verb
 from drivers.items.file import File
-from tests.fast.things import Thing, lowered, statuses, told, wanted
+from tests.fast.things import Thing, lowered, statuses, wanted
 
 FILE = File("/etc/x", "x")
 ROW = StoredResource("Service/s", "u", 1, {}, "apply", "r", 1.0, 1.0)
@@ -60,7 +60,8 @@ class Desk:
     def at(self) -> Knowledge:
         self.mirror.refresh()
         # These rows are no manifests that a kind could read.
-        self.knowledge = replace(self.knowledge, rows=self.mirror.resources, statuses=self.mirror.statuses)
+        read = self.mirror
+        self.knowledge = replace(self.knowledge, rows=read.resources, statuses=read.statuses, said=read.said)
         return self.knowledge
 
     def record(self, outcome: Outcome) -> None:
@@ -78,7 +79,7 @@ class Desk:
         return other
 
     def reasons(self) -> list[str]:
-        return [event.reason for event in told(self.ledger, "Service/s")]
+        return [event.reason for event in self.ledger.events("Service/s")]
 
     def writes(self) -> int:
         return self.store.changed_since(0)[0]
@@ -126,10 +127,11 @@ def test_what_a_pass_says_of_many_resources_is_one_write_in_each_table(desk: Des
     desk.record(replace(outcome(wants=wants), seen=looked))
     assert desk.writes() - before == 3, "statuses, events, observations"
     assert [statuses(desk.ledger, ref)["m"].conditions[0].reason for ref in refs] == ["InSync"] * 5
-    assert [event.reason for ref in refs for event in told(desk.ledger, ref)] == ["InSync"] * 5
-    desk.record(outcome(wants=lowered()))
-    assert desk.mirror.statuses, "as it was read"
+    assert [event.reason for ref in refs for event in desk.ledger.events(ref)] == ["InSync"] * 5
+    before = desk.writes()
+    desk.record(replace(outcome(wants=Lowered("m")), seen=looked))
     assert not any(statuses(desk.ledger, ref) for ref in refs), "what is no longer there says nothing"
+    assert desk.writes() - before == 1
 
 
 def test_events_tell_of_turns_and_not_of_every_try(desk: Desk) -> None:

@@ -15,13 +15,13 @@ from controller.session import Session, Settings
 from controller.store.base import StoreUnavailable, Table
 from controller.store.ledger import Ledger
 from controller.store.memory import MemoryStore
-from controller.store.records import InventoryRow
+from controller.store.records import FLEET_PASS, Condition, InventoryRow, Status
 from drivers.items import codec
 from drivers.items.file import File
 from drivers.simulated import SimulatedFleet
 from resources.load import load
 from tests.fast.manifests import KEY
-from tests.fast.things import statuses, told
+from tests.fast.things import statuses
 
 HOST = f"""
 apiVersion: salv.us/v1
@@ -103,6 +103,7 @@ def test_a_deletion_ends_when_nothing_is_left_anywhere(desk: Desk) -> None:
     desk.visit("beta")
     assert "Service/hello" not in desk.refs()
     assert not any(desk.ledger.inventories().values())
+    desk.visit("alpha", "beta")
     assert statuses(desk.ledger, "Service/hello") == {}
 
 
@@ -122,6 +123,20 @@ def test_a_host_that_leaves_is_released_and_it_is_said_what_stays_there(desk: De
     assert not desk.ledger.store.read(Table.STATUS, "beta")
 
 
+@pytest.mark.parametrize("place", ["beta", "Service/hello"])
+def test_what_a_machine_that_is_gone_says_late_is_taken_away(desk: Desk, place: str) -> None:
+    """Also what a version that kept it by resource wrote, of whose rows a resource looks like a machine."""
+    desk.put(ALPHA, SERVICE)
+    desk.settle()
+    desk.visit("alpha")
+    ref = "Service/hello" if place == "beta" else "beta"
+    desk.ledger.put_statuses(place, {ref: Status((Condition("Synced", "Unknown", "Unreachable", "late", 1.0, 1),))})
+    desk.settle()
+    desk.visit("alpha")
+    assert desk.ready("Service/hello") == ("True", "InSync")
+    assert desk.ledger.store.read(Table.STATUS, place).keys() <= {FLEET_PASS}
+
+
 def test_what_ends_together_with_its_host_is_told_of(desk: Desk) -> None:
     desk.put(BETA, SERVICE)
     desk.settle()
@@ -129,7 +144,7 @@ def test_what_ends_together_with_its_host_is_told_of(desk: Desk) -> None:
     desk.session.delete(["Host/beta", "Service/hello"])
     desk.settle()
     assert desk.refs() == set()
-    (event,) = [event for event in told(desk.ledger, "Service/hello") if event.reason == "Released"]
+    (event,) = [event for event in desk.ledger.events("Service/hello") if event.reason == "Released"]
     assert event.machine == "beta"
     assert "File:/etc/hello.conf" in event.message
 
@@ -204,7 +219,7 @@ def test_a_fleet_pass_that_failed_is_made_again(desk: Desk, monkeypatch: pytest.
         raise StoreUnavailable("down")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "put_placed", down)
+        patch.setattr(Ledger, "put_placement", down)
         with pytest.raises(StoreUnavailable):
             desk.settle()
     desk.settle()

@@ -26,7 +26,6 @@ from drivers.simulated import SimulatedFleet
 from resources.load import load
 from salvusctl.follow import _working
 from tests.fast.manifests import KEY
-from tests.fast.things import told
 
 PATIENCE = 20.0
 HOST = f"""
@@ -298,7 +297,7 @@ def test_an_outage_is_one_event_of_the_machine(desk: Desk) -> None:
     desk.visit()
     desk.fleet.machine("alpha").faults.unreachable = True
     desk.visit()
-    (event,) = [event for event in told(desk.session.ledger, "Host/alpha") if event.type == "Warning"]
+    (event,) = [event for event in desk.session.ledger.events("Host/alpha") if event.type == "Warning"]
     assert (event.reason, event.message) == ("Unreachable", "alpha cannot be asked: connection refused")
 
 

@@ -30,7 +30,7 @@ from drivers.simulated import SimulatedFleet
 from resources.load import Loaded, load
 from resources.world import CONTROLLER_KEYS
 from tests.fast.manifests import KEY
-from tests.fast.things import statuses, told
+from tests.fast.things import statuses
 
 HOST = f"""
 apiVersion: salv.us/v1
@@ -213,7 +213,7 @@ def test_a_move_takes_everything_along_and_leaves_nothing(desk: Desk) -> None:
     desk.ledger.put_inventory("alpha", {"File:/x": InventoryRow("File", codec.dump(File("/x", "")), "s", created=True)})
     desk.ledger.put_seen("alpha", {"File:/x": Seen("present")})
     placed, said = Status(detail={"machines": "alpha"}), Status(detail={"said": "by the machine"})
-    desk.ledger.put_placed("Host/alpha", placed)
+    desk.ledger.put_placement("Host/alpha", placed)
     desk.ledger.put_statuses("alpha", {"Host/alpha": said, "Service/s": said})
     before = desk.session.knowledge().rows["Host/alpha"]
     assert desk.put(RENAMED) == ["Host/beta moved"]
@@ -225,9 +225,9 @@ def test_a_move_takes_everything_along_and_leaves_nothing(desk: Desk) -> None:
     assert desk.ledger.inventory("beta").keys() == {"File:/x"}
     assert not desk.ledger.inventory("alpha"), "a new machine of the old name has nothing of it"
     assert not desk.ledger.seen("alpha")
-    assert statuses(desk.ledger, "Host/beta") == {FLEET_PASS: placed, "beta": said}
+    assert statuses(desk.ledger, "Host/beta") == {FLEET_PASS: placed}
     assert statuses(desk.ledger, "Service/s") == {"beta": said}
-    assert statuses(desk.ledger, "Host/alpha") == {}
+    assert not desk.ledger.store.read(Table.STATUS, "alpha")
     assert desk.put(RENAMED) == ["Host/beta unchanged"]
 
 
@@ -252,6 +252,20 @@ def test_a_move_that_was_killed_half_way_is_ended_by_the_next(
     assert rows.keys() == {"Host/beta"}
     assert rows["Host/beta"].uid == uid
     assert desk.ledger.inventory("beta").keys() == {"File:/x"}
+
+
+def test_what_was_said_of_a_name_does_not_count_for_what_has_it_now(desk: Desk) -> None:
+    placed, said = Status(detail={"machines": "alpha"}), Status(detail={"said": "by the machine"})
+    desk.put(HOST)
+    desk.ledger.put_placement("Host/alpha", placed)
+    desk.ledger.put_statuses("alpha", {"Host/alpha": said, "Service/s": said})
+    desk.put(HOST.replace("192.0.2.1", "192.0.2.2"))
+    assert statuses(desk.ledger, "Host/alpha") == {FLEET_PASS: placed, "alpha": said}, "it is the same one"
+    desk.session.delete(["Host/alpha"])
+    assert desk.ledger.remove_resource("Host/alpha")
+    assert desk.put(HOST) == ["Host/alpha created"]
+    assert statuses(desk.ledger, "Host/alpha") == {}
+    assert statuses(desk.ledger, "Service/s") == {"alpha": said}
 
 
 def test_a_name_that_was_moved_from_and_is_used_again_is_somebody_else(desk: Desk) -> None:
@@ -316,7 +330,7 @@ def test_how_a_source_went_is_written_when_it_differs_with_an_event_on_what_is_h
     assert desk.session.last(DIRECTORY) == after
     assert after.undeleted == {"Host/alpha"}
     assert desk.session.last("directory:/elsewhere") is None
-    (event,) = told(desk.ledger, "Host/alpha")
+    (event,) = desk.ledger.events("Host/alpha")
     assert (event.type, event.reason, event.count) == ("Warning", "HeldByBudget", 1)
     assert "gone from /srv/manifests" in event.message
     assert event.message.endswith(f"salvusctl approve {GONE.id}")
@@ -330,7 +344,7 @@ def test_what_was_not_told_of_a_source_is_told_at_the_next_reading(desk: Desk, m
             desk.session.report(state, "")
     for _ in range(2):
         desk.session.report(state, "")
-    assert [event.reason for event in told(desk.ledger, "Host/alpha")] == ["HeldByBudget"]
+    assert [event.reason for event in desk.ledger.events("Host/alpha")] == ["HeldByBudget"]
     assert [turn.revision for turn in desk.ledger.sources.turns(DIRECTORY)] == ["r2"]
 
 

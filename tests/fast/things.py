@@ -9,7 +9,7 @@ from typing import ClassVar
 from controller.lower import Lowered, Wanted
 from controller.store.ledger import Ledger
 from controller.store.mirror import Mirror
-from controller.store.records import Event, Status
+from controller.store.records import Status
 from drivers.base import Drift, Fields, Grade, Item, Observation, State, Transport
 
 
@@ -46,11 +46,6 @@ def statuses(ledger: Ledger, ref: str) -> Mapping[str, Status]:
     mirror = Mirror(ledger.store)
     mirror.refresh()
     return mirror.statuses.get(ref, {})
-
-
-def told(ledger: Ledger, ref: str) -> list[Event]:
-    """The events of a resource, oldest first."""
-    return [event for event in ledger.events() if event.ref == ref]
 
 
 def wanted(item: Item, *after: str, owner: str = "Service/s", producers: tuple[str, ...] = ()) -> Wanted:

@@ -1,6 +1,7 @@
 """``python -P wrong_clock.py SECONDS COMMAND…``: salvusctl in a process whose wall clock is so many seconds off.
 
-Not faketime(1): in 0.9.10 a sleep until a monotonic time fails (EINVAL), and Python's ``time.sleep`` is one.
+As Python sees it, the driver of Cassandra included; git and ssh, which it runs, have the right one. Not faketime(1): in
+0.9.10 a sleep until a monotonic time fails (EINVAL), and Python's ``time.sleep`` is one.
 """
 
 import sys

@@ -97,10 +97,6 @@ class Scale:
         work()
         self.rows.append(Row(what, time.process_time() - begin, goal, self.fleet.writes - writes))
 
-    def decide(self) -> None:
-        """See the function."""
-        decide(self.engine)
-
     def plan_all(self) -> None:
         """Lowers and plans every machine as if it were empty."""
         knowledge, view = self.engine.knowledge, View()
@@ -138,10 +134,10 @@ def measured(machines: int, items: int, profile: bool) -> list[Row]:
     """All measurements."""
     scale = Scale(machines, items)
     with profiled(profile):
-        scale.measure("read the store and decide", None, scale.decide)
+        scale.measure("read the store and decide", None, lambda: decide(scale.engine))
         scale.measure("lower and plan everything", 5.0, scale.plan_all)
         scale.measure("first pass: everything is made", None, scale.pass_all)
-    scale.measure("what machines told comes in", None, scale.decide)
+    scale.measure("what machines told comes in", None, lambda: decide(scale.engine))
     scale.measure("second pass: everything is looked at", None, scale.pass_all)
     with profiled(profile):
         scale.measure("every further pass", 1.0, scale.pass_all)
