@@ -19,7 +19,7 @@ from pathlib import Path
 import lab
 from controller.members import shard_of
 from lab import Lab
-from tools.stage import BIN, ROOT, Controller, act, console, controller, in_sync, output, run, shell, tell, until
+from tools.stage import BIN, ROOT, Controller, act, console, controller, in_sync, output, ready, run, shell, tell, until
 
 LAB = "demo-ha"
 RESYNC = 5
@@ -122,7 +122,7 @@ def first_push(stage: Stage) -> None:
     """From the push to a fleet that is Ready."""
     stage.shell(PUSH.format(message="the fleet"))
     tell(f"first action {until(lambda: stage.writes() > 0, 'the first action'):.1f} s after the push")
-    seconds = until(lambda: in_sync(stage.folder), "everything Ready", 600, pause=1.0)
+    seconds = until(lambda: settled(stage.folder), "everything Ready", 600, pause=1.0)
     tell(f"all as it is in git after {seconds:.0f} s more, a guest booted under emulation")
     stage.shell("salvusctl get all -o wide")
 
@@ -159,6 +159,11 @@ def node_dies(stage: Stage) -> None:
     stage.shell("salvusctl store status")
 
 
+def settled(folder: Path) -> bool:
+    """Whether all is Ready, and asking the machines says the same."""
+    return ready(folder) and in_sync(folder)
+
+
 def demo(folder: Path, keep: bool) -> None:
     """All of it."""
     act(1, "Two hosts, and three Cassandra nodes for the state")
@@ -177,7 +182,7 @@ def demo(folder: Path, keep: bool) -> None:
         act(4, "A Cassandra node is killed: nobody notices")
         node_dies(stage)
         act(5, "All are back, and nothing is left to do")
-        until(lambda: in_sync(folder), "everything in sync", 300, pause=1.0)
+        until(lambda: settled(folder), "everything Ready", 600, pause=1.0)
         stage.shell("salvusctl controllers")
         stage.shell("salvusctl diff")
         if keep:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import os
 import shlex
 import signal
@@ -204,6 +205,13 @@ def in_sync(folder: Path) -> bool:
         [str(BIN / "salvusctl"), "diff"], cwd=folder, env=_environment(), capture_output=True, check=False
     )
     return done.returncode == 0
+
+
+def ready(folder: Path) -> bool:
+    """Whether the controllers say so of everything."""
+    items = json.loads(output("salvusctl get all -o json", folder))["items"]
+    found = [one["status"] for item in items for one in item["status"]["conditions"] if one["type"] == "Ready"]
+    return len(found) == len(items) > 0 and set(found) == {"True"}
 
 
 def stop(number: int, _: FrameType | None) -> NoReturn:
