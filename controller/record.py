@@ -132,7 +132,7 @@ class Recorder:
         if (itself := at.fleet.machine(machine)) is not None:
             found[itself.ref] = (*found.get(itself.ref, ()), reachable(outcome))
         turns = self._say(kept, machine, found, at)
-        kept.ledger.tell((*turns, *_events(outcome)))
+        kept.ledger.tell((*turns, *_events(outcome, self._clock())))
 
     def waiting(self, machine: str, lease: Lease, lowered: Lowered, wait: Wait, at: Knowledge) -> None:
         """Writes that nobody knows yet how to reach the machine."""
@@ -271,11 +271,11 @@ def _turns(ref: str, machine: str, before: Status | None, said: Iterable[Verdict
             yield Event(ref, machine, kind, verdict.reason, verdict.message, now, now)
 
 
-def _events(outcome: Outcome) -> Iterable[Event]:
+def _events(outcome: Outcome, now: float) -> Iterable[Event]:
     for one in outcome.executed.applied:
         if one.error is None:
             owner = outcome.planned.owners.get(one.change.item.key, "")
-            yield _made(owner, outcome.machine, one.change, outcome.at)
+            yield _made(owner, outcome.machine, one.change, now)
 
 
 def _made(owner: str, machine: str, change: Change, at: float) -> Event:

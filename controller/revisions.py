@@ -25,7 +25,8 @@ def _fared(state: SourceState, about: str, now: float) -> Iterator[Turn]:
     elif hold is not None:
         yield Turn(state.revision, HELD, now, about, hold.message)
     else:
-        yield Turn(state.revision, IN_FORCE, now, about)
+        deletions = (hold.message for hold in state.holds if hold.what == "deletions")
+        yield Turn(state.revision, IN_FORCE, now, about, "; ".join(deletions))
     if state.pinned:
         yield Turn(state.newest, HELD, now, "", f"pinned to {state.revision[:SHORT]}")
 
@@ -39,6 +40,14 @@ def _news(turn: Turn, log: Sequence[Turn]) -> bool:
 def in_force(log: Sequence[Turn]) -> str:
     """The revision that came into force last; empty for none."""
     return next((turn.revision for turn in reversed(log) if turn.state == IN_FORCE), "")
+
+
+def lasts(turn: Turn, state: SourceState, log: Sequence[Turn]) -> bool:
+    """Whether that is how it is now; else it was so."""
+    if turn.state == IN_FORCE:
+        return turn is next(one for one in reversed(log) if one.state == IN_FORCE)
+    latest = next(one for one in reversed(log) if one.revision == turn.revision)
+    return turn is latest and turn.revision in (state.revision, state.newest)
 
 
 def previous(log: Sequence[Turn]) -> str:

@@ -28,6 +28,7 @@ STEP_HANGS = 60.0
 PASS_HANGS = 900.0
 DOWN = "the store cannot be used: "
 LATE = "its leases were not renewed in time"
+UNANSWERED = "the store has not answered yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ class Runner:
             return "stopping"
         if trouble := self._trouble or self.healthy():
             return trouble
-        return "" if self.engine.leases.member() else f"{LATE}: {self._unrenewed}".removesuffix(": ")
+        return "" if self.engine.leases.member() else f"{LATE}: {self._unrenewed or UNANSWERED}"
 
     def healthy(self) -> str:
         """Empty while its threads move; else a sentence that says which hang: only a new start helps then."""
@@ -172,7 +173,7 @@ class Runner:
         self._renewed = self._clock()
         before_that, self._late = self._late, not leases.member()
         if self._late and not before_that:
-            log(logging.ERROR, LATE, error=self._unrenewed)
+            log(logging.ERROR, LATE, error=self._unrenewed or UNANSWERED)
         if leases.held().keys() != before:
             log(logging.INFO, "leases", holds=leases.about())
             self.poke()
@@ -276,7 +277,7 @@ class Runner:
             return self.engine.machine_pass(machine, self._stop.is_set)
         except Fenced as error:
             self._metrics.passes.labels("fenced").observe(0)
-            log(logging.WARNING, "fenced: another controller has this machine", machine=machine, error=str(error))
+            log(logging.WARNING, "fenced, and the pass dropped", machine=machine, error=str(error))
         except SalvusError as error:
             log(logging.ERROR, "a pass was dropped", machine=machine, error=str(error))
             self._look_whether_broken(error)

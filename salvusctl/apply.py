@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,7 +67,7 @@ def apply(
         puts = session.put(loaded, seen=before.rows)
         for put in puts:
             out.say(f"{put.ref} {put.verb}")
-        warn_of_sync(before, [put.ref for put in puts if put.verb != "unchanged"])
+        warn_of_sync(before, [put.ref for put in puts if put.verb != "unchanged"], _name_of(named))
         return _brought_about(session, tuple(loaded.documents), timeout) if wait else Code.OK
 
 
@@ -77,11 +78,23 @@ def _pin(session: Session, named: Named) -> Pin | None:
     return session.ledger.sources.pins().get(named.source) if isinstance(named, GitSettings) else None
 
 
-def warn_of_sync(before: Knowledge, refs: Collection[str]) -> None:
-    """Says of what comes from a source that is followed, that a change by hand does not last."""
+def _name_of(named: Named) -> str:
+    """The name of the source; empty for paths that the user named."""
+    from controller.sources.opening import open_source
+
+    if isinstance(named, Sequence):
+        return ""
+    with closing(open_source(named)) as source:
+        return source.name
+
+
+def warn_of_sync(before: Knowledge, refs: Collection[str], applied: str = "") -> None:
+    """Says of what comes from a source that is followed, that a change by hand does not last; unless that source is
+    what was ``applied``.
+    """
     for ref in refs:
         row = before.rows.get(ref)
-        if row is not None and row.source != BY_HAND:
+        if row is not None and row.source not in (BY_HAND, applied):
             out.warn(f"{ref} came from {place_of(row.source)}: the next sync takes this back; change it there")
 
 

@@ -164,8 +164,16 @@ def resolve(flags: Flags, environment: Mapping[str, str]) -> Context:
         context = Context("default", _state_folder() / "default.db")
     else:
         context = _chosen(read(file), flags.context, file)
-    context = context if flags.store is None else replace(context, store=flags.store.absolute())
+    context = context if flags.store is None else replace(context, store=_absolute(flags.store))
     return context if flags.namespace is None else replace(context, namespace=flags.namespace)
+
+
+def _absolute(path: Path) -> Path:
+    """Raises UseError in a folder that is gone."""
+    try:
+        return path.absolute()
+    except FileNotFoundError as error:
+        raise UseError(f"{path} is nowhere: the folder that this runs in is gone", hint="cd to another one") from error
 
 
 _HINT = "write one as ./salvus.yaml, or name it with --config FILE or SALVUS_CONFIG; see docs/salvusctl.md"

@@ -58,7 +58,8 @@ def _as_followed(session: Session, origin: Origin, budgets: Budgets, output: Tex
 
     with closing(open_source(origin)) as opened:
         source = opened.name
-    loaded = read_manifests(origin, session.others(source), old=True, pin=session.ledger.sources.pins().get(source))
+    pin, emptied = session.ledger.sources.pins().get(source), bool(session.refs_from(source))
+    loaded = read_manifests(origin, session.others(source), old=True, pin=pin, emptied=emptied)
     foreseen = foresee(session, source, loaded, budgets)
     gone = [ResourceDiff(resource=ref, verb="deleted") for ref in sorted(foreseen.deleted)]
     held = [

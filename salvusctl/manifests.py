@@ -96,16 +96,18 @@ def _fetched(git: GitSettings, base: Fleet | None, old: bool, pin: Pin | None) -
     return loaded
 
 
-def read_manifests(named: Named, base: Fleet, *, old: bool = False, pin: Pin | None = None) -> Loaded:
+def read_manifests(
+    named: Named, base: Fleet, *, old: bool = False, pin: Pin | None = None, emptied: bool = False
+) -> Loaded:
     """As ``load_named``. Shows all errors, and raises UseError when there are any.
 
-    Raises ManifestError when there is nothing.
+    Raises ManifestError when there is nothing, unless there was something before: then it is ``emptied``.
     """
     loaded = load_named(named, base, old=old, pin=pin)
     for error in loaded.errors:
         out.complain(error)
     if loaded.errors:
         raise UseError(f"{out.counted(len(loaded.errors), 'error')} in the manifests; nothing was changed")
-    if loaded.empty:
+    if loaded.empty and not emptied:
         raise no_manifests(named)
     return loaded

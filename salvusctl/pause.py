@@ -83,7 +83,8 @@ def _seconds(text: str) -> int:
 def meant(known: Iterable[str], words: Sequence[str] | None, everything: bool) -> tuple[str, ...]:
     """What pauses of these words are of. ``known`` are ``Kind/name``. Raises UseError, Missing."""
     if bool(words) == everything:
-        raise UseError("what?", hint="name a machine, KIND/NAME or KIND NAME…; or say --all")
+        what = "a name and --all: which of the two?" if words else "what?"
+        raise UseError(what, hint="name a machine, KIND/NAME or KIND NAME…; or say --all")
     if not words:
         return (ALL,)
     rows = tuple(known)

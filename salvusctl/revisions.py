@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from controller.clock import rfc3339
-from controller.revisions import in_force
+from controller.revisions import in_force, lasts
 from controller.store.records import SHORT
 from controller.store.source_records import SourceState
 from salvusctl import out
@@ -48,8 +48,12 @@ def _print(session: Session, state: SourceState) -> None:
     out.say(out.clean(state.place))
     if state.trouble:
         out.say(f"  {out.clean(state.trouble[1])}")
-    turns = reversed(session.ledger.sources.turns(state.source))
-    out.table(HEADINGS, [[t.revision[:SHORT], t.state, rfc3339(t.at), t.about, t.why] for t in turns])
+    log = session.ledger.sources.turns(state.source)
+    rows = [
+        (t.revision[:SHORT], t.state if lasts(t, state, log) else f"was {t.state}", rfc3339(t.at), t.about, t.why)
+        for t in reversed(log)
+    ]
+    out.table(HEADINGS, rows)
 
 
 def _as_output(session: Session, state: SourceState) -> SourceOutput:

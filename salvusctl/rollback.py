@@ -51,6 +51,9 @@ def rollback(
         raise UseError("why? Whoever finds it pinned wants to know", hint="say --reason 'web servers fail since noon'")
     enter_for_source(context)
     with writing(context) as session:
+        if not to and (old := session.ledger.sources.pins().get(git.source)):
+            # What was in force before is what was gone back from.
+            raise UseError(f"{git} is pinned already, to {old.revision[:SHORT]}", hint="name a commit: --to REVISION")
         revision = _meant(to, session.ledger.sources.turns(git.source))
         new = Pin(git.source, revision, who_am_i(), reason, time.time())
         read_manifests(git, session.others(git.source), pin=new)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from controller.holder import who_am_i
-from controller.pauses import explained
 from controller.store.records import WORLD, Pause
 from salvusctl import out
 from salvusctl.exits import UseError
@@ -43,7 +42,7 @@ def stop_the_world(
         elif end:
             out.note("the world was not stopped")
         elif world is not None:
-            out.note(f"already {explained(world)[1]}")
+            out.note("it is stopped already, and nothing was changed")
         else:
             session.pause(Pause(WORLD, who_am_i(), reason, time.time()), "")
             out.say("the world is stopped")

@@ -104,7 +104,7 @@ def status(ctx: typer.Context, output: OutputOption = TextOrJson.TEXT) -> int:
         nodes = tuple(StoreNode(address=n.address, datacenter=n.datacenter, up=n.up) for n in found.nodes)
         out.emit(StoreStatus(store=str(context.store), nodes=nodes, replicas=dict(found.replicas), advice=found.advice))
     else:
-        out.say(f"the store {context.store} can be used")
+        out.say(f"the store {context.store} can be {'used' if found.writable else 'read, and not written'}")
         if found.nodes:
             rows = [(node.address, node.datacenter, "up" if node.up else "down") for node in found.nodes]
             out.table(("NODE", "DATACENTER", "STATE"), rows)
@@ -171,7 +171,8 @@ def restore(
     try:
         lines = sys.stdin.readlines() if file == STDIO else Path(file).read_text().splitlines(keepends=True)
     except (OSError, UnicodeDecodeError) as error:
-        raise UseError(f"{file} cannot be read: {error}", hint="give a file that salvusctl store dump wrote") from error
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UseError(f"{file} cannot be read: {why}", hint="give a file that salvusctl store dump wrote") from error
     parts = copy.checked(lines)
     store = open_store(context.store, Access.MAKE)
     try:

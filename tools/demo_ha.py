@@ -181,8 +181,9 @@ def demo(folder: Path, keep: bool) -> None:
         controller_dies(stage)
         act(4, "A Cassandra node is killed: nobody notices")
         node_dies(stage)
-        act(5, "All are back, and nothing is left to do")
-        until(lambda: settled(folder), "everything Ready", 600, pause=1.0)
+        act(5, "All are back; the machine that was killed boots, and then nothing is left to do")
+        seconds = until(lambda: settled(folder), "everything Ready", 600, pause=1.0)
+        tell(f"all Ready after {seconds:.0f} s")
         stage.shell("salvusctl controllers")
         stage.shell("salvusctl diff")
         if keep:

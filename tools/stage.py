@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,12 +93,13 @@ def _end(process: subprocess.Popen[bytes], number: int) -> None:
 
 
 def until(true: Callable[[], bool], what: str, timeout: float = 300.0, pause: float = 0.05) -> float:
-    """Waits; returns the seconds it took. Raises Missed."""
+    """Waits, and says so on a terminal; returns the seconds it took. Raises Missed."""
     began = time.monotonic()
-    while not true():
-        if time.monotonic() - began > timeout:
-            raise Missed(f"{what}: not seen in {timeout:.0f} s")
-        time.sleep(pause)
+    with console.status(f"waiting for {what}"):
+        while not true():
+            if time.monotonic() - began > timeout:
+                raise Missed(f"{what}: not seen in {timeout:.0f} s")
+            time.sleep(pause)
     return time.monotonic() - began
 
 
@@ -239,6 +241,10 @@ def play(demo: Callable[[Path, bool], None], name: str, keep: bool) -> int:
             signal.signal(number, signal.SIG_IGN)
         console.print("\nThe end: what was made goes", style="bold")
         shell(f"salvusctl lab down --name {name}")
+        if code == 0:
+            shutil.rmtree(work_folder(name), ignore_errors=True)
+        else:
+            tell(f"what it wrote, logs too, is in {work_folder(name)} until it is run again")
     return code
 
 

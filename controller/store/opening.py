@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,12 @@ class Health:
     nodes: tuple[Node, ...] = ()
     replicas: tuple[tuple[str, int], ...] = ()
     advice: tuple[str, ...] = ()
+
+    @property
+    def writable(self) -> bool:
+        """Whether a quorum of the replicas is up, as far as is seen."""
+        up = Counter(node.datacenter for node in self.nodes if node.up)
+        return all(up[name] > factor // 2 for name, factor in self.replicas)
 
 
 def health(where: Where) -> Health:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
-import os
 import shutil
 import socket
 import tempfile
@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from paramiko import Channel
 
@@ -22,6 +23,8 @@ from drivers.ssh.link import hang_up
 _LOG = logging.getLogger(__name__)
 CHUNK = 256 * 1024
 PREFIX = "salvus-tunnel-"
+# In the folder; whoever uses it holds a lock on it.
+LOCK = "lock"
 # What paramiko keeps of a packet for itself.
 HEADER = 64
 
@@ -33,7 +36,8 @@ class Tunnel:
         self._machine = machine
         self._start = start
         _sweep()
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self._lock = _lock(self._folder / LOCK, "w")
         self.path = str(self._folder / "socket")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.path)
@@ -45,6 +49,7 @@ class Tunnel:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._lock.close()
 
     def _serve(self) -> None:
         with self._listener, contextlib.suppress(OSError):
@@ -64,15 +69,29 @@ class Tunnel:
                 _LOG.info("tunnel to %s ended: %s", self._machine, said.decode("utf-8", "replace").strip())
 
 
+def _lock(path: Path, mode: str) -> IO[str]:
+    """The file, locked (flock(2)): the kernel knows when its process is gone, also in a pid namespace of its own.
+
+    Raises OSError where somebody else has it.
+    """
+    file = path.open(mode)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
 @cache
 def _sweep() -> None:
     """Once a process: removes the sockets of processes that were killed; only empty folders with a socket go."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
-        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
-        if pid.isdigit() and not Path("/proc", pid).exists():
-            with contextlib.suppress(OSError):
-                (folder / "socket").unlink(missing_ok=True)
-                folder.rmdir()
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        # One without its lock is being made at this moment.
+        with contextlib.suppress(OSError), _lock(folder / LOCK, "r+"):
+            (folder / "socket").unlink(missing_ok=True)
+            (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def splice(channel: Channel) -> socket.socket:

@@ -70,7 +70,7 @@ def test_a_node_that_hangs_and_a_dead_one_are_told_by_status_and_reading_goes_on
         cassandra.kill(ring, dead)
         answer = cli("get", "host")
         assert "alpha" in answer.out
-        assert "one of 3 replicas answers for the store, so this may be old" in answer.err
+        assert "no quorum of the store's 3 replicas answers in time; this is from one, and may be old" in answer.err
         told = cli("delete", "host/alpha", "--yes", code=Code.TROUBLE).err
         assert "the store in Cassandra" in told
         assert "salvusctl store status" in told

@@ -326,6 +326,8 @@ def test_a_rollback_reads_the_commit_first_and_diff_and_apply_know_the_pin(cli: 
     assert not cli("get", "host").err, "nothing is pinned"
     assert f"is pinned to {first[:12]}" in pin(first)
     assert f"is pinned to {first[:12]} by" in " ".join(cli("get", "host").err.split())
+    again = cli("rollback", "--pin", "--reason", "twice", code=2).err
+    assert f"is pinned already, to {first[:12]}" in " ".join(again.split()), "it does not go forward again"
     cli("apply", "--no-wait", "-f", cli.write(OTHER.replace("old", "other")))
     assert [one["resource"] for one in cli("diff", "-o", "json", code=None).data["resources"]] == []
     assert cli("apply", "--no-wait").out == "Host/alpha unchanged\n"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import fcntl
 import secrets
 import socket
-import subprocess
 import tempfile
 import threading
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from drivers.ssh import Tunnel
-from drivers.ssh.tunnel import _sweep
+from drivers.ssh.tunnel import LOCK, _sweep
 from tests.conformance.ssh_world import World, running, until
 
 pytestmark = pytest.mark.conformance
@@ -75,17 +74,20 @@ def test_only_we_may_enter_and_nothing_is_left(ssh: World) -> None:
 
 def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    left, full, alive = (tmp_path / f"salvus-tunnel-{pid}-x" for pid in (ended.pid, f"{ended.pid}-more", os.getpid()))
-    for folder in (left, full, alive):
+    left, full, alive, begun = (tmp_path / f"salvus-tunnel-{name}" for name in ("left", "full", "alive", "begun"))
+    for folder in (left, full, alive, begun):
         folder.mkdir()
         (folder / "socket").touch()
+    for folder in (left, full, alive):
+        (folder / LOCK).touch()
     (full / "a file of somebody").touch()
-    _sweep.__wrapped__()
+    with (alive / LOCK).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _sweep.__wrapped__()
     assert not left.exists()
     assert (full / "a file of somebody").exists()
     assert (alive / "socket").exists()
+    assert (begun / "socket").exists()
 
 
 def test_a_client_that_goes_away_ends_the_command(ssh: World) -> None:

@@ -82,6 +82,21 @@ def test_diff_of_the_contexts_manifests_is_what_the_next_sync_does(cli: Cli, fol
     assert "+ File:/etc/two.conf create live Service/two" in named.lines, "apply deletes nothing"
 
 
+def test_diff_of_an_emptied_folder_says_that_nothing_is_deleted(cli: Cli, followed: Path) -> None:
+    for file in followed.iterdir():
+        file.unlink()
+    lines = cli("diff", code=Code.DIFFERENT).lines
+    assert "- Service/one would be deleted" in lines
+    assert any("4 of 4 resources are gone" in line and "salvusctl approve" in line for line in lines), lines
+
+
+def test_what_is_applied_from_the_folder_that_is_followed_lasts(cli: Cli, followed: Path) -> None:
+    (followed / "one.yaml").write_text(SERVICE.replace("hello", "one").replace("content: ", "mode: '0600', content: "))
+    answer = cli("apply", "--no-wait")
+    assert "Service/one configured" in answer.lines
+    assert "takes this back" not in answer.err
+
+
 def test_diff_says_which_deletions_the_guard_holds(cli: Cli, followed: Path) -> None:
     for file in followed.iterdir():
         file.unlink()

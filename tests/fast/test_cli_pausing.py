@@ -156,7 +156,7 @@ def test_what_left_the_manifests_can_be_resumed(fleet: Cli) -> None:
     ("words", "said"),
     [
         ([], "what?"),
-        (["alpha", "--all"], "what?"),
+        (["alpha", "--all"], "which of the two?"),
         (["hosts"], "which of hosts?"),
         (["all"], "which of all?"),
         (["alpha", "--for", "3 days"], "did you mean '3d'"),
@@ -209,7 +209,7 @@ def test_while_the_world_is_stopped_every_command_says_so_and_nothing_is_written
 
 def test_the_world_is_stopped_once_and_ended_once(fleet: Cli) -> None:
     fleet("stop-the-world", "--reason", "first")
-    assert "already the world is stopped" in fleet("stop-the-world", "--reason", "second").err
+    assert "it is stopped already, and nothing was changed" in fleet("stop-the-world", "--reason", "second").err
     assert [one["reason"] for one in fleet("pause", "--list", "-o", "json").data["items"]] == ["first"]
     assert fleet("stop-the-world", "--end").out == "the world goes on\n"
     assert "was not stopped" in fleet("stop-the-world", "--end").err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from controller.revisions import in_force, previous, turns
+from dataclasses import replace
+
+from controller.revisions import in_force, lasts, previous, turns
 from controller.store.source_records import Disturbed, Hold, SourceState, Turn
 
 GIT = "git:https://git.example.org/fleet.git#main:manifests"
@@ -47,6 +49,17 @@ def test_what_is_newer_than_a_pin_is_held() -> None:
     assert previous(log) == "a"
 
 
+def test_what_was_so_is_told_from_what_is() -> None:
+    states = [state("b"), state("a", newest="b"), state("a", newest="c"), state("c"), state("d", "wrong")]
+    log = log_of(*states)
+    now = [(turn.revision, turn.state) for turn in log if lasts(turn, states[-1], log)]
+    assert now == [("c", "in force"), ("d", "refused")]
+    assert len(log) == 6
+
+
 def test_a_held_or_refused_revision_says_why() -> None:
     assert log_of(state("a", "x.yaml:1:1: what is that", "more"))[0].why == "x.yaml:1:1: what is that"
     assert "salvusctl approve" in log_of(state("a", held=True))[0].why
+    gone = Hold(GIT, "a", "deletions", (Disturbed("Host/a"),), 9)
+    (turn,) = log_of(replace(state("a"), holds=(gone,)))
+    assert (turn.state, turn.why) == ("in force", gone.message)

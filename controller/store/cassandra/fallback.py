@@ -80,4 +80,4 @@ def old(replicas: int, newest: float | None, now: float) -> str:
         seconds = max(0, round(now - newest))
         span = f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
         known = f"the newest change it knows of was made at {rfc3339(newest)}, {span} ago"
-    return f"one of {replicas} replicas answers for the store, so this may be old: {known}"
+    return f"no quorum of the store's {replicas} replicas answers in time; this is from one, and may be old: {known}"

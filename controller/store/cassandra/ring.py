@@ -189,6 +189,15 @@ class Ring:
         """The ring's nodes by address, and whether each is up, as far as the driver has seen: not tried yet is up."""
         return {str(host.address): host.is_up is not False for host in self.cluster.metadata.all_hosts()}
 
+    def members(self, datacenter: str) -> int:
+        """How many nodes of a data centre are seen."""
+        return sum(host.datacenter == datacenter for host in self.cluster.metadata.all_hosts())
+
+    def look_again(self) -> None:
+        """Asks a node which others there are. Raises StoreUnavailable."""
+        with errors(self.settings):
+            self.cluster.refresh_nodes()
+
     def ours(self, statement: str) -> str:
         """A statement that is written for a keyspace named salvus, for ours."""
         return statement.replace("salvus.", f'"{self.settings.keyspace}".')
@@ -255,11 +264,29 @@ def errors(settings: CassandraSettings) -> Iterator[None]:
         if refused := access.refusal(settings, error.errors.values()):
             raise refused from error
         hint = access.doubt(settings, error.errors.values()) + AWAY_HINT
-        said = "; ".join(sorted({f"{host}: {cause}" for host, cause in error.errors.items()})) or str(error)
-        raise NoAnswer(f"the store {settings} cannot be reached: {said}", hint=hint) from error
+        raise NoAnswer(f"the store {settings} cannot be used now: {_of_each(error)}", hint=hint) from error
     except _DRIVERS as error:
         if refused := access.refusal(settings, [error]):
             raise refused from error
         answered = isinstance(error, DriverException | OSError) and not isinstance(error, Timeout | OperationTimedOut)
         kind = StoreUnavailable if answered else NoAnswer
-        raise kind(f"the store {settings} cannot be used now: {error}", hint=AWAY_HINT) from error
+        raise kind(f"the store {settings} cannot be used now: {_said(error)}", hint=AWAY_HINT) from error
+
+
+def _of_each(error: NoHostAvailable) -> str:
+    """What became of each node, those of which the same is to be said together."""
+    nodes: dict[str, list[str]] = {}
+    for host, cause in error.errors.items():
+        nodes.setdefault(_said(cause), []).append(str(host))
+    return "; ".join(f"{', '.join(sorted(hosts))}: {said}" for said, hosts in sorted(nodes.items())) or str(error)
+
+
+def _said(cause: BaseException) -> str:
+    """An error of the driver's without its insides."""
+    info = cause.info if isinstance(cause, ErrorMessage) and isinstance(cause.info, dict) else vars(cause)
+    alive, needed = info.get("alive_replicas"), info.get("required_replicas")
+    if alive is not None and needed is not None:
+        return f"{alive} of its replicas {'is' if alive == 1 else 'are'} there, and {needed} are needed"
+    if isinstance(cause, Timeout | OperationTimedOut):
+        return "no answer in time"
+    return str(cause).rpartition("Last error: ")[2]

@@ -27,6 +27,8 @@ from controller.store.cassandra.settings import CassandraSettings
 # Seconds after its beginning in which a write may be sent, also by a process that was stopped meanwhile. With the time
 # that a node may take for it, it is over before anybody else can hold a lease that was valid when it began (leases.py).
 PERSISTENCE = 2.0
+# Seconds in which nodes that were just started hear of each other.
+SETTLING = 10.0
 # The low bits of a stamp are random: who knows the stamp that it wanted to set finds out whether it did,
 # also when so many others came after.
 NONCE_BITS = 20
@@ -277,8 +279,10 @@ def turn_of(table: Table, partition: str) -> int:
 
 def _usual(ring: Ring) -> int:
     """The replicas of a keyspace of which nobody said how many. Raises StoreUnusable where there are fewer nodes."""
-    name = ring.settings.datacenter
-    seen = sum(host.datacenter == name for host in ring.cluster.metadata.all_hosts())
+    name, end = ring.settings.datacenter, uptime() + SETTLING
+    while (seen := ring.members(name)) < schema.USUAL and ring.replication() is None and uptime() < end:
+        time.sleep(0.5)
+        ring.look_again()
     if seen < schema.USUAL and ring.replication() is None:
         raise StoreUnusable(
             f"the store {ring.settings}: {seen} of the {schema.USUAL} nodes that are wanted at least are seen "
