@@ -173,7 +173,10 @@ def restore(
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UseError(f"{file} cannot be read: {why}", hint="give a file that salvusctl store dump wrote") from error
-    parts = copy.checked(lines)
+    try:
+        parts = copy.checked(lines)
+    except copy.NotACopy as error:
+        raise UseError(f"{file}: {error}", hint=error.hint) from error
     store = open_store(context.store, Access.MAKE)
     try:
         out.note(f"{copy.restore(store, parts)} rows are in the store {context.store}")

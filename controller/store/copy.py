@@ -91,7 +91,7 @@ def checked(lines: Iterable[str]) -> tuple[Part, ...]:
             found.append(json.loads(line))
         whole = len(found) > 1 and found[-1].get("sha256") == digest.hexdigest()
     except (ValueError, AttributeError) as error:
-        raise NotACopy(f"line {len(found) + 1} is not of a copy of a store: {error}", hint=_HINT) from error
+        raise NotACopy(f"line {len(found) + 1} is not of a copy of a store", hint=_HINT) from error
     if not whole:
         raise NotACopy("the copy is not whole: its checksum is missing or another one", hint=_HINT)
     if (format_ := found[0].get("format")) != FORMAT:

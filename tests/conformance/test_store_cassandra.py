@@ -280,7 +280,7 @@ def test_a_data_centre_that_is_not_there_is_told_with_those_that_are(settings: C
 
 
 def test_no_node_at_all(tmp_path: Path) -> None:
-    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+    with pytest.raises(StoreUnavailable, match="cannot be used now"):
         CassandraStore(CassandraSettings(("127.77.9.9",), "dc1"))
 
 

@@ -75,7 +75,7 @@ def test_a_file_that_cannot_be_written(cli: Cli) -> None:
 def test_half_a_copy_is_refused_and_no_store_is_made(cli: Cli) -> None:
     cli("apply", "--no-wait", cli.write(HOST))
     half = "".join(cli("store", "dump", "-").out.splitlines(keepends=True)[:-1])
-    answer = cli("store", "restore", "-", "--store", "new.db", code=Code.TROUBLE, stdin=half)
+    answer = cli("store", "restore", "-", "--store", "new.db", code=Code.INPUT, stdin=half)
     assert "the copy is not whole" in answer.err
     assert not (cli.folder / "new.db").exists()
 
