@@ -1,4 +1,4 @@
-"""The labs for all lab tests of a run, made when one asks for them. They are shared: a test undoes what it breaks."""
+"""The labs for the lab tests, made when one asks for them. They are shared: a test undoes what it breaks."""
 
 import os
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ def lab() -> Iterator[Lab]:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ha_lab() -> Iterator[Lab]:
-    """Three hosts and three Cassandra nodes, fresh; a lab of its own beside the other."""
+    """Three hosts and three Cassandra nodes, fresh for each file; a lab of its own beside the other."""
     with _fresh(f"{NAME}-ha", hosts=3, nodes=3) as made:
         yield made
 
