@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,7 +11,7 @@ from typing import Any
 
 from cassandra import AlreadyExists
 
-from controller.store.base import StoreMissing, StoreUnusable, Table
+from controller.store.base import StoreMissing, StoreUnavailable, StoreUnusable, Table
 from controller.store.cassandra.ring import READ, SERIAL, SWAP, Ring, errors
 from controller.store.versions import refuse_newer, refuse_older
 
@@ -115,8 +116,17 @@ def _bring(ring: Ring, steps: Sequence[Sequence[Definition]], before: int) -> No
 
 
 def _agree(ring: Ring) -> None:
-    with errors(ring.settings):
-        ring.cluster.refresh_schema_metadata(max_schema_agreement_wait=PATIENCE)
+    """Waits until all nodes have heard of everything; asked again where the connection that asks them ended."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with errors(ring.settings):
+                ring.cluster.refresh_schema_metadata(max_schema_agreement_wait=PATIENCE)
+            return
+        except StoreUnavailable:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
 
 
 def _define(ring: Ring, definition: Definition) -> None:
