@@ -244,6 +244,7 @@ def show(rows: list[Measured]) -> None:
         "CPU s",
         "ratio",
         "writes",
+        "late",
         "no-op s",
         "ratio",
         "CPU s",
