@@ -116,7 +116,7 @@ def test_it_acts_only_with_a_store_a_lease_and_until_it_stops(desk: Desk) -> Non
     assert desk.runner.try_step()
     assert desk.runner.ready() == ""
     desk.runner.engine.leases.release_all()
-    assert desk.runner.ready() == "its leases were not renewed in time"
+    assert desk.runner.ready() == "its leases were not renewed in time: the store has not answered yet"
     desk.runner.stop()
     assert desk.runner.ready() == "stopping"
 
