@@ -131,7 +131,7 @@ class HaFleet(Fleet):
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                # What one that is killed leaves there: all of them have one number.
+                # What one that is killed leaves goes with the folder.
                 env=os.environ | {"TMPDIR": str(self.folder)},
             )
         children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
