@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.store.cassandra.health import advice
-from controller.store.opening import Node
+from controller.store.opening import Health, Node
 
 
 def ring(**numbers: int) -> list[Node]:
@@ -51,3 +51,22 @@ def test_dead_nodes_are_named() -> None:
 def test_too_few_nodes_for_a_quorum_are_told() -> None:
     nodes = [*ring(dc1=1), Node("10.0.0.8", "dc1", False), Node("10.0.0.9", "dc1", False)]
     assert advice("salvus", {"dc1": 3}, nodes)[-1].startswith("1 node of 3 in dc1 is up, and nothing can be written")
+
+
+def nodes(datacenter: str, up: int, number: int) -> tuple[Node, ...]:
+    return tuple(Node(f"192.0.2.{n}", datacenter, n < up) for n in range(number))
+
+
+@pytest.mark.parametrize(
+    ("up", "there"),
+    [((3, 0), True), ((2, 1), True), ((2, 0), False), ((1, 1), False)],
+)
+def test_a_quorum_is_of_the_replicas_of_all_data_centres(up: tuple[int, int], there: bool) -> None:
+    health = Health((*nodes("a", up[0], 3), *nodes("b", up[1], 1)), (("a", 3), ("b", 1)))
+    assert health.writable is there
+
+
+def test_a_file_has_no_quorum_and_a_ring_of_three_needs_two() -> None:
+    assert Health().writable
+    assert Health(nodes("a", 2, 3), (("a", 3),)).writable
+    assert not Health(nodes("a", 1, 3), (("a", 3),)).writable
