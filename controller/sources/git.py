@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from controller.log import log
 from controller.sources import git_access, git_signatures, git_tree
@@ -36,9 +37,13 @@ class GitSource:
         self._git = GitProgram(
             settings.copies / key, git_access.settings_for(settings), git_access.environment_for(settings)
         )
-        self._noted = self._git.folder / "salvus.fetched"
         self._cache = LoadCache()
         self._files: tuple[str, tuple[git_tree.Found, ...]] = ("", ())
+
+    @property
+    def _noted(self) -> Path:
+        """A file whose time tells when was fetched last."""
+        return self._git.folder / "salvus.fetched"
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Nothing tells of a push by itself: it is fetched in intervals, or when somebody pokes."""

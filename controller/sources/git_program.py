@@ -22,6 +22,9 @@ LOCAL: Final = 60.0
 REMOTE: Final = 120.0
 # Seconds: how often it is looked whether another process has ended with the copy.
 TURN: Final = 0.05
+# Seconds after which another copy is taken, and how many there may be: a process that is stopped keeps its own.
+PATIENCE: Final = 10.0
+COPIES: Final = 4
 # Seconds: how soon it is noticed that we are closed.
 STOP: Final = 0.2
 # Bytes that one answer may have: a few trees of trees in a small repository can list a billion names.
@@ -70,15 +73,20 @@ class GitFailed(Exception):
 
 
 class GitProgram:
-    """One bare repository. One thread at a time runs; ``close`` may come from another."""
+    """One bare repository. One thread at a time runs; ``close`` may come from another.
+
+    Attributes:
+        folder: where it is; within ``alone`` that may be another copy, beside the one that was asked for.
+    """
 
     def __init__(
         self, folder: Path, settings: Sequence[str] = (), environment: Mapping[str, str] | None = None
     ) -> None:
         self.folder = folder
+        self._copies = [folder, *(folder.with_name(f"{folder.name}.{number}") for number in range(1, COPIES))]
         self._settings = [word for one in (*_SETTINGS, *settings) for word in ("-c", one)]
         passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
-        self._environment = {**passed, "HOME": str(folder), **_ENVIRONMENT, **(environment or {})}
+        self._environment = {**passed, **_ENVIRONMENT, **(environment or {})}
         self._closed = threading.Event()
         self._lock: int | None = None
 
@@ -86,10 +94,8 @@ class GitProgram:
     def alone(self) -> Iterator[None]:
         """Nobody else uses the repository meanwhile; it is made when it is not there. Raises Unreadable."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = self._locked()
             try:
-                self._wait_for(lock)
                 # What we start has it too: should we be killed, it is free when that has ended.
                 self._lock = lock
                 self._tidy()
@@ -100,17 +106,29 @@ class GitProgram:
         except OSError as error:
             raise Unreadable(f"{self.folder} cannot be written: {error.strerror}", hint="make room, or way") from error
 
-    def _wait_for(self, lock: int) -> None:
-        until = time.monotonic() + REMOTE
+    def _locked(self) -> int:
+        """Takes the first copy that nobody has for long; the open file that is its lock. Raises Unreadable, OSError."""
+        for copy in self._copies:
+            self.folder = copy
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if self._turn(lock):
+                return lock
+            os.close(lock)
+        what = f"other processes have been using {self._copies[0]} and its copies for long"
+        raise Unreadable(what, hint=f"fuser -v {self._copies[0]}*/{_LOCK} shows which")
+
+    def _turn(self, lock: int) -> bool:
+        """Waits for it, not for long."""
+        until = time.monotonic() + PATIENCE
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if self._closed.wait(TURN) or time.monotonic() > until:
-                    what = f"another process has been using {self.folder} for long"
-                    raise Unreadable(what, hint=f"fuser -v {self.folder / _LOCK} shows which") from None
+                    return False
             else:
-                return
+                return True
 
     def _tidy(self) -> None:
         """Takes away what somebody who was killed has locked or half fetched, and makes what is missing."""
@@ -156,7 +174,7 @@ class GitProgram:
                 process = subprocess.Popen(
                     command,
                     cwd=self.folder,
-                    env={**self._environment, "GIT_DIR": str(self.folder), **more},
+                    env={"HOME": str(self.folder), **self._environment, "GIT_DIR": str(self.folder), **more},
                     stdin=given,
                     stdout=out,
                     stderr=said,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -267,6 +269,37 @@ def test_a_damaged_copy_is_made_anew(
     if news:
         repository.push({"README.md": "news"})
     assert read(settings)[1:] == ({"Host/alpha"}, [])
+
+
+def test_who_is_stopped_with_the_copy_holds_nobody_up(
+    repository: Repository, settings: GitSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_program, "PATIENCE", 0.1)
+    repository.push(HOSTS)
+    source = GitSource(settings)
+    source.read(NOBODY)
+    with ExitStack() as held:
+
+        def hold(copy: Path) -> None:
+            lock = held.enter_context((copy / "salvus.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+
+        hold(first := source._git.folder)
+        repository.push({"manifests/beta.yaml": OTHER})
+        assert source.read(NOBODY).loaded.documents.keys() == {"Host/alpha", "Host/beta"}
+        assert (second := source._git.folder) != first
+        for copy in settings.copies.iterdir():
+            if copy != first:
+                hold(copy)
+        assert source.read(NOBODY).loaded.ok
+        assert source._git.folder not in (first, second)
+        hold(source._git.folder)
+        source.read(NOBODY)
+        hold(source._git.folder)
+        with pytest.raises(Unreadable, match=r"other processes have been using .* for long"):
+            source.read(NOBODY)
+    source.read(NOBODY)
+    assert source._git.folder == first
 
 
 def test_many_replaced_commits_are_tidied_up_once(repository: Repository, settings: GitSettings) -> None:

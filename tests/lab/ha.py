@@ -64,6 +64,14 @@ class Controller:
     def said(self) -> str:
         return self.log.read_text()
 
+    def hanging(self) -> str:
+        """Where its threads are, in the kernel and in Python; this ends it."""
+        tasks = sorted(Path(f"/proc/{self.pid}/task").iterdir())
+        kernel = [f"{(t / 'comm').read_text()}{(t / 'stat').read_text()}{(t / 'stack').read_text()}" for t in tasks]
+        self.signal(signal.SIGABRT)
+        eventually(lambda: self.outer.poll() is not None, 10)
+        return f"== {self.name} hangs\n{''.join(kernel)}{self.said()[-20000:]}"
+
 
 class HaFleet(Fleet):
     """See the module."""
@@ -131,8 +139,8 @@ class HaFleet(Fleet):
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                # What one that is killed leaves goes with the folder.
-                env=os.environ | {"TMPDIR": str(self.folder)},
+                # What one that is killed leaves goes with the folder; one that hangs says where (faulthandler).
+                env=os.environ | {"TMPDIR": str(self.folder), "PYTHONFAULTHANDLER": "1"},
             )
         children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
         assert eventually(lambda: bool(children.read_text().split()), 10)
@@ -153,7 +161,10 @@ class HaFleet(Fleet):
             moving = register.free() or any(to_give(register, one) for one in register.members)
             return names == set(self.controllers) and not moving
 
-        assert eventually(shared, timeout), f"{Register.read(self.store)}\n{self.said()}"
+        if not eventually(shared, timeout):
+            names = {one.who.host for one in Register.read(self.store).members.values()}
+            stuck = [one.hanging() for name, one in self.controllers.items() if name not in names]
+            raise AssertionError(f"{Register.read(self.store)}\n{self.said()}\n{''.join(stuck)}")
 
     def holder(self, host: str) -> str:
         """The name of the controller whose a machine is; empty for none."""

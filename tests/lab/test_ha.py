@@ -109,11 +109,13 @@ def test_who_sleeps_for_half_a_minute_in_its_work_is_fenced_and_writes_nothing(f
     holder = holding(fleet, "host1")
     holder.signal(signal.SIGSTOP)
     begin = time.monotonic()
-    assert eventually(lambda: fleet.holder("host1") not in ("", holder.name), 2 * FAILOVER), fleet.said()
-    fleet.whole()
-    time.sleep(max(0.0, begin + 30 - time.monotonic()))
-    before, known = files(fleet), stored(fleet)
-    holder.signal(signal.SIGCONT)
+    try:
+        assert eventually(lambda: fleet.holder("host1") not in ("", holder.name), 2 * FAILOVER), fleet.said()
+        fleet.whole()
+        time.sleep(max(0.0, begin + 30 - time.monotonic()))
+        before, known = files(fleet), stored(fleet)
+    finally:
+        holder.signal(signal.SIGCONT)
     # It becomes a member again, and is given its share back, under new epochs.
     fleet.all_members()
     assert eventually(lambda: "fenced" in holder.said()), holder.said()
