@@ -1,0 +1,82 @@
+"""Packet filter rules of one machine, in no backend's words: what ``NftTable`` and ``UfwRules`` make of a `Firewall`.
+
+Order counts: the first rule that matches decides, then the default of its direction. Before all rules, and not written
+as such, every backend lets through: what goes over loopback, what belongs to a connection that was let through, and the
+ICMP without which IP does not work (errors; for IPv6 neighbour discovery and MLD, RFC 4890); the invalid is dropped.
+Forwarded packets (of virtual machines, of containers) are never looked at.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Action(enum.StrEnum):
+    """What becomes of a packet."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class Protocol(enum.StrEnum):
+    """Of which packets a rule speaks; ``ANY`` is all of IP, ``ICMP`` is that of both IP versions."""
+
+    ANY = "any"
+    TCP = "tcp"
+    UDP = "udp"
+    ICMP = "icmp"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ports:
+    """Ports from ``first`` to ``last``, both included."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line.
+
+    Attributes:
+        action: for what matches.
+        peers: name of the group of addresses that the packet comes from (ingress) or goes to (egress); empty for all.
+        protocol: which packets.
+        ports: destination ports, of TCP and UDP; none for all.
+        interface: the interface that the packet comes in by (ingress) or goes out by (egress); empty for all.
+        per_minute: as many new connections a minute match, from all peers together, and no more; 0 for all.
+        log: the kernel logs what matches, a line for each new connection, ten a minute at most.
+        why: the resource and field that it is there for; becomes its comment.
+    """
+
+    action: Action
+    why: str
+    peers: str = ""
+    protocol: Protocol = Protocol.ANY
+    ports: tuple[Ports, ...] = ()
+    interface: str = ""
+    per_minute: int = 0
+    log: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Addresses that rules name: networks as ``ipaddress`` writes them (``10.1.0.0/16``, ``fd00::1/128``), sorted and
+    collapsed (``ipaddress.collapse_addresses``), IPv4 first. An empty group matches nothing.
+    """
+
+    name: str
+    networks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """The rules of one machine, with the groups that they name; what no rule matches meets the default."""
+
+    ingress: tuple[Rule, ...] = ()
+    egress: tuple[Rule, ...] = ()
+    default_ingress: Action = Action.DENY
+    default_egress: Action = Action.ALLOW
+    groups: tuple[Group, ...] = ()
