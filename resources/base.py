@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, StringConstraints, TypeAdapter
 from pydantic.alias_generators import to_camel
@@ -208,17 +208,33 @@ class Choice:
     """Something the controller decides once for a resource and keeps (DESIGN: Allocation).
 
     Attributes:
-        what: its name, as in ``World.allocation(ref, what)``.
-        allowed: the values it may have; none means that it cannot be decided now.
+        what: its name, as in ``World.allocation(ref, what)``; ``POOL/FOR`` is taken out of a pool of the resource:
+            nothing in it is given to two, whoever decides at the same time, nor ever again while the resource lives.
+        allowed: the values it may have, none if it cannot be decided now; of one pool always the same ones. They may be
+            more than fit in memory.
         exclusive: no two resources of the kind may have the same value: the first free one is taken. Otherwise the
             value that the fewest resources have, so that they spread.
-        why_none: what to say when ``allowed`` is empty.
+        why_none: what to say when none of ``allowed`` can be had.
     """
 
     what: str
-    allowed: tuple[str, ...]
+    allowed: Values
     exclusive: bool = False
     why_none: str = ""
+
+
+class Values(Protocol):
+    """Values in a fixed order, and whether one is among them."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def __contains__(self, value: object, /) -> bool: ...
+
+
+def pool_of(what: str) -> str:
+    """The pool that an allocation is taken out of: ``address`` of ``address/web01``; empty when there is none."""
+    pool, slash, _ = what.partition("/")
+    return pool if slash else ""
 
 
 class NotYet(Exception):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from controller.clock import rfc3339, uptime
+from controller.store.allocations import keep
 from controller.store.base import Conflict, Row, Store, StoreUnavailable, Table
 from controller.store.guarded import Guarded
 from controller.store.mirror import MANIFEST, PAUSES
@@ -259,12 +260,12 @@ class Ledger:
 
     # What the fleet pass and the machine passes write
 
-    def allocate(self, ref: str, what: str, value: str) -> str:
-        """Keeps a decision; the first one wins. Returns the one that is in force."""
-        if self.store.compare_and_set(Table.ALLOCATION, ref, {what: None}, {what: value}):
-            return value
-        row = self.store.get(Table.ALLOCATION, ref, what)
-        return row.value if row else value
+    def allocate(self, ref: str, what: str, value: str) -> str | None:
+        """Keeps a decision; the first one wins. Returns the one that is in force.
+
+        None: the value is out of a pool, and somebody else has it; another one is to be tried.
+        """
+        return keep(self.store, ref, what, value)
 
     def put_placement(self, ref: str, status: Status) -> None:
         """Writes what the fleet pass says of a resource."""

@@ -22,6 +22,8 @@ _BOTH = (
     "systemd",
     "systemd-sysv",
 )
+# To be installed by salvus, without a network.
+_OFFLINE = ("hello", "iperf3", "nginx-light", "tinc", "tree", "ufw", "wireguard-go", "wireguard-tools")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,6 @@ class Recipe:
 HOST = Recipe(
     "host",
     (*_BOTH, "libvirt-clients", "libvirt-daemon-system", "qemu-system-x86", "qemu-utils", "xorriso"),
-    ("hello", "nginx-light", "tree"),
+    _OFFLINE,
 )
-GUEST = Recipe(
-    "guest", (*_BOTH, "busybox-static", "cloud-init", "libnss-myhostname", "udev"), ("hello", "nginx-light", "tree")
-)
+GUEST = Recipe("guest", (*_BOTH, "busybox-static", "cloud-init", "libnss-myhostname", "udev"), _OFFLINE)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import count
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -100,3 +101,46 @@ def test_any_choices_are_decided_at_once_and_for_good(
         assert len(set(new.values())) == len(new)
     after = replace(known, allocations={**known.allocations, **new})
     assert allocate(fleet(*names), after) == ((), waiting)
+
+
+class Numbers:
+    """All numbers, as no tuple can hold them; those that are asked for are counted."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for number in count():
+            self.asked += 1
+            yield str(number)
+
+    def __contains__(self, value: object) -> bool:
+        return str(value).isdigit()
+
+
+def test_a_pool_gives_each_value_once_and_is_not_walked_through_anew_for_each(toys: Toys) -> None:
+    numbers = Numbers()
+    toys.open = {
+        name: lambda world: [Choice(f"address/n{n}", numbers) for n in range(300)]  # its own pool each
+        for name in ("a", "b")
+    }
+    before = Known({("Toy/a", "address/gone"): "1", ("Toy/a", "address/n7"): "0", ("Toy/a", "address"): "2"})
+    decisions, waiting = allocate(fleet("a", "b"), before)
+    mine = {one.what: one.value for one in decisions if one.ref == "Toy/a"}
+    assert waiting == {}
+    assert len(set(mine.values())) == len(mine) == 299
+    assert not {"0", "1"} & set(mine.values()), "also what belongs to who is gone"
+    assert [one.value for one in decisions if one.ref == "Toy/b"] == [str(n) for n in range(300)]
+    assert numbers.asked < 700
+
+
+def test_an_empty_pool_says_why(toys: Toys) -> None:
+    toys.open = {"a": lambda world: [Choice(f"address/{n}", ("x",), why_none="all given") for n in "pq"]}
+    decisions, waiting = allocate(fleet("a"), Known())
+    assert decisions == (Decision("Toy/a", "address/p", "x"),)
+    assert waiting["Toy/a"].message == "all given"
+
+
+def test_what_was_given_out_of_a_pool_stays_also_outside_of_what_is_allowed_now(toys: Toys) -> None:
+    toys.open = {"a": lambda world: [Choice("address/n", ("y",))]}
+    assert allocate(fleet("a"), Known({("Toy/a", "address/n"): "x"})) == ((), {})

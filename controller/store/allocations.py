@@ -1,0 +1,41 @@
+"""How a decision is kept so that two who decide at the same time never give one thing out twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from controller.store.base import Row, Store, Table
+from resources.base import pool_of
+
+
+def keep(store: Store, ref: str, what: str, value: str) -> str | None:
+    """Keeps a decision; the first one wins. Returns the one that is in force.
+
+    None: the value is out of a pool, and was given to somebody else there meanwhile; another one is to be tried.
+    """
+    return _keep_of_pool(store, ref, what, value) if pool_of(what) else _keep_one(store, ref, what, value)
+
+
+def _keep_one(store: Store, ref: str, what: str, value: str) -> str:
+    if store.compare_and_set(Table.ALLOCATION, ref, {what: None}, {what: value}):
+        return value
+    row = store.get(Table.ALLOCATION, ref, what)
+    return row.value if row else value
+
+
+def _keep_of_pool(store: Store, ref: str, what: str, value: str) -> str | None:
+    """With each gift the row of the pool itself changes (what was given last): who read an older one starts anew."""
+    pool = pool_of(what)
+    while True:
+        rows = store.read(Table.ALLOCATION, ref)
+        if what in rows:
+            return rows[what].value
+        if value in _given(rows, pool):
+            return None
+        expected = {what: None, pool: rows[pool].version if pool in rows else None}
+        if store.compare_and_set(Table.ALLOCATION, ref, expected, {what: value, pool: value}):
+            return value
+
+
+def _given(rows: Mapping[str, Row], pool: str) -> frozenset[str]:
+    return frozenset(row.value for what, row in rows.items() if pool_of(what) == pool)
