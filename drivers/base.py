@@ -130,7 +130,10 @@ class Item:
         raise NotImplementedError
 
     def refusal(self, observed: Fields) -> Rejected | None:
-        """Why what is there is left alone, whatever is wanted: it is somebody else's (rule 6). None when it is not."""
+        """Why what is there is left alone, whatever is wanted: it is somebody else's (rule 6). None when it is not.
+
+        RolledBack where just what is wanted was put back by the machine before.
+        """
         return None
 
     def ours(self, observed: Fields) -> bool:
@@ -260,6 +263,10 @@ class InUse(Failed):
 
 class Rejected(DriverError):
     """It will never work as written. Stalled until the generation changes."""
+
+
+class RolledBack(Rejected):
+    """It was made and cut us off, and the machine put back what was there before (rule 8). Not tried again as it is."""
 
 
 class Fenced(DriverError):

@@ -2,7 +2,8 @@
 
 Order counts: the first rule that matches decides, then the default of its direction. Before all rules, and not written
 as such, every backend lets through: what goes over loopback, what belongs to a connection that was let through, and the
-ICMP without which IP does not work (errors; for IPv6 neighbour discovery and MLD, RFC 4890); the invalid is dropped.
+ICMP without which IP does not work (errors; for IPv6 neighbour discovery and MLD, RFC 4890), and what DHCPv6 servers of
+the link answer, as nobody asked them under the address they answer from (RFC 8415); the invalid is dropped.
 Forwarded packets (of virtual machines, of containers) are never looked at.
 """
 

@@ -43,6 +43,25 @@ class ShellItem(Item):
         """
         raise NotImplementedError
 
+    def perilous(self, change: Change) -> bool:
+        """Whether the change can cut the controller off (rule 8).
+
+        Then ``script`` has the machine put back what was there before by itself, ``SALVUS_WINDOW`` seconds later, at
+        the next boot at the latest, whatever becomes of our sessions. Such a change goes alone.
+        """
+        return False
+
+    def confirmation(self, change: Change) -> str:
+        """Shell text that lets a perilous change stay; it is run over a new connection.
+
+        It fails when what was there before was put back already. Told twice, it does nothing the second time.
+        """
+        raise NotImplementedError
+
+    def refused(self, change: Change) -> str:
+        """Shell text that notes on the machine that the change was put back: then ``refusal`` tells of it."""
+        raise NotImplementedError
+
     @property
     def payload(self) -> str:
         """A file on the controller that is sent as the script's standard input; empty when there is none.

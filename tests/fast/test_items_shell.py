@@ -13,6 +13,7 @@ from drivers.base import Absent, Change, Grade, Item, Present, Rejected, Unknown
 from drivers.items import codec
 from drivers.items.image_file import ImageFile
 from drivers.items.package import Package
+from drivers.items.rules import Action, Group, Ports, Protocol, Rule, RuleSet
 from drivers.items.shell import ShellItem
 from drivers.items.system import System
 from drivers.items.systemd_unit import SystemdUnit
@@ -25,9 +26,51 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3
 HOSTILE = st.sampled_from(
     ["'", '"', "$(reboot)", "`reboot`", "; reboot", "\nreboot\n", "\\", "SALVUS_EOF", "-rf", "é\u2028"]
 )
+PORT = st.integers(0, 65535)
+HOSTILE_TEXT = st.builds("{}{}{}".format, TEXT, HOSTILE, TEXT)
+
+
+@st.composite
+def rule_sets(draw: st.DrawFn) -> RuleSet:
+    """Any that can be said in a packet filter's words, with hostile text wherever a user may write text."""
+    network = st.ip_addresses().map(lambda address: f"{address}/{address.max_prefixlen}")
+    groups = tuple(
+        Group(name, tuple(sorted(draw(st.sets(network, max_size=3)), key=lambda one: (":" in one, one))))
+        for name in draw(st.sets(HOSTILE_TEXT, max_size=3))
+    )
+    rule = st.builds(
+        Rule,
+        st.sampled_from(Action),
+        HOSTILE_TEXT,
+        st.sampled_from(["", *(group.name for group in groups)]),
+        st.sampled_from(Protocol),
+        st.lists(st.lists(PORT, min_size=2, max_size=2).map(lambda two: Ports(*sorted(two))), max_size=3).map(tuple),
+        st.sampled_from(["", "eth0", "br-3.1@x", "$(x);{}'"]),
+        st.integers(0, 10**6),
+        st.booleans(),
+    )
+    some, action = st.lists(rule, max_size=3).map(tuple), st.sampled_from(Action)
+    return RuleSet(draw(some), draw(some), draw(action), draw(action), groups)
+
+
 # What an answer may begin with, and then not go on as it should.
 NONSENSE = st.sampled_from(
-    ("", "@ ", "@ +", "@ -", "S:", "S:1:2:3:4:5:6:7:8", "stat: x", "N 0 x", "H !", "P dpkg", "end 2", "Names=", "QFI")
+    (
+        "",
+        "@ ",
+        "@ +",
+        "@ -",
+        "S:",
+        "S:1:2:3:4:5:6:7:8",
+        "stat: x",
+        "N 0 x",
+        "H !",
+        "T none",
+        "P dpkg",
+        "end 2",
+        "Names=",
+        "QFI",
+    )
 )
 # Fields whose text has a form of its own, checked before items are made.
 FORMS = {
@@ -37,16 +80,16 @@ FORMS = {
     "source": st.just(__file__),
     "unit": st.builds("{}.service".format, st.text("abc@-_.\\", min_size=1)),
     "package": st.text("abc+-.:", min_size=2),
+    "rules": rule_sets(),
 }
 
 
 @st.composite
 def items(draw: st.DrawFn, type_: type[Item]) -> Item:
     """Any item of a type, with hostile text wherever a user may write text."""
-    text = st.builds("{}{}{}".format, TEXT, HOSTILE, TEXT)
     names = [field.name for field in dataclasses.fields(type_)]  # type: ignore[arg-type]
     known = {name: FORMS[name] for name in names if name in FORMS}
-    paths = {name: text.map(lambda value: f"/{value}") for name in names if name == "path"}
+    paths = {name: HOSTILE_TEXT.map(lambda value: f"/{value}") for name in names if name == "path"}
     with_text: st.SearchStrategy[Item] = st.builds(type_, **known, **paths)
     return draw(with_text)
 

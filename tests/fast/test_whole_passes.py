@@ -43,7 +43,9 @@ from drivers.items.file import File
 from drivers.items.host_key import HostKey
 from drivers.items.hypervisor import Hypervisor
 from drivers.items.image_file import ImageFile
+from drivers.items.nft_table import NftTable
 from drivers.items.package import Package
+from drivers.items.rules import Action, Group, Rule, RuleSet
 from drivers.items.seed import Seed
 from drivers.items.system import System
 from drivers.items.systemd_unit import SystemdUnit
@@ -64,6 +66,7 @@ SEED = Seed("/srv/vms/web/seed.iso", KEY.path, "i-1", "web", "#cloud-config\n", 
 PACKAGE = Package("haproxy")
 CONFIG = File("/etc/haproxy/haproxy.cfg", "global\n")
 UNIT = SystemdUnit("haproxy.service", running=True, enabled=True)
+NFT = NftTable(RuleSet((Rule(Action.ALLOW, "Firewall/f", peers="web"),), groups=(Group("web", ("10.0.0.1/32",)),)))
 WANTED = (
     wanted(FOLDER),
     wanted(IMAGE, FOLDER.key),
@@ -74,6 +77,7 @@ WANTED = (
     wanted(PACKAGE),
     wanted(CONFIG, PACKAGE.key),
     wanted(UNIT, PACKAGE.key, CONFIG.key),
+    wanted(NFT),
     wanted(Hypervisor()),
     wanted(Trash("/srv/trash", 604800)),
 )

@@ -1,0 +1,177 @@
+"""The shell text by which the packet filter is looked at, put on trial, kept and taken away. Pure.
+
+Under ``FOLDER`` on the machine, which only root may read, are
+
+- ``boot.nft``: the table as it was last confirmed; ``UNIT`` loads it before the network is up;
+- ``listing``: how the kernel listed the table when salvus had just written it: what is listed otherwise was changed by
+  somebody else. What the kernel lists is not the text that it was given;
+- ``refused``: the digest of the rules that were put back last, and when, in seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from drivers.items import nft_text
+from drivers.items import paths as fs
+from drivers.items.rules import RuleSet
+from drivers.items.shell import here
+
+FOLDER = "/var/lib/salvus/firewall"
+UNIT_FILE = "/etc/systemd/system/salvus-firewall.service"
+_LINK = "/etc/systemd/system/sysinit.target.wants/salvus-firewall.service"
+# After whatever else may load rules: the distribution's file begins with `flush ruleset`.
+UNIT = f"""\
+[Unit]
+Description=Packet filter rules of salvus, as last confirmed
+Documentation=man:nft(8)
+DefaultDependencies=no
+Wants=network-pre.target
+Before=network-pre.target shutdown.target
+After=nftables.service
+Conflicts=shutdown.target
+RequiresMountsFor={FOLDER}
+ConditionPathExists={FOLDER}/boot.nft
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=nft -f {FOLDER}/boot.nft
+
+[Install]
+WantedBy=sysinit.target
+"""
+_NAMES = f"""\
+dir={FOLDER} unit={UNIT_FILE} link={_LINK}
+"""
+# Without counters and what is left of a timeout; an element a line.
+_LINES = """\
+salvus_lines() {
+    sed -e 's/^[\\t ]*//' -e '/^elements = {/,/}/{s/,$//;s/, /\\n/g;s/{ /{\\n/;s/ }$/\\n}/}'
+}
+"""
+# Lines begin with what they tell of: B the file for the boot, U the unit, L the link, R the refusal, T the table, O a
+# trial, D what the kernel lists otherwise.
+PROBE = f"""\
+{_NAMES}{_LINES}salvus_firewall() {{
+    [ ! -f "$dir/boot.nft" ] || sed 's/^/B /' "$dir/boot.nft"
+    [ ! -f "$unit" ] || sed 's/^/U /' "$unit"
+    [ ! -L "$link" ] || echo L
+    if [ -f "$dir/refused" ] && read -r what at <"$dir/refused"; then echo "R $what $at"; fi
+    if ! command -v nft >/dev/null; then echo 'T no nft'; return; fi
+    if ! said=$(nft -s list table {nft_text.TABLE} 2>&1); then
+        case $said in *'No such file or directory'*) echo 'T none'; return ;; esac
+        printf '%s\\n' "$said" >&2
+        exit 1
+    fi
+    case $said in
+        *'	set trial {{'*)
+            case $(nft -s list set {nft_text.TABLE} trial) in
+                *elements*) echo 'O pending' ;;
+                *) echo 'O expired' ;;
+            esac
+            ;;
+        *)
+            if [ -f "$dir/listing" ]; then was=$dir/listing; else was=/dev/null; fi
+            printf '%s\\n' "$said" | salvus_lines |
+                diff --unchanged-line-format= --old-line-format='D -%L' --new-line-format='D +%L' "$was" - |
+                head -n 40
+            ;;
+    esac
+    echo 'T there'
+}}
+salvus_firewall
+echo end
+"""
+_BEGIN = f"""\
+{fs.FAIL}{_NAMES}{_LINES}umask 077
+command -v nft >/dev/null || fail "there is no nft; install the package nftables"
+mkdir -p -m 0700 -- "$dir"
+"""
+# What is in the way goes in the transaction of what comes: no packet meets the gap. Sets last, as rules name them.
+_TRY = """\
+found=$(nft -a -t list table {table} 2>/dev/null) || found=
+left() {{ printf '%s\\n' "$found" | sed -n "$1"; }}
+{{
+echo "table {table}"
+left 's/^\\t\\t.* goto trial_\\(input\\|output\\) # handle \\([0-9]*\\)$/delete rule {table} \\1 handle \\2/p'
+left 's/^\\tchain \\(trial_[a-z0-9_]*\\) {{.*/flush chain {table} \\1/p'
+left 's/^\\tchain \\(trial_[a-z0-9_]*\\) {{.*/delete chain {table} \\1/p'
+left 's/^\\tset \\(trial[a-z0-9_]*\\) {{.*/delete set {table} \\1/p'
+{rules}
+echo "add element {table} trial {{ ipv4 timeout ${{SALVUS_WINDOW}}s, ipv6 timeout ${{SALVUS_WINDOW}}s }}"
+}} >"$dir/next.nft"
+nft -f "$dir/next.nft"
+rm -f -- "$dir/next.nft"
+"""
+# That an element can still be deleted proves that it is there; in the same transaction.
+_CONFIRM = """\
+if [ -f "$dir/boot.nft" ] && [ "$(sha256sum <"$dir/boot.nft")" = "{digest}  -" ] &&
+    now=$(nft -t list table {table}) && case $now in *'	set trial {{'*) false ;; esac
+then
+    exit 0
+fi
+case $(nft -s list set {table} trial 2>/dev/null) in
+    *{digest}*) ;;
+    *) fail "these rules are not on trial" ;;
+esac
+printf 'delete element {table} trial {{ ipv4, ipv6 }}\\ninclude "%s"\\n' "$dir/boot.new" >"$dir/next.nft"
+"""
+_KEEP = f"""\
+nft -f "$dir/next.nft"
+nft -s list table {nft_text.TABLE} | salvus_lines >"$dir/listing.new"
+mv -fT -- "$dir/boot.new" "$dir/boot.nft"
+mv -fT -- "$dir/listing.new" "$dir/listing"
+rm -f -- "$dir/next.nft" "$dir/refused"
+sync -- "$dir"
+"""
+_RELOAD = """\
+[ ! -d /run/systemd/system ] || systemctl daemon-reload
+"""
+_AT_BOOT = f"""\
+wanted() {{
+{here(UNIT.encode())}}}
+if [ ! -L "$link" ] || ! wanted | cmp -s - "$unit"; then
+    umask 022
+    wanted >"$unit.salvus-new"
+    mv -fT -- "$unit.salvus-new" "$unit"
+    mkdir -p -- "${{link%/*}}"
+    ln -sfT -- "$unit" "$link"
+    {_RELOAD}fi
+"""
+REMOVE = f"""\
+{fs.FAIL}{_NAMES}if command -v nft >/dev/null; then
+    nft 'table {nft_text.TABLE}; delete table {nft_text.TABLE}'
+fi
+if [ -e "$unit" ] || [ -L "$link" ]; then
+    rm -f -- "$link" "$unit" "$unit.salvus-new"
+    {_RELOAD}fi
+rm -rf -- "$dir"
+"""
+
+
+def on_trial(rules: RuleSet) -> str:
+    """The rules are in force for ``SALVUS_WINDOW`` seconds, then what was there before."""
+    return _BEGIN + _TRY.format(table=nft_text.TABLE, rules=here(nft_text.on_trial(rules).encode()))
+
+
+def confirm(rules: RuleSet) -> str:
+    """What is on trial stays, at the next boot too; nothing is done where it stays already."""
+    text = _CONFIRM.format(table=nft_text.TABLE, digest=nft_text.digest(rules))
+    return _BEGIN + text + _file(rules) + _KEEP + _AT_BOOT
+
+
+def add(rules: RuleSet, new: tuple[str, ...]) -> str:
+    """More members: nothing else of the table is touched."""
+    more = f'{{ {here(nft_text.added(new).encode())}}} >"$dir/next.nft"\n'
+    return _BEGIN + (_file(rules) + more + _KEEP if new else "") + _AT_BOOT
+
+
+def refuse(rules: RuleSet) -> str:
+    """It is noted that the machine put back what was there before these rules."""
+    note = f'printf "%s %s\\n" {shlex.quote(nft_text.digest(rules))} "$SALVUS_NOW" >"$dir/refused.new"\n'
+    return _BEGIN + note + 'mv -fT -- "$dir/refused.new" "$dir/refused"\n'
+
+
+def _file(rules: RuleSet) -> str:
+    return f'{{ {here(nft_text.whole(rules).encode())}}} >"$dir/boot.new"\nsync -d -- "$dir/boot.new"\n'

@@ -1,0 +1,124 @@
+"""The packet filter of a machine: ``table inet salvus`` of nftables, and no other (rule 7)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from drivers.base import Absent, Change, Drift, Fields, Grade, Present, RolledBack, State, Unknown, Value, Verb
+from drivers.items import nft_script as sh
+from drivers.items import nft_text
+from drivers.items.rules import RuleSet
+from drivers.items.shell import ShellItem
+
+_UNIT = tuple(sh.UNIT.rstrip("\n").split("\n"))
+
+
+@dataclass(frozen=True, slots=True)
+class NftTable(ShellItem):
+    """The rules, in force now and from every boot on before the network is up. One a machine.
+
+    Fields: ``rules`` and ``members`` as last confirmed; ``by_hand``, lines that somebody else added (``+``) or took
+    away (``-``) since; ``trial``, ``pending`` or ``expired`` where rules were never confirmed; ``at_boot``, whether the
+    unit is there that loads them. Observed besides: ``refused``, digest and time of what was put back last.
+    """
+
+    rules: RuleSet
+
+    @property
+    def name(self) -> str:
+        """The table's."""
+        return "salvus"
+
+    def fields(self) -> Fields:
+        """See Item."""
+        return {
+            "rules": nft_text.lines(self.rules),
+            "members": nft_text.members(self.rules),
+            "by_hand": (),
+            "trial": "",
+            "at_boot": True,
+        }
+
+    def grade(self, drift: Sequence[Drift]) -> Grade:
+        """What is connected stays so."""
+        return Grade.LIVE
+
+    def ours(self, observed: Fields) -> bool:
+        """See Item. The table's name is the mark."""
+        return True
+
+    def refusal(self, observed: Fields) -> RolledBack | None:
+        """See Item. Just these rules were put back before."""
+        digest, _, at = str(observed.get("refused", "")).partition(" ")
+        if digest != nft_text.digest(self.rules):
+            return None
+        when = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(int(at)))
+        return RolledBack(
+            f"with these rules nobody could log in anew; the machine put back what was there before (noted {when})",
+            hint=f"correct the rules; to try the same again, remove {sh.FOLDER}/refused there",
+        )
+
+    @classmethod
+    def probe(cls, items: Sequence[Self]) -> str:
+        """See ShellItem."""
+        return sh.PROBE
+
+    @classmethod
+    def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
+        """See ShellItem."""
+        state = _state(output)
+        return {item.key: state for item in items}
+
+    def perilous(self, change: Change) -> bool:
+        """See ShellItem. To let more in is not, nor to take all rules away."""
+        return change.verb is not Verb.DELETE and self._more(change) is None
+
+    def script(self, change: Change) -> str:
+        """See ShellItem. Raises Rejected for what nft cannot say."""
+        if change.verb is Verb.DELETE:
+            return sh.REMOVE
+        nft_text.check(self.rules)
+        more = self._more(change)
+        return sh.on_trial(self.rules) if more is None else sh.add(self.rules, more)
+
+    def confirmation(self, change: Change) -> str:
+        """See ShellItem."""
+        return sh.confirm(self.rules)
+
+    def refused(self, change: Change) -> str:
+        """See ShellItem."""
+        return sh.refuse(self.rules)
+
+    def _more(self, change: Change) -> tuple[str, ...] | None:
+        """The members to be added, where that is all that is to be done, and nothing is closed by it."""
+        found = {one.field: one for one in change.drift}
+        if change.verb is not Verb.UPDATE or not found.keys() <= {"members", "at_boot"}:
+            return None
+        if "members" not in found:
+            return ()
+        observed, wanted = found["members"].observed, nft_text.members(self.rules)
+        before = frozenset(observed) if isinstance(observed, tuple) else frozenset()
+        new = tuple(member for member in wanted if member not in before)
+        return new if before <= set(wanted) and not nft_text.closing(self.rules, new) else None
+
+
+def _state(output: str) -> State:
+    told: dict[str, list[str]] = {}
+    for line in output.rstrip("\n").split("\n"):
+        told.setdefault(line[:1], []).append(line[2:])
+    if not output.endswith("end\n") or told.get("T") not in (["there"], ["none"], ["no nft"]):
+        return Unknown("what the packet filter is was not told")
+    table = told["T"][0]
+    if table != "there" and not told.keys() & {"B", "U", "L", "R"}:
+        return Absent()
+    boot = "".join(f"{line}\n" for line in told.get("B", ()))
+    rules, members = nft_text.taken_apart(boot)
+    by_hand: tuple[str, ...] = tuple(told.get("D", ()))
+    if table != "there" and boot:
+        by_hand = ("-table inet salvus",) if table == "none" else ("nft is not installed",)
+    fields: dict[str, Value] = {"rules": rules, "members": members, "by_hand": by_hand}
+    fields |= {"trial": told.get("O", [""])[0], "at_boot": tuple(told.get("U", ())) == _UNIT and "L" in told}
+    return Present(fields | ({"refused": told["R"][0]} if "R" in told else {}))
