@@ -293,6 +293,10 @@ class Kind(Generic[S]):
         """
         return ()
 
+    def warnings(self, fleet: Fleet) -> Iterable[Problem]:
+        """What is allowed, and hardly meant: of a fleet in which nothing is wrong."""
+        return ()
+
     def choices(self, resource: Resource[S], world: World) -> Iterable[Choice]:
         """What the controller must decide for the resource before it can be lowered (a virtual machine's host)."""
         return ()
@@ -329,6 +333,11 @@ class MachineKind(Kind[S]):
     def address(self, resource: Resource[S]) -> str | None:
         """The address that its manifest gives it, for templates and checks; None when only the machine knows it."""
         return None
+
+    def addresses(self, resource: Resource[S]) -> tuple[str, ...]:
+        """All addresses that its manifest gives it, by which others see its packets come."""
+        address = self.address(resource)
+        return () if address is None else (address,)
 
     def answers(self, resource: Resource[S]) -> bool:
         """Whether it is meant to be on and reached by ssh: only then is it Ready when it is."""

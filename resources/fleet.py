@@ -130,6 +130,11 @@ def check(fleet: Fleet, elsewhere: Elsewhere = ()) -> list[Problem]:
     return problems
 
 
+def warnings(fleet: Fleet) -> list[Problem]:
+    """What is allowed, and hardly meant, in a fleet in which nothing is wrong."""
+    return [problem for kind in kinds().values() for problem in kind.warnings(fleet)]
+
+
 def check_one(resource: AnyResource, fleet: Fleet, elsewhere: Elsewhere = ()) -> Iterator[Problem]:
     """What is wrong with one resource among the others."""
     kind = kinds()[resource.kind]

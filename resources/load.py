@@ -147,6 +147,13 @@ def _combine(contents: Mapping[str, Content], unread: Sequence[ManifestError], r
     )
 
 
+def warnings(loaded: Loaded) -> tuple[ManifestError, ...]:
+    """What is allowed, and hardly meant, with its places; nothing while something is wrong."""
+    found = fleets.warnings(loaded.fleet) if loaded.ok else ()
+    placed = (_problem(loaded.places[problem.ref], problem) for problem in found)
+    return tuple(sorted(placed, key=lambda warning: warning.order))
+
+
 def _elsewhere(contents: Iterable[Content]) -> frozenset[str]:
     """All names that may be those of resources which could not be read."""
     unnamed = (read.words for content in contents for read in content.documents if read.words)

@@ -16,6 +16,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 IP = "an IP address"
 INTERFACE = "an address with its prefix length"
+CIDR = "an address or a network"
 MAC = "a MAC address: six pairs of hexadecimal digits"
 
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -54,6 +55,17 @@ def _interface(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface |
         return ipaddress.ip_interface(text) if "/" in text else None
     except ValueError:
         return None
+
+
+def cidr(text: str) -> str:
+    """A network with its prefix length (``10.1.0.0/16``); an address alone becomes one. Raises ValueError."""
+    try:
+        if "%" not in text:
+            return str(ipaddress.ip_network(text))
+    except ValueError:
+        pass
+    near = meant(str(inside.network)) if (inside := _interface("".join(text.split()))) else ""
+    raise ValueError(f"{quoted(text)} is not {CIDR}, as in 10.1.0.0/16 or 10.1.1.2{_why(text)}{near}")
 
 
 def _why(text: str) -> str:
@@ -134,4 +146,5 @@ InterfaceAddress = Annotated[str, AfterValidator(interface_address), _schema(INT
 HostAddress = Annotated[
     str, AfterValidator(host_address), _schema(f"{IP} or DNS name", "10.1.1.1", "host1.example.org")
 ]
+Cidr = Annotated[str, AfterValidator(cidr), _schema(CIDR, "10.1.0.0/16", "10.1.1.2")]
 Mac = Annotated[str, AfterValidator(mac), _schema(MAC, "52:54:00:12:34:56")]

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 
 from drivers.base import Grade
 from drivers.items.systemd_unit import SystemdUnit
+from resources import peers
 from resources.base import Column, Kind, Placed, Problem, Reference, Resource
 from resources.fleet import Fleet
 from resources.service_checks import alone, template_references, together
 from resources.service_spec import ServiceSpec
 from resources.world import World
+
+CLIENTS = ("spec", "clients")
 
 
 class ServiceKind(Kind[ServiceSpec]):
@@ -28,16 +31,18 @@ class ServiceKind(Kind[ServiceSpec]):
     )
 
     def references(self, resource: Resource[ServiceSpec]) -> Iterator[Reference]:
-        """The machines it names, what it needs, and the services that its templates name."""
+        """The machines it names, what it needs, its clients, and the services that its templates name."""
         yield from resource.spec.machines.references(("spec", "machines"))
         for position, need in enumerate(resource.spec.needs):
             for field, kind, name in need.named():
                 yield Reference(("spec", "needs", position, field), (kind,), name)
+        yield from peers.references(resource.spec.clients, CLIENTS)
         yield from template_references(resource.spec)
 
     def check(self, resource: Resource[ServiceSpec], fleet: Fleet) -> Iterator[Problem]:
-        """Contradictions."""
+        """Contradictions; clients whose addresses nobody can know."""
         yield from alone(resource)
+        yield from peers.problems(resource.ref, resource.spec.clients, CLIENTS, fleet)
 
     def check_together(self, fleet: Fleet) -> Iterator[Problem]:
         """Services that need each other in a circle; two that describe one file or unit of a machine."""

@@ -9,6 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from resources.base import AnyResource, Path, Problem, Reference, Resource
 from resources.fleet import Fleet
+from resources.ports import twice
 from resources.service_spec import PathSpec, ServiceSpec
 
 # A field that is wrong, and why.
@@ -19,7 +20,7 @@ def alone(service: Resource[ServiceSpec]) -> Iterator[Problem]:
     """Contradictions in one manifest."""
     spec = service.spec
     yield from spec.machines.problems(service.ref, ("spec", "machines"))
-    for path, message in (*_unit(spec), *_files(spec), *_needs(spec)):
+    for path, message in (*_unit(spec), *_files(spec), *_needs(spec), *_ports(spec)):
         yield Problem(service.ref, ("spec", *path), message)
 
 
@@ -53,6 +54,15 @@ def _needs(spec: ServiceSpec) -> Iterator[Finding]:
     for position, need in enumerate(spec.needs):
         if len(need.named()) != 1:
             yield ("needs", position), "write one of service, virtualMachine and host"
+
+
+def _ports(spec: ServiceSpec) -> Iterator[Finding]:
+    yield from twice(("ports",), [port.name for port in spec.ports])
+    for position, port in enumerate(spec.ports):
+        if (port.port, port.protocol) in [(other.port, other.protocol) for other in spec.ports[:position]]:
+            yield ("ports", position, "port"), f"{port.port}/{port.protocol} is there already"
+    if spec.clients is not None and not spec.ports:
+        yield ("clients",), "is of use with spec.ports only; add it, or remove this"
 
 
 def template_references(spec: ServiceSpec) -> Iterator[Reference]:

@@ -21,6 +21,9 @@ from resources.fields import (
     VariableName,
     absolute_path,
 )
+from resources.peers import Peers
+from resources.ports import PortName
+from resources.ssh import Port
 from resources.targets import Targets
 from resources.template_names import NAMES
 
@@ -98,6 +101,17 @@ class FileSpec(PathSpec):
     """What the service's unit does when the file has changed."""
 
 
+class ServicePort(Model):
+    """A port at which clients of the service come in."""
+
+    name: PortName
+    """Its name, one of its own within the service; rules that it leads to bear it."""
+    port: Port
+    """Its number."""
+    protocol: Literal["tcp", "udp"] = "tcp"
+    """What is spoken there."""
+
+
 _CONDITION = "the name of a condition, as in Ready or Synced"
 
 
@@ -156,6 +170,12 @@ class ServiceSpec(Model):
     """Whether the unit is started at boot."""
     needs: tuple[Need, ...] = ()
     """What must hold before anything of this service is done."""
+    ports: tuple[ServicePort, ...] = ()
+    """The ports at which its clients come in. A Firewall with ``derive`` opens them, to the clients and nobody else."""
+    clients: Peers | None = None
+    """Who uses the ports. Without it a Firewall lets nobody in by itself. Machines of the service reach each other's
+    ports only when the service is named here, too.
+    """
     disruption: Disruption = Disruption()
     """How much salvus may disturb to bring changes about."""
 

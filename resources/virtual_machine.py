@@ -119,7 +119,11 @@ class VirtualMachineKind(MachineKind[VirtualMachineSpec]):
 
     def address(self, resource: Vm) -> str | None:
         """Its first static address."""
-        return next((without_prefix(nic.address) for nic in resource.spec.interfaces if nic.address), None)
+        return next(iter(self.addresses(resource)), None)
+
+    def addresses(self, resource: Vm) -> tuple[str, ...]:
+        """Its static addresses."""
+        return tuple(without_prefix(nic.address) for nic in resource.spec.interfaces if nic.address)
 
 
 def _hosts(resource: Vm, world: World) -> tuple[str, ...]:

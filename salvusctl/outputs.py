@@ -58,6 +58,8 @@ class Validation(Output):
     """``Kind/name`` of all resources that are right in themselves."""
     errors: tuple[ManifestFault, ...]
     """Everything that is wrong."""
+    warnings: tuple[ManifestFault, ...]
+    """What is allowed, and hardly meant; nothing while something is wrong."""
 
 
 class EventOutput(Output):

@@ -47,6 +47,11 @@ def service(name: str = "hub", **spec: Any) -> AnyResource:
     return resource("Service", name, {"machines": {"selector": {}}} | spec)
 
 
+def firewall(name: str = "wall", **spec: Any) -> AnyResource:
+    """A firewall of all machines."""
+    return resource("Firewall", name, {"machines": {"selector": {}}} | spec)
+
+
 def world(*resources: AnyResource, known: Known | None = None) -> World:
     """A world of these resources, in which every machine ``x`` was placed on host1 under its own name."""
     if known is None:

@@ -154,7 +154,7 @@ def test_get_finds(fleet: Cli, words: Sequence[str], refs: Sequence[str]) -> Non
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["hots"], Code.INPUT, "there is no kind 'hots'; did you mean 'Host'? There are: Host"),
+        (["hots"], Code.INPUT, "there is no kind 'hots'; did you mean 'Host'? There are: Firewall, "),
         (["host", "alpa"], Code.DIFFERENT, "there is no Host 'alpa'; did you mean 'alpha'"),
         (["host/alpha", "beta"], Code.INPUT, "'beta' is not KIND/NAME"),
         (["hosts", "-l", "a=b=c"], Code.INPUT, "is not a selector"),

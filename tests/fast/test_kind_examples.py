@@ -68,4 +68,4 @@ def test_all_machines_have_names_of_their_own_on_their_hosts() -> None:
     names = [
         wanted.key for machine in FLEET.machines() for wanted in on(machine).wanted if wanted.item.type() == "Domain"
     ]
-    assert sorted(names) == ["Domain:sage02", "Domain:web03"]
+    assert sorted(names) == ["Domain:cassandra01", "Domain:sage02", "Domain:web03"]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from resources.envelope import document_of, resource_of
+from resources.fleet import kinds
 from resources.load import LoadCache, Loaded, load
 from tests.fast.documents import FLEET, HOST, IMAGE, SERVICE, VM, cases, changed, write
 from tests.fast.manifests import DIGEST
@@ -302,7 +303,7 @@ def test_what_is_stored_is_what_was_written_and_no_defaults() -> None:
 def test_the_examples_load_and_what_is_stored_of_them_is_read_as_the_same() -> None:
     loaded = load([EXAMPLES])
     assert [str(error) for error in loaded.errors] == []
-    assert {ref.partition("/")[0] for ref in loaded.documents} == {"Host", "Image", "Service", "VirtualMachine"}
+    assert {ref.partition("/")[0] for ref in loaded.documents} == set(kinds())
     for resource in loaded.fleet:
         stored = json.loads(json.dumps(loaded.documents[resource.ref]))
         assert resource_of(stored) == resource

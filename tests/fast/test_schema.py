@@ -135,8 +135,11 @@ def test_keys_that_users_choose_are_what_they_hold() -> None:
         ("vm.spec.memory_max", "VirtualMachine.spec has no field 'memory_max'; did you mean 'memoryMax'?"),
         ("vm.spec.memory.size", "VirtualMachine.spec.memory has no field 'size'"),
         ("host.zzz", "Host.spec has no field 'zzz'; there are: address, hypervisor, schedulable, ssh"),
-        ("hots", "there is no kind 'hots'; did you mean 'Host'? There are: Host, Image, Service, VirtualMachine"),
-        ("", "there is no kind ''; there are: Host, Image, Service, VirtualMachine"),
+        (
+            "hots",
+            "there is no kind 'hots'; did you mean 'Host'? There are: Firewall, Host, Image, Service, VirtualMachine",
+        ),
+        ("", f"there is no kind ''; there are: {', '.join(kinds())}"),
     ],
 )
 def test_what_there_is_not(words: str, message: str) -> None:

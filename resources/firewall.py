@@ -1,0 +1,67 @@
+"""``Firewall``: who may connect to machines, and to whom they may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from drivers.items.nft_table import NftTable
+from drivers.items.package import Package
+from resources.base import Column, Kind, Placed, Problem, Reference, Resource
+from resources.firewall_checks import alone, references
+from resources.firewall_spec import FirewallSpec
+from resources.fleet import Fleet
+from resources.world import World
+
+
+class FirewallKind(Kind[FirewallSpec]):
+    """Firewalls, on hosts and in virtual machines alike."""
+
+    name = "Firewall"
+    plural = "firewalls"
+    short = ("fw",)
+    spec = FirewallSpec
+    columns = (
+        Column("MACHINES", ("status", "machines")),
+        Column("INGRESS", ("spec", "default", "ingress")),
+        Column("EGRESS", ("spec", "default", "egress")),
+        Column("DERIVE", ("spec", "derive"), wide=True),
+        Column("BACKEND", ("spec", "backend"), wide=True),
+    )
+
+    def references(self, resource: Resource[FirewallSpec]) -> Iterator[Reference]:
+        """The machines and services that it names."""
+        yield from references(resource.spec)
+
+    def check(self, resource: Resource[FirewallSpec], fleet: Fleet) -> Iterator[Problem]:
+        """Contradictions; peers whose addresses nobody can know."""
+        yield from alone(resource, fleet)
+
+    def check_together(self, fleet: Fleet) -> Iterator[Problem]:
+        """Tests that do not hold."""
+        if any(one.spec.tests for one in fleet.of(self.name)):
+            from resources.firewall_together import failed_tests  # here, because few commands check manifests
+
+            yield from failed_tests(fleet)
+
+    def warnings(self, fleet: Fleet) -> Iterator[Problem]:
+        """Rules that decide nothing."""
+        from resources.firewall_together import useless
+
+        yield from useless(fleet)
+
+    def machines(self, resource: Resource[FirewallSpec], world: World) -> Iterator[str]:
+        """The machines that it names or selects."""
+        yield from (machine.name for machine in resource.spec.machines.select(world))
+
+    def items(self, resource: Resource[FirewallSpec], machine: str, world: World) -> Iterator[Placed]:
+        """The one rule set of the machine, which all its Firewalls make together; before it, what loads it."""
+        from resources.firewall_rules import filter_of  # here, because who only reads the store lowers nothing
+
+        found = world.machine(machine)
+        if found is not None and (made := filter_of(found, world)) is not None:
+            tool = Package("nftables")
+            yield Placed(tool)
+            yield Placed(NftTable(made.rules), after=(tool.key,))
+
+
+KIND = FirewallKind()

@@ -1,0 +1,189 @@
+"""From all that is written to the packet filter of one machine: a function of the whole fleet. Pure.
+
+The order of a machine's rules: ssh, then what Firewalls say, by their names and in the order of their lists, then what
+is derived from Services, by their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from drivers.items.rules import Action, Group, Ports, Protocol, Rule, RuleSet
+from resources.base import AnyResource, Path, Resource, Selector
+from resources.firewall_spec import FirewallSpec, RuleSpec
+from resources.peers import Peer, addresses, collapsed, networks
+from resources.ports import ports_of
+from resources.world import World
+
+FirewallResource = Resource[FirewallSpec]
+
+EVERYWHERE = ("0.0.0.0/0", "::/0")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A rule and where it comes from.
+
+    Attributes:
+        rule: what is filtered.
+        ref: the resource that it is there for.
+        path: the field of it.
+        peers: who is meant, in a few words.
+        networks: their addresses; of use where the rule names a group.
+    """
+
+    rule: Rule
+    ref: str
+    path: Path
+    peers: str = "everybody"
+    networks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """What becomes of what no rule matches, and whose word that is."""
+
+    action: Action
+    ref: str
+    path: Path
+
+    @property
+    def why(self) -> str:
+        """The resource and field."""
+        return f"{self.ref} {'.'.join(map(str, self.path))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """All that is said of one direction, in order."""
+
+    lines: tuple[Line, ...]
+    default: Default
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """The packet filter of one machine, with the reasons."""
+
+    ingress: Chain
+    egress: Chain
+
+    @property
+    def rules(self) -> RuleSet:
+        """In the words of items."""
+        lines = (*self.ingress.lines, *self.egress.lines)
+        groups = {line.rule.peers: line.networks for line in lines if line.rule.peers}
+        return RuleSet(
+            ingress=tuple(line.rule for line in self.ingress.lines),
+            egress=tuple(line.rule for line in self.egress.lines),
+            default_ingress=self.ingress.default.action,
+            default_egress=self.egress.default.action,
+            groups=tuple(Group(name, found) for name, found in groups.items()),
+        )
+
+
+def firewalls_of(machine: AnyResource, world: World) -> tuple[FirewallResource, ...]:
+    """The Firewalls that select the machine, by name."""
+    return tuple(one for one in world.select("Firewall", Selector()) if one.spec.machines.includes(machine))
+
+
+def filter_of(machine: AnyResource, world: World) -> Filter | None:
+    """The packet filter of a machine; None when no Firewall selects it: then everything is let through."""
+    firewalls = firewalls_of(machine, world)
+    if not firewalls:
+        return None
+    derive = any(firewall.spec.derive for firewall in firewalls)
+    ingress, egress = _default(firewalls, "ingress"), _default(firewalls, "egress")
+    into = [*_ssh(machine, firewalls, world), *_written(firewalls, "ingress", world)]
+    out = list(_written(firewalls, "egress", world))
+    if derive:
+        into += _to_services(machine, world)
+    if derive and egress.action is Action.DENY:
+        out += [*_as_client(machine, world), *_jumps(machine, world)]
+    return Filter(Chain(tuple(into), ingress), Chain(tuple(out), egress))
+
+
+def _default(firewalls: Iterable[FirewallResource], direction: str) -> Default:
+    """Of the first Firewall that denies, else of the first."""
+    path = ("spec", "default", direction)
+    said = [Default(Action(getattr(one.spec.default, direction)), one.ref, path) for one in firewalls]
+    return next((default for default in said if default.action is Action.DENY), said[0])
+
+
+def _ssh(machine: AnyResource, firewalls: Iterable[FirewallResource], world: World) -> Iterator[Line]:
+    port: int = machine.spec.ssh.port
+    ports = (Ports(port, port),)
+    path: Path = ("spec", "ssh")
+    said = [one for one in firewalls if one.spec.ssh is not None]
+    for one in said:
+        rule = Rule(Action.ALLOW, f"{one.ref} spec.ssh", f"ssh.{one.name}", Protocol.TCP, ports)
+        yield _line(rule, one.ref, path, one.spec.ssh, world)
+    if not said:
+        yield Line(Rule(Action.ALLOW, f"{machine.ref} spec.ssh", "", Protocol.TCP, ports), machine.ref, path)
+
+
+def _written(firewalls: Iterable[FirewallResource], direction: str, world: World) -> Iterator[Line]:
+    for one in firewalls:
+        written = one.spec.ingress if direction == "ingress" else one.spec.egress
+        for position, spec in enumerate(written):
+            why = f"{one.ref} spec.{direction}[{spec.name}]"
+            group = f"{direction}.{one.name}.{spec.name}"
+            peers = getattr(spec, "from_" if direction == "ingress" else "to")
+            yield _line(_rule(spec, why, group), one.ref, ("spec", direction, position), peers, world)
+
+
+def _rule(spec: RuleSpec, why: str, group: str) -> Rule:
+    protocol = spec.protocol or ("any" if spec.ports is None else "tcp")
+    ports = ports_of(spec.ports or ())
+    return Rule(
+        Action(spec.action),
+        why,
+        group,
+        Protocol(protocol),
+        ports,
+        per_minute=spec.per_minute or 0,
+        log=spec.log,
+    )
+
+
+def _to_services(machine: AnyResource, world: World) -> Iterator[Line]:
+    """The clients of the services on the machine come in."""
+    for service in world.select("Service", Selector()):
+        if service.spec.clients is not None and service.spec.machines.includes(machine):
+            yield from _ports(service, f"clients.{service.name}", service.spec.clients, world)
+
+
+def _as_client(machine: AnyResource, world: World) -> Iterator[Line]:
+    """The machine gets to the services whose client it is."""
+    for service in world.select("Service", Selector()):
+        clients: tuple[Peer, ...] = service.spec.clients or ()
+        if any(peer.includes(machine, world) for peer in clients):
+            yield from _ports(service, f"service.{service.name}", (Peer(service=service.name),), world)
+
+
+def _ports(service: AnyResource, group: str, peers: tuple[Peer, ...], world: World) -> Iterator[Line]:
+    for position, port in enumerate(service.spec.ports):
+        why = f"{service.ref} spec.ports[{port.name}]"
+        rule = Rule(Action.ALLOW, why, group, Protocol(port.protocol), (Ports(port.port, port.port),))
+        yield _line(rule, service.ref, ("spec", "ports", position), peers, world)
+
+
+def _jumps(machine: AnyResource, world: World) -> Iterator[Line]:
+    """Over the machine the controller gets to those that name it in ``spec.ssh.via``."""
+    for other in world.select_machines(Selector()):
+        if other.spec.ssh.via == machine.name:
+            # Of one that has only a DNS name, or none, the machine alone knows the address.
+            found = collapsed(addresses(other))
+            group, peers = (f"via.{other.name}", other.name) if found else ("", "everybody")
+            port = Ports(other.spec.ssh.port, other.spec.ssh.port)
+            rule = Rule(Action.ALLOW, f"{other.ref} spec.ssh.via", group, Protocol.TCP, (port,))
+            yield Line(rule, other.ref, ("spec", "ssh", "via"), peers, found)
+
+
+def _line(rule: Rule, ref: str, path: Path, peers: tuple[Peer, ...] | None, world: World) -> Line:
+    """With the addresses of the peers; without a group where these are everybody."""
+    found = networks(peers, world) if peers is not None else EVERYWHERE
+    if found == EVERYWHERE:
+        return Line(replace(rule, peers=""), ref, path)
+    return Line(rule, ref, path, ", ".join(map(str, peers or ())), found)
