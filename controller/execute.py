@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from drivers.base import Applied, Change, Driver, DriverError, Transport, Unreachable
+from drivers.base import Applied, Change, Driver, DriverError, Rejected, RolledBack, Transport, Unreachable
 
 # Rule 12: at most four libvirt calls in flight a host.
 SIDE_BY_SIDE = 4
@@ -81,6 +81,13 @@ def _wave(left: Sequence[Change]) -> list[tuple[Change, ...]]:
         elif not needs:
             single.append((change,))
     return [tuple(batch.values()), *single] if batch else single
+
+
+def reason(error: DriverError) -> str:
+    """Why the change is not made, as conditions have it."""
+    if isinstance(error, RolledBack):
+        return "RolledBack"
+    return "Stalled" if isinstance(error, Rejected) else "Failed"
 
 
 def explain(error: DriverError) -> str:

@@ -6,11 +6,24 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 
-from controller.execute import explain
+from controller.execute import explain, reason
 from controller.lower import Lowered, Wanted
 from controller.pauses import Pauses, explained, pause_of
 from controller.rests import Rest
-from drivers.base import Absent, Change, Drift, Grade, Item, Observation, Present, Unknown, Verb, drift
+from drivers.base import (
+    Absent,
+    Change,
+    Drift,
+    Grade,
+    Item,
+    Observation,
+    Present,
+    Rejected,
+    RolledBack,
+    Unknown,
+    Verb,
+    drift,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +71,8 @@ class Plan:
     Attributes:
         changes: in the order in which they are made.
         held: changes that wait: above the ceiling, paused, failed before, behind a job or behind something unknown; and
-            all of a resource of which something would be refused, as what is there is somebody else's (``Stalled``).
+            all of a resource of which something would be refused, as what is there is somebody else's (``Stalled``) or
+            as the machine put it back before (``RolledBack``).
         unknown: item key → why nothing is known of it; nothing is planned on those (rule 1).
         forgotten: inventory keys that are no longer wanted, and gone or never ours.
         owners: item key → ``Kind/name``, of all items in this plan.
@@ -104,12 +118,12 @@ class _Sheet:
     """A plan in the making.
 
     Attributes:
-        refused: ``Kind/name`` → why nothing of it is made.
+        refused: ``Kind/name`` → reason and sentence why nothing of it is made.
         paused: item key → reason and sentence, of what is not to be touched for a while.
         blocked: item key → why what comes after it has to wait.
     """
 
-    refused: Mapping[str, str]
+    refused: Mapping[str, tuple[str, str]]
     paused: Mapping[str, tuple[str, str]]
 
     changes: list[Change] = field(default_factory=list)
@@ -131,17 +145,16 @@ def plan(lowered: Lowered, seen: Mapping[str, Observation], inventory: Iterable[
         _want(wanted, _state(seen.get(wanted.key), about), lowered, about, sheet)
     gone, forgotten = _gone(lowered, seen, inventory, about)
     for owned, change in _deletions(gone):
-        refused = _refused(owned.item, owned.key, seen)
-        _unwant(owned, change, _state(seen.get(owned.key), about), about, sheet, refused)
+        _unwant(owned, change, _state(seen.get(owned.key), about), about, sheet, _kept(owned, seen))
     owners = {o.key: o.owner for o in gone} | {w.key: w.owner for w in lowered.wanted}
     return Plan(lowered.machine, tuple(sheet.changes), tuple(sheet.held), sheet.unknown, forgotten, owners)
 
 
-def _refusals(lowered: Lowered, seen: Mapping[str, Observation]) -> Iterator[tuple[str, str]]:
-    """The resources of which something is somebody else's on the machine: to make the rest of them would be half."""
+def _refusals(lowered: Lowered, seen: Mapping[str, Observation]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """The resources of which something is refused: to make the rest of them would be half."""
     for wanted in lowered.wanted:
-        if (why := _refused(wanted.item, wanted.key, seen)) is not None:
-            yield wanted.owner, why
+        if (error := _refused(wanted.item, wanted.key, seen)) is not None:
+            yield wanted.owner, (reason(error), f"{wanted.key}: {explain(error)}")
 
 
 def _paused(lowered: Lowered, inventory: Sequence[Owned], about: Circumstances) -> Mapping[str, tuple[str, str]]:
@@ -154,10 +167,17 @@ def _paused(lowered: Lowered, inventory: Sequence[Owned], about: Circumstances) 
     return {key: explained(pause) for key, pause in found.items() if pause is not None}
 
 
-def _refused(item: Item, key: str, seen: Mapping[str, Observation]) -> str | None:
+def _refused(item: Item, key: str, seen: Mapping[str, Observation]) -> Rejected | None:
     state = seen[key].state if key in seen else None
-    error = item.refusal(state.fields) if isinstance(state, Present) else None
-    return f"{key}: {explain(error)}" if error is not None else None
+    return item.refusal(state.fields) if isinstance(state, Present) else None
+
+
+def _kept(owned: Owned, seen: Mapping[str, Observation]) -> tuple[str, str] | None:
+    """Why it is not deleted: it is somebody else's. That the machine put it back before is no reason to keep it."""
+    error = _refused(owned.item, owned.key, seen)
+    if error is None or isinstance(error, RolledBack):
+        return None
+    return reason(error), f"{owned.key}: {explain(error)}"
 
 
 def _want(
@@ -191,12 +211,12 @@ def _unwant(
     state: Present | Absent | Unknown,
     about: Circumstances,
     sheet: _Sheet,
-    refused: str | None,
+    kept: tuple[str, str] | None,
 ) -> None:
     before = next((sheet.blocked[key] for key in change.after if key in sheet.blocked), None)
     if isinstance(state, Unknown):
         sheet.not_known(owned.key, state.reason)
-    elif (why := ("Stalled", refused) if refused else _busy(change, about, sheet)) is not None or before is not None:
+    elif (why := kept or _busy(change, about, sheet)) is not None or before is not None:
         hold = Held(change, owned.owner, *(why or ("WaitsForItem", before or "")))
         sheet.held.append(hold)
         sheet.blocked[owned.key] = f"{owned.key} is still there: {hold.message}"
@@ -242,7 +262,7 @@ def _busy(change: Change, about: Circumstances, sheet: _Sheet) -> tuple[str, str
 
 def _hold(wanted: Wanted, change: Change, lowered: Lowered, about: Circumstances, sheet: _Sheet) -> Held | None:
     if (refused := sheet.refused.get(wanted.owner)) is not None:
-        return Held(change, wanted.owner, "Stalled", refused)
+        return Held(change, wanted.owner, *refused)
     ceiling = min((lowered.ceilings[ref] for ref in wanted.producers), default=Grade.RESTART)
     before = next((sheet.blocked[key] for key in wanted.after if key in sheet.blocked), None)
     if (why := _busy(change, about, sheet)) is not None:

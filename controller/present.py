@@ -13,7 +13,17 @@ from controller.summary import MACHINES, merged
 CURRENT = "Current"
 # Waiting longer does not help: somebody has to do something.
 SETTLED = frozenset(
-    {"Stalled", "InUse", "HeldByCeiling", "CrashLooping", "Halted", "NoAddress", "NotPlaced", "MachineGone"}
+    {
+        "Stalled",
+        "RolledBack",
+        "InUse",
+        "HeldByCeiling",
+        "CrashLooping",
+        "Halted",
+        "NoAddress",
+        "NotPlaced",
+        "MachineGone",
+    }
     | {"Paused", "WorldStopped"}
 )
 

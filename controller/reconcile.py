@@ -22,7 +22,7 @@ Result = Literal["synced", "changed", "held", "waiting", "failed", "unreachable"
 SYSTEM = System()
 NOTHING: Mapping[str, Rest] = {}
 # Reasons for which changes are held until somebody does something.
-FOR_SOMEBODY = frozenset({"HeldByCeiling", "InUse", "Stalled", "Paused", "WorldStopped"})
+FOR_SOMEBODY = frozenset({"HeldByCeiling", "InUse", "Stalled", "RolledBack", "Paused", "WorldStopped"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from drivers.base import Absent, Applied, Change, Observation, Present, Verb
 from drivers.items import codec
 
 NOTHING: Mapping[str, str] = {}
-ALARMING = frozenset({"Failed", "JobFailed", "CrashLooping", "Stalled", "Unreachable", "HeldByCeiling"})
+ALARMING = frozenset({"Failed", "JobFailed", "CrashLooping", "Stalled", "RolledBack", "Unreachable", "HeldByCeiling"})
 # Seconds: what stands still (a change that waits, a machine that is silent) is looked at much more often.
 RUN_QUIET = 60.0
 WELL = frozenset({"synced", "changed"})

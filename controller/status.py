@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from controller.execute import explain
+from controller.execute import explain, reason
 from controller.lower import Lowered, Wait
 from controller.reconcile import Outcome
 from controller.store.records import Condition, Status
-from drivers.base import Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +42,7 @@ def _synced(ref: str, keys: Iterable[str], outcome: Outcome) -> Verdict:
     resting = {held.change.item.key for held in outcome.left.held}
     for one in outcome.executed.failed:
         if one.change.item.key in mine - resting and one.error is not None:
-            reason = "Stalled" if isinstance(one.error, Rejected) else "Failed"
-            return Verdict("Synced", "False", reason, f"{one.change.item.key}: {explain(one.error)}")
+            return Verdict("Synced", "False", reason(one.error), f"{one.change.item.key}: {explain(one.error)}")
     for key, why in outcome.left.unknown.items():
         if key in mine:
             return Verdict("Synced", "Unknown", "ItemUnknown", f"{key}: {why}")

@@ -41,14 +41,15 @@ class HeldOutput(Output):
     change: ChangeOutput
     """The change."""
     reason: str
-    """In CamelCase; ``Stalled``: it is refused, as what is there is somebody else's."""
+    """In CamelCase; ``Stalled``: it is refused, as what is there is somebody else's; ``RolledBack``: the machine put it
+    back before."""
     message: str
     """A sentence."""
 
     @property
     def refused(self) -> bool:
         """Whether waiting is of no use."""
-        return self.reason == "Stalled"
+        return self.reason in {"Stalled", "RolledBack"}
 
 
 class UnknownOutput(Output):

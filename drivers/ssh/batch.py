@@ -65,6 +65,7 @@ class Batch:
         silence: seconds without a sign of life after which we give the machine up. As long it waits for the changes of
             an older epoch to end.
         now: the controller's clock, in seconds since the epoch; scripts have it as ``SALVUS_NOW``.
+        window: seconds after which the machine puts a perilous change back; scripts have it as ``SALVUS_WINDOW``.
         payload: the script reads what comes on standard input after the program.
     """
 
@@ -75,13 +76,14 @@ class Batch:
     limit: int
     silence: int
     now: int
+    window: int
     payload: bool = False
 
     def program(self) -> str:
         """Shell text for all of it: one compound command, so that a part of it, if only that arrives, does nothing."""
         prelude = PRELUDE.format(boundary=self.boundary) + _BEAT.substitute(beat=self.silence / 4)
         entrance = fence(self.epoch, self.state, max(1, int(self.silence))) + _ENTRANCE
-        clock = f"export SALVUS_NOW={self.now}\n"
+        clock = f"export SALVUS_NOW={self.now} SALVUS_WINDOW={self.window}\n"
         return "{\n" + prelude + entrance + clock + "".join(map(self._change, self.scripts)) + "say finished\nexit\n}\n"
 
     def _change(self, script: Script) -> str:

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TypeVar
 
 from paramiko import Channel
@@ -44,6 +45,12 @@ class Connection:
     def become(self) -> str:
         """What makes a command run as root; empty when we already are."""
         return "" if self.target.user == "root" else "sudo -n "
+
+    def anew(self, seconds: int) -> Connection:
+        """A connection of its own, by the same way; ``seconds`` is the longest that it waits for anything."""
+        connect, command = (min(seconds, most) for most in (self.target.connect_timeout, self.target.command_timeout))
+        target = replace(self.target, connect_timeout=connect, command_timeout=command)
+        return Connection(self.machine, target, self._via)
 
     def run(self, action: Callable[[Link], T]) -> T:
         """``action`` on the live connection; once more on a new one if a kept one turns out dead.

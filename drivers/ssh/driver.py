@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from drivers.base import Applied, Change, DriverError, Failed, Fenced, Item, Observation, State, Unknown, Verb
+from drivers.base import (
+    Applied,
+    Change,
+    DriverError,
+    Failed,
+    Fenced,
+    Item,
+    Observation,
+    RolledBack,
+    State,
+    Unknown,
+    Unreachable,
+    Verb,
+)
 from drivers.items.shell import ShellItem
 from drivers.ssh import batch, probe
 from drivers.ssh.connection import Connection
@@ -23,6 +38,11 @@ from drivers.ssh.shell import Shell
 
 STATE = "/var/lib/salvus"
 SCRIPT_LIMIT = 3600
+# Seconds after which the machine puts a perilous change back that nobody confirmed.
+WINDOW = 30
+# Seconds that the machine gets then to be reachable again.
+RETURN = 60
+_PAUSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +63,17 @@ class ShellDriver:
         connection: the way to the machine.
         state: the folder on the machine that has its fence.
         script_limit: seconds that a change may take, if it has no payload.
+        window: seconds within which a perilous change has to be confirmed.
     """
 
-    def __init__(self, connection: Connection, *, state: str = STATE, script_limit: int = SCRIPT_LIMIT) -> None:
+    def __init__(
+        self, connection: Connection, *, state: str = STATE, script_limit: int = SCRIPT_LIMIT, window: int = WINDOW
+    ) -> None:
         self._connection = connection
         self._target = connection.target
         self._state = state
         self._limit = script_limit
+        self._window = window
         self._asking = threading.Lock()
         self._asked: _Asked | None = None
 
@@ -69,14 +93,17 @@ class ShellDriver:
         """See Driver."""
         done: list[Applied] = []
         for part in _parts(changes):
-            done.extend(self._together(part, epoch))
+            if _shell(part[0]).perilous(part[0]):
+                done.append(Applied(part[0], self._on_trial(part[0], epoch)))
+            else:
+                done.extend(self._together(part, epoch))
             if done[-1].error is not None:
                 break
         return tuple(done)
 
     def fence(self, epoch: int) -> None:
         """See Fencing. Raises Fenced, Unreachable, Failed."""
-        self._run((), (), epoch)
+        self._run(self._connection, (), (), epoch)
 
     def session(self, command: str, epoch: int) -> str:
         """A command that runs ``command`` on the machine for as long as it has seen no newer epoch, see ``fence``."""
@@ -115,7 +142,8 @@ class ShellDriver:
         errors: Errors = []
         if scripts:
             try:
-                errors = self._run(scripts, [c.item.key for c in changes], epoch, _payload(changes[0]))
+                names = [change.item.key for change in changes]
+                errors = self._run(self._connection, scripts, names, epoch, _payload(changes[0]))
             except Fenced:
                 raise
             except DriverError as error:
@@ -124,24 +152,83 @@ class ShellDriver:
             errors += refused
         return [Applied(change, error) for change, error in zip(changes, errors, strict=False)]
 
-    def _run(self, scripts: Sequence[batch.Script], names: Sequence[str], epoch: int, payload: str = "") -> Errors:
-        """See ``Session.results``."""
-        seconds = self._target.command_timeout
+    def _on_trial(self, change: Change, epoch: int) -> DriverError | None:
+        """Makes a perilous change and confirms it over a new connection (rule 8); how that went. Raises Fenced."""
+        item, until = _shell(change), time.monotonic() + self._window
+        try:
+            script = batch.Script(item.script(change), item.uninterruptible)
+            # The change may silence the connection that it is told by: then there is still time for a new one.
+            silence = max(1, min(self._target.command_timeout, self._window // 3))
+            [error] = self._run(self._connection, [script], [item.key], epoch, silence=silence)
+        except Fenced:
+            raise
+        except DriverError as refused:
+            return refused
+        if error is not None and not isinstance(error, Unreachable):
+            return error
+        confirmation = item.confirmation(change)
+        error = self._anew(confirmation, item.key, epoch, until)
+        if not isinstance(error, Unreachable):
+            return error
+        # Perhaps it was confirmed, and only the answer was lost: then confirming it again does nothing.
+        error = self._anew(confirmation, item.key, epoch, until + RETURN)
+        if error is None or isinstance(error, Unreachable):
+            return error
+        error = self._anew(item.refused(change), item.key, epoch, until + RETURN)
+        return error or self._rolled_back(item)
+
+    def _anew(self, script: str, name: str, epoch: int, until: float) -> DriverError | None:
+        """Runs the script over a new connection, as soon as there is one; Unreachable when there is none until then."""
+        while True:
+            left = max(1, math.ceil(until - time.monotonic()))
+            connection = self._connection.anew(min(left, self._window))
+            error: DriverError | None
+            try:
+                [error] = self._run(connection, [batch.Script(script)], [name], epoch)
+            except Fenced:
+                raise
+            except DriverError as refused:
+                error = Unreachable(str(refused), machine=connection.machine, hint=refused.hint)
+            finally:
+                connection.close()
+            if not isinstance(error, Unreachable) or time.monotonic() + _PAUSE >= until:
+                return error
+            time.sleep(_PAUSE)
+
+    def _rolled_back(self, item: Item) -> RolledBack:
+        machine = self._connection.machine
+        said = f"{machine}: {item.key}: nobody could log in anew within {self._window} s of the change"
+        hint = "correct what is wanted; until then it is not tried again"
+        return RolledBack(f"{said}; the machine put back what was there before", machine=machine, hint=hint)
+
+    def _run(
+        self,
+        connection: Connection,
+        scripts: Sequence[batch.Script],
+        names: Sequence[str],
+        epoch: int,
+        payload: str = "",
+        silence: int = 0,
+    ) -> Errors:
+        """See ``Session.results``. ``silence`` is in seconds, if it is not to be as long as usual."""
+        seconds = silence or connection.target.command_timeout
         limit = 0 if payload else self._limit
-        todo = batch.Batch(
-            scripts, epoch, boundary(), self._state, limit, seconds, int(time.time()), payload=bool(payload)
-        )
-        become = self._connection.become
-        with _source(payload, self._connection.machine) as source:
-            run = self._connection.run(lambda link: Session(link, self._target.user, become, todo, seconds))
-            return run.results(names[: len(scripts)], source)
+        now, mark = int(time.time()), boundary()
+        todo = batch.Batch(scripts, epoch, mark, self._state, limit, seconds, now, self._window, payload=bool(payload))
+        with _source(payload, connection.machine) as source:
+            start = partial(Session, user=self._target.user, become=connection.become, batch=todo, seconds=seconds)
+            return connection.run(start).results(names[: len(scripts)], source)
 
 
 def _parts(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
-    """The changes in order, cut into batches: those with a payload go alone."""
-    for alone, group in itertools.groupby(changes, key=lambda change: bool(_payload(change))):
+    """The changes in order, cut into batches: those with a payload go alone, and perilous ones."""
+    for alone, group in itertools.groupby(changes, key=_alone):
         part = tuple(group)
         yield from ((change,) for change in part) if alone else (part,)
+
+
+def _alone(change: Change) -> bool:
+    return bool(_payload(change)) or _shell(change).perilous(change)
 
 
 def _payload(change: Change) -> str:

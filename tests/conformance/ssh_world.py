@@ -157,10 +157,12 @@ class World:
         self._stack.callback(connection.close)
         return connection
 
-    def driver(self, sshd: Sshd | None = None, *, script_limit: int = 60, **target: object) -> ShellDriver:
+    def driver(
+        self, sshd: Sshd | None = None, *, script_limit: int = 60, window: int = 30, **target: object
+    ) -> ShellDriver:
         """A driver over a connection of its own; all drivers of a test see one fence."""
         connection = self.connection(sshd, None, **target)
-        return ShellDriver(connection, state=str(self.folder / "state"), script_limit=script_limit)
+        return ShellDriver(connection, state=str(self.folder / "state"), script_limit=script_limit, window=window)
 
     def relay(self, sshd: Sshd) -> Relay:
         """Between a connection and the sshd."""

@@ -178,7 +178,7 @@ def test_a_part_of_a_program_does_nothing(ssh: World) -> None:
     """When the connection is lost while it is sent."""
     made = ssh.folder / "made"
     scripts = [Script(f"touch {made}"), Script("true")]
-    batch = Batch(scripts, 1, boundary(), str(ssh.folder / "state"), limit=5, silence=5, now=0)
+    batch = Batch(scripts, 1, boundary(), str(ssh.folder / "state"), limit=5, silence=5, now=0, window=30)
     program = batch.program().rstrip("\n")
     for length in range(0, len(program), 29):
         subprocess.run(["sh", "-c", 'eval "$(cat)"'], input=program[:length].encode(), capture_output=True, check=False)
