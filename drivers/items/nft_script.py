@@ -44,10 +44,10 @@ WantedBy=sysinit.target
 _NAMES = f"""\
 dir={FOLDER} unit={UNIT_FILE} link={_LINK}
 """
-# Without counters and what is left of a timeout; an element a line.
+# Without what is about connections older than the table; an element a line.
 _LINES = """\
 salvus_lines() {
-    sed -e 's/^[\\t ]*//' -e '/^elements = {/,/}/{s/,$//;s/, /\\n/g;s/{ /{\\n/;s/ }$/\\n}/}'
+    sed -e 's/^[\\t ]*//' -e '/^set older {/,/^}/d' -e '/^elements = {/,/}/{s/,$//;s/, /\\n/g;s/{ /{\\n/;s/ }$/\\n}/}'
 }
 """
 # Lines begin with what they tell of: B the file for the boot, U the unit, L the link, R the refusal, T the table, O a
@@ -88,6 +88,8 @@ _BEGIN = f"""\
 command -v nft >/dev/null || fail "there is no nft; install the package nftables"
 mkdir -p -m 0700 -- "$dir"
 """
+# Longer than the two hours of silence after which a connection is asked whether it is still there (tcp(7)).
+_OLDER = f"add element {nft_text.TABLE} {{}} {{{{ ipv4 timeout 3h, ipv6 timeout 3h }}}}"
 # What is in the way goes in the transaction of what comes: no packet meets the gap. Sets last, as rules name them.
 _TRY = """\
 found=$(nft -a -t list table {table} 2>/dev/null) || found=
@@ -99,6 +101,10 @@ left 's/^\\tchain \\(trial_[a-z0-9_]*\\) {{.*/flush chain {table} \\1/p'
 left 's/^\\tchain \\(trial_[a-z0-9_]*\\) {{.*/delete chain {table} \\1/p'
 left 's/^\\tset \\(trial[a-z0-9_]*\\) {{.*/delete set {table} \\1/p'
 {rules}
+case $found in
+    *'	set older {{'*) case $(nft list set {table} older) in *elements*) echo "{older}" ;; esac ;;
+    *) echo "{older}" ;;
+esac
 echo "add element {table} trial {{ ipv4 timeout ${{SALVUS_WINDOW}}s, ipv6 timeout ${{SALVUS_WINDOW}}s }}"
 }} >"$dir/next.nft"
 nft -f "$dir/next.nft"
@@ -115,7 +121,11 @@ case $(nft -s list set {table} trial 2>/dev/null) in
     *{digest}*) ;;
     *) fail "these rules are not on trial" ;;
 esac
-printf 'delete element {table} trial {{ ipv4, ipv6 }}\\ninclude "%s"\\n' "$dir/boot.new" >"$dir/next.nft"
+{{
+echo 'delete element {table} trial {{ ipv4, ipv6 }}'
+echo 'include "{folder}/boot.new"'
+case $(nft list set {table} trial_older) in *elements*) echo "{older}" ;; esac
+}} >"$dir/next.nft"
 """
 _KEEP = f"""\
 nft -f "$dir/next.nft"
@@ -152,12 +162,16 @@ rm -rf -- "$dir"
 
 def on_trial(rules: RuleSet) -> str:
     """The rules are in force for ``SALVUS_WINDOW`` seconds, then what was there before."""
-    return _BEGIN + _TRY.format(table=nft_text.TABLE, rules=here(nft_text.on_trial(rules).encode()))
+    return _BEGIN + _TRY.format(
+        table=nft_text.TABLE, rules=here(nft_text.on_trial(rules).encode()), older=_OLDER.format("trial_older")
+    )
 
 
 def confirm(rules: RuleSet) -> str:
     """What is on trial stays, at the next boot too; nothing is done where it stays already."""
-    text = _CONFIRM.format(table=nft_text.TABLE, digest=nft_text.digest(rules))
+    text = _CONFIRM.format(
+        table=nft_text.TABLE, digest=nft_text.digest(rules), folder=FOLDER, older=_OLDER.format("older")
+    )
     return _BEGIN + text + _file(rules) + _KEEP + _AT_BOOT
 
 

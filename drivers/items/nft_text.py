@@ -30,11 +30,14 @@ _PREFIX = 100
 # Of the kernel, IFNAMSIZ; a star at the end would mean all that begin so.
 _INTERFACE = re.compile(r"[!#-)+-.0-\[\]-~]{1,15}")
 _BASE = {"input": "iifname", "output": "oifname"}
-# What is let through before all rules, see rules.py. ICMPv6: errors, MLD, neighbour discovery, and with it inverse and
-# secured discovery and multicast router discovery (RFC 4890, 4.4.1). Ports of DHCPv6: RFC 8415, 7.2.
+# What is let through before all rules, see rules.py. Connections older than the table are not known to the kernel where
+# nothing had it track them: while the elements of ``older`` last, their next packet tells it. ICMPv6: errors, MLD,
+# neighbour discovery, and with it inverse and secured discovery and multicast router discovery (RFC 4890, 4.4.1). Ports
+# of DHCPv6: RFC 8415, 7.2.
 _ALWAYS = """\
 {interface} "lo" accept
 ct state established,related accept
+meta nfproto @{prefix}older ct state new tcp flags & syn == 0 accept
 icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} accept
 icmpv6 type {{ 1-4, 130-136, 141-143, 148-149, 151-153 }} accept
 {dhcp}ct state invalid drop
@@ -130,12 +133,13 @@ def _block(rules: RuleSet, prefix: str) -> str:
         ("output", "egress", rules.egress, rules.default_egress),
     )
     chains = (_chains(name, way, some, default, prefix) for name, way, some, default in both)
-    return f"table {TABLE} {{\n{''.join(sets)}{''.join(chains)}}}\n"
+    older = f"\tset {prefix}older {{\n\t\ttypeof meta nfproto\n\t\tflags timeout\n\t}}\n"
+    return f"table {TABLE} {{\n{older}{''.join(sets)}{''.join(chains)}}}\n"
 
 
 def _chains(name: str, way: str, rules: Sequence[Rule], default: Action, prefix: str) -> str:
     """A base chain, and a chain of its own for each rule that does more than to decide."""
-    body, more = _ALWAYS.format(interface=_BASE[name], dhcp=_DHCP[name]).splitlines(), []
+    body, more = _ALWAYS.format(interface=_BASE[name], prefix=prefix, dhcp=_DHCP[name]).splitlines(), []
     for number, rule in enumerate(rules, 1):
         decides = not rule.log and not rule.per_minute
         verdict = _VERDICTS[rule.action] if decides else f"jump {prefix}{name}_{number}"

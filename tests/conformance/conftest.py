@@ -2,6 +2,7 @@
 
 from tests.cassandra_ring import keyspace, lasting_keyspace, ring
 from tests.conformance.libvirt_machine import admin, world
+from tests.conformance.nft_world import box
 from tests.conformance.ssh_world import shared_sshd, ssh
 
-__all__ = ["admin", "keyspace", "lasting_keyspace", "ring", "shared_sshd", "ssh", "world"]
+__all__ = ["admin", "box", "keyspace", "lasting_keyspace", "ring", "shared_sshd", "ssh", "world"]

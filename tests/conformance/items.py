@@ -61,7 +61,8 @@ class Machine:
     def tell(self, change: Change, shell: Sequence[str] = ("sh", "-eu"), before: str = "") -> Done:
         assert isinstance(change.item, ShellItem)
         payload = Path(change.item.payload).read_bytes() if change.item.payload else b""
-        return self.run(shell, before + change.item.script(change), payload)
+        confirmation = change.item.confirmation(change) if change.item.perilous(change) else ""
+        return self.run(shell, before + change.item.script(change) + confirmation, payload)
 
     def sh(self, text: str) -> None:
         done = self.run(["sh", "-eu"], text, b"")

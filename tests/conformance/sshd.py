@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from drivers.base import SshTarget
@@ -17,7 +18,7 @@ from drivers.base import SshTarget
 # A home of its own: what is in root's shell settings here is no matter of the tests.
 CONFIG = """\
 Port {port}
-ListenAddress 127.0.0.1
+ListenAddress {address}
 HostKey {folder}/host
 AuthorizedKeysFile {folder}/client.pub
 PidFile none
@@ -32,9 +33,14 @@ SetEnv HOME={folder}
 
 
 class Sshd:
-    """Made stopped; ``start`` and ``stop`` as often as wanted, with the same port and keys."""
+    """Made stopped; ``start`` and ``stop`` as often as wanted, with the same port and keys.
 
-    def __init__(self) -> None:
+    ``into`` are the words before a command that is to be run in other namespaces, where it listens at ``address``.
+    """
+
+    def __init__(self, into: Sequence[str] = (), address: str = "127.0.0.1") -> None:
+        self.address = address
+        self._into = into
         self.folder = Path(tempfile.mkdtemp(prefix="salvus-sshd-"))
         self.folder.chmod(0o755)  # sshd reads the authorized keys as the user who logs in
         Path("/run/sshd").mkdir(exist_ok=True)
@@ -43,7 +49,7 @@ class Sshd:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        (self.folder / "config").write_text(CONFIG.format(port=self.port, folder=self.folder))
+        (self.folder / "config").write_text(CONFIG.format(port=self.port, folder=self.folder, address=address))
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -60,7 +66,7 @@ class Sshd:
     def target(self, **changes: object) -> SshTarget:
         """How to reach it as root."""
         values: dict[str, object] = {
-            "addresses": ("127.0.0.1",),
+            "addresses": (self.address,),
             "port": self.port,
             "user": "root",
             "host_keys": (self.host_key,),
@@ -74,13 +80,25 @@ class Sshd:
         """Starts it and waits until it listens."""
         sshd = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin") or "sshd"
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([sshd, "-D", "-e", "-f", str(self.folder / "config")], stderr=log)
+            command = [*self._into, sshd, "-D", "-e", "-f", str(self.folder / "config")]
+            self._process = subprocess.Popen(command, stderr=log)
         until = time.monotonic() + 20
         while time.monotonic() < until:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            with contextlib.suppress(OSError):
+                self.knock()
                 return
             time.sleep(0.02)
         raise TimeoutError((self.folder / "log").read_text())
+
+    @property
+    def pid(self) -> int:
+        """Of the one that listens."""
+        assert self._process is not None
+        return self._process.pid
+
+    def knock(self) -> None:
+        """Connects once. Raises OSError when nobody answers within a second."""
+        socket.create_connection((self.address, self.port), timeout=1).close()
 
     def sessions(self) -> list[int]:
         """The processes of the connections that are there now."""

@@ -14,7 +14,7 @@ from controller.reconcile import Outcome, reconcile
 from controller.status import Verdict, conditions, reachable, unreached, verdicts
 from controller.store.records import FLEET_PASS, Condition, Status, StoredResource
 from controller.summary import MACHINES, merged
-from drivers.base import Applied, Change, Failed, Grade, Item, Observation, Rejected, Unknown, Verb
+from drivers.base import Applied, Change, Failed, Grade, Item, Observation, Rejected, RolledBack, Unknown, Verb
 from drivers.simulated import SimulatedDriver, SimulatedFleet
 from tests.fast.things import Thing, lowered, wanted
 
@@ -103,6 +103,7 @@ def outcome(left: Plan = NOTHING, *applied: Applied, unreachable: str = "", want
             ("False", "Failed", "Thing:x: no room; make room"),
         ),
         (outcome(NOTHING, Applied(CHANGE, Rejected("never"))), ("False", "Stalled", "Thing:x: never")),
+        (outcome(NOTHING, Applied(CHANGE, RolledBack("no"))), ("False", "RolledBack", "Thing:x: no")),
         (
             outcome(replace(NOTHING, unknown={"Thing:x": "time-out"})),
             ("Unknown", "ItemUnknown", "Thing:x: time-out"),

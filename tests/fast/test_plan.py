@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from controller.plan import Circumstances, Owned, Plan, plan
 from controller.rests import Rest
-from drivers.base import Absent, Change, Drift, Fields, Grade, Present, Rejected, State, Unknown, Verb
+from drivers.base import Absent, Change, Drift, Fields, Grade, Present, Rejected, RolledBack, State, Unknown, Verb
 from tests.fast.things import Thing, lowered, seen, wanted
 
 NOW = Circumstances(now=1000.0)
@@ -129,6 +129,22 @@ def test_what_became_somebody_elses_is_not_deleted() -> None:
     found = plan(lowered(), seen(vm=Present({"value": "b"}), disk=Present({})), rows, NOW)
     assert keys(found.changes) == ["Thing:disk"]
     assert [(held.change.verb, held.reason) for held in found.held] == [(Verb.DELETE, "Stalled")]
+
+
+class Tried(Marked):
+    """A Thing that the machine put back before, whatever is there."""
+
+    def refusal(self, observed: Fields) -> Rejected | None:
+        return RolledBack("nobody came in", hint="correct it")
+
+
+def test_what_the_machine_put_back_is_not_made_again_but_may_be_deleted() -> None:
+    found = plan(lowered(wanted(Tried("x"))), seen(x=Present({"value": "b"})), (), NOW)
+    assert [(held.reason, held.message) for held in found.held] == [
+        ("RolledBack", "Thing:x: nobody came in; correct it")
+    ]
+    rows = (Owned(Tried("x"), "Firewall/f", True),)
+    assert keys(plan(lowered(), seen(x=Present({"value": "b"})), rows, NOW).changes) == ["Thing:x"]
 
 
 STATES: st.SearchStrategy[State] = st.one_of(
