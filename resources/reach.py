@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from drivers.items.rules import Action, Protocol, Rule
-from resources.base import AnyResource
+from resources.base import AnyResource, Path
 from resources.firewall_rules import Chain, Filter, Line, filter_of
 from resources.peers import addresses, parsed
 from resources.world import World
@@ -46,12 +46,13 @@ class Verdict:
 
     Attributes:
         why: the resource and field that decides; else why there is nothing to decide.
-        line: the rule; None for a default, or where nothing filters.
+        ref, path: the same as values; empty where nothing filters.
     """
 
     action: Action
     why: str
-    line: Line | None = None
+    ref: str = ""
+    path: Path = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,9 @@ def decide(chain: Chain, peer: str, packet: Packet) -> Verdict:
     """
     for line in chain.lines:
         if _speaks_of(line.rule, packet) and (not line.rule.peers or _within(peer, packet.version, line.networks)):
-            return Verdict(line.rule.action, line.rule.why, line)
-    return Verdict(chain.default.action, chain.default.why)
+            return Verdict(line.rule.action, line.rule.why, line.ref, line.path)
+    default = chain.default
+    return Verdict(default.action, default.why, default.ref, default.path)
 
 
 def _speaks_of(rule: Rule, packet: Packet) -> bool:

@@ -14,6 +14,7 @@ from salvusctl import out
 from salvusctl.completing import complete_kinds
 from salvusctl.controller_outputs import ControllerList
 from salvusctl.exits import UseError
+from salvusctl.firewall_outputs import FilterOutput, Reached
 from salvusctl.flags import verb_app
 from salvusctl.fleet import kind_of
 from salvusctl.outputs import Events, Output, Validation
@@ -24,6 +25,7 @@ from salvusctl.revision_outputs import Revisions
 
 SCHEMAS: Mapping[str, type[Output]] = {
     "approve": Holds,
+    "can-reach": Reached,
     "controllers": ControllerList,
     "diff": Diff,
     "events": Events,
@@ -70,6 +72,7 @@ def output_schema(verb: str) -> dict[str, object]:
     models: Mapping[str, type[Output]] = {
         **SCHEMAS,
         "disk trash": TrashOutput,
+        "firewall show": FilterOutput,
         "lab status": LabStatus,
         "store status": StoreStatus,
     }
