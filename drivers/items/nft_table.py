@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from drivers.base import Absent, Change, Drift, Fields, Grade, Present, RolledBack, State, Unknown, Value, Verb
 from drivers.items import nft_script as sh
@@ -20,10 +20,13 @@ _UNIT = tuple(sh.UNIT.rstrip("\n").split("\n"))
 class NftTable(ShellItem):
     """The rules, in force now and from every boot on before the network is up. One a machine.
 
-    Fields: ``rules`` and ``members`` as last confirmed; ``by_hand``, lines that somebody else added (``+``) or took
-    away (``-``) since; ``trial``, ``pending`` or ``expired`` where rules were never confirmed; ``at_boot``, whether the
-    unit is there that loads them. Observed besides: ``refused``, digest and time of what was put back last.
+    Fields: ``rules`` and ``members``, a line each, as last confirmed; ``by_hand``, lines that somebody else added
+    (``+``) or took away (``-``) since; ``trial``, ``pending`` or ``expired`` where rules were never confirmed;
+    ``at_boot``, whether the unit is there that loads them. Observed besides: ``refused``, digest and time of what was
+    put back last.
     """
+
+    forgets: ClassVar[frozenset[str]] = frozenset({"rules"})
 
     rules: RuleSet
 
@@ -35,9 +38,9 @@ class NftTable(ShellItem):
     def fields(self) -> Fields:
         """See Item."""
         return {
-            "rules": nft_text.lines(self.rules),
-            "members": nft_text.members(self.rules),
-            "by_hand": (),
+            "rules": "\n".join(nft_text.lines(self.rules)),
+            "members": "\n".join(nft_text.members(self.rules)),
+            "by_hand": "",
             "trial": "",
             "at_boot": True,
         }
@@ -99,8 +102,8 @@ class NftTable(ShellItem):
             return None
         if "members" not in found:
             return ()
-        observed, wanted = found["members"].observed, nft_text.members(self.rules)
-        before = frozenset(observed) if isinstance(observed, tuple) else frozenset()
+        wanted = nft_text.members(self.rules)
+        before = frozenset(str(found["members"].observed).splitlines())
         new = tuple(member for member in wanted if member not in before)
         return new if before <= set(wanted) and not nft_text.closing(self.rules, new) else None
 
@@ -116,9 +119,9 @@ def _state(output: str) -> State:
         return Absent()
     boot = "".join(f"{line}\n" for line in told.get("B", ()))
     rules, members = nft_text.taken_apart(boot)
-    by_hand: tuple[str, ...] = tuple(told.get("D", ()))
+    by_hand = "\n".join(told.get("D", ()))
     if table != "there" and boot:
-        by_hand = ("-table inet salvus",) if table == "none" else ("nft is not installed",)
-    fields: dict[str, Value] = {"rules": rules, "members": members, "by_hand": by_hand}
+        by_hand = "-table inet salvus" if table == "none" else "nft is not installed"
+    fields: dict[str, Value] = {"rules": "\n".join(rules), "members": "\n".join(members), "by_hand": by_hand}
     fields |= {"trial": told.get("O", [""])[0], "at_boot": tuple(told.get("U", ())) == _UNIT and "L" in told}
     return Present(fields | ({"refused": told["R"][0]} if "R" in told else {}))

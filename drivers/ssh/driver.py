@@ -168,9 +168,9 @@ class ShellDriver:
             return error
         confirmation = item.confirmation(change)
         error = self._anew(confirmation, item.key, epoch, until)
-        if not isinstance(error, Unreachable):
+        if error is None or (not isinstance(error, Unreachable) and time.monotonic() < until):
             return error
-        # Perhaps it was confirmed, and only the answer was lost: then confirming it again does nothing.
+        # It is over. Perhaps it was confirmed, and only the answer was lost: then confirming it again does nothing.
         error = self._anew(confirmation, item.key, epoch, until + RETURN)
         if error is None or isinstance(error, Unreachable):
             return error

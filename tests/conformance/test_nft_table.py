@@ -70,7 +70,7 @@ def test_what_was_done_by_hand_can_be_read(box: Box) -> None:
     box.sh(f"nft 'add rule inet salvus output tcp dport 9 accept; delete element inet salvus {WEB}_4 {{ 10.0.0.1 }}'")
     state = box.machine.see(ITEM)
     assert isinstance(state, Present)
-    assert state.fields["by_hand"] == ("-10.0.0.1", "+tcp dport 9 accept")
+    assert state.fields["by_hand"] == "-10.0.0.1\n+tcp dport 9 accept"
 
 
 def test_killed_anywhere_it_converges(box: Box) -> None:

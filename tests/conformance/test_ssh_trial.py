@@ -191,6 +191,22 @@ def test_an_answer_that_was_lost_is_asked_for_again(ssh: World) -> None:
     assert (made.exists(), never.exists()) == (True, False)
 
 
+def test_who_came_in_too_late_came_in_because_it_was_put_back(ssh: World) -> None:
+    noted = ssh.folder / "noted"
+    [done] = apply(ssh, [Risky("a", confirm="sleep 1.5; false", refuse=f"touch {noted}")], window=1)
+    assert isinstance(done.error, RolledBack)
+    assert noted.exists()
+
+
+def test_it_is_confirmed_by_the_same_way_over_a_jump(ssh: World) -> None:
+    jump, made = ssh.sshd(), ssh.folder / "made"
+    driver = ShellDriver(ssh.connection(via=ssh.connection(jump)), state=str(ssh.folder / "state"))
+    item = Risky("a", change=CUT.format(ssh.shared.pid), confirm=f"touch {made}")
+    assert errors(driver.apply([creation(item)], 1)) == [""]
+    assert made.exists()
+    assert len(jump.sessions()) == 1
+
+
 def test_who_lost_the_lease_meanwhile_does_not_confirm(ssh: World) -> None:
     never = ssh.folder / "never"
     newer = f"echo 2 >{ssh.folder}/state/epoch"

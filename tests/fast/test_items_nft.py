@@ -109,9 +109,9 @@ def test_letting_more_in_is_not_perilous_and_anything_else_is() -> None:
     assert not perilous(item, before)
     assert perilous(*grown(Action.DENY)), "who denies more may deny us"
     assert perilous(NftTable(replace(item.rules, groups=(WEB,))), item.fields())
-    assert perilous(item, {**before, "rules": ()})
+    assert perilous(item, {**before, "rules": ""})
     assert perilous(item, {**before, "trial": "expired"})
-    assert perilous(item, {**item.fields(), "by_hand": ("+accept",)})
+    assert perilous(item, {**item.fields(), "by_hand": "+accept"})
     assert not perilous(item, {**item.fields(), "at_boot": False})
     assert item.perilous(Change(item, Verb.CREATE, drift(item.fields(), {}), Grade.LIVE))
     assert not item.perilous(Change(item, Verb.DELETE, (), Grade.LIVE))
@@ -140,11 +140,11 @@ def test_what_the_machine_answers() -> None:
         return NftTable.read([item], output)[item.key]
 
     assert read(answer(item)) == Present(item.fields())
-    assert read(answer(item, "D +accept", "D -drop")) == Present({**item.fields(), "by_hand": ("+accept", "-drop")})
+    assert read(answer(item, "D +accept", "D -drop")) == Present({**item.fields(), "by_hand": "+accept\n-drop"})
     assert read(answer(item, "O pending")) == Present({**item.fields(), "trial": "pending"})
     assert read(answer(item, "R 12ab 5")) == Present({**item.fields(), "refused": "12ab 5"})
-    assert read(answer(item, table="none")) == Present({**item.fields(), "by_hand": ("-table inet salvus",)})
-    assert read(answer(item, table="no nft")) == Present({**item.fields(), "by_hand": ("nft is not installed",)})
+    assert read(answer(item, table="none")) == Present({**item.fields(), "by_hand": "-table inet salvus"})
+    assert read(answer(item, table="no nft")) == Present({**item.fields(), "by_hand": "nft is not installed"})
     assert read("T none\nend\n") == Absent()
     assert isinstance(read("R 12ab 5\nT none\nend\n"), Present), "the note is to be read"
     assert isinstance(read(answer(item).removesuffix("end\n")), Unknown)
