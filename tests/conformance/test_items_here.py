@@ -18,6 +18,7 @@ from drivers.items import paths
 from drivers.items.codec import item_types
 from drivers.items.directory import Directory
 from drivers.items.file import File
+from drivers.items.file_block import FileBlock
 from drivers.items.host_key import HostKey
 from drivers.items.image_file import ImageFile
 from drivers.items.seed import Seed
@@ -45,6 +46,21 @@ def file(root: str) -> Example:
     item = File(path, f"{HOSTILE}\nSALVUS_EOF\n$HOME", "0640", "daemon", "1")
     damages = ("echo more >>{0}", "chmod 0644 {0}", "chown root:root {0}", "rm {0}", ": >{0}")
     return Example(item, damages=tuple(shell(text, path) for text in damages))
+
+
+def file_block(root: str) -> Example:
+    path = f"{root}/hosts"
+    theirs = File(path, f"127.0.0.1 localhost\n{HOSTILE}", "0640", "daemon", "1")
+    item = FileBlock(path, "VPN/net", f"10.0.0.1 one\n{HOSTILE}\nSALVUS_EOF\n")
+    damages = (
+        "sed -i 's/one$/two/' {0}",
+        "sed -i '/: begin/d' {0}",
+        "sed -i '/: end/d' {0}",
+        "cat {0} {0} >{0}.x; cat {0}.x >{0}; rm {0}.x",
+        "rm {0}",
+        ": >{0}",
+    )
+    return Example(item, (theirs,), tuple(shell(text, path) for text in damages))
 
 
 def directory(root: str) -> Example:
@@ -92,6 +108,7 @@ def seed(root: str) -> Example:
 EXAMPLES: dict[str, Callable[[str], Example]] = {
     "Directory": directory,
     "File": file,
+    "FileBlock": file_block,
     "HostKey": host_key,
     "ImageFile": image_file,
     "Seed": seed,
@@ -176,7 +193,7 @@ def test_what_a_killed_script_left_goes_with_the_item(kind: str, root: str) -> N
     example = EXAMPLES[kind](root)
     for item in (*example.before, example.item):
         MACHINE.mended(item)
-    new = Path(paths.temporary(example.item.name))
+    new = Path(paths.temporary(getattr(example.item, "path", example.item.name)))
     new.mkdir()
     for ending in ("iso", "pub", "note"):
         Path(f"{new}.{ending}").touch()
@@ -200,6 +217,47 @@ def test_deleting_it_twice_leaves_nothing_of_it(kind: str, root: str) -> None:
     MACHINE.deleting_it_twice_leaves_nothing(example)
     made = {path for path in set(contents(root)) - before if not path.startswith(f"{root}/trash")}
     assert made <= {f"{root}/a"}, "but for a directory's parent, which others may use by now"
+
+
+LINES = st.lists(
+    st.sampled_from(["127.0.0.1 localhost", "# salvus VPN/net: end", "# salvus VPN/other: end", "é", " x"]),
+    max_size=6,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(before=LINES, content=LINES, behind=LINES, mode=st.sampled_from([0o644, 0o600]), ended=st.booleans())
+def test_a_block_leaves_the_rest_of_its_file_as_it_is(
+    before: list[str], content: list[str], behind: list[str], mode: int, ended: bool
+) -> None:
+    first, inner, last = ("".join(f"{line}\n" for line in lines) for lines in (before, content, behind))
+    inner = inner.replace("# salvus VPN/net: end\n", "")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "hosts")
+        path.write_text(first)
+        path.chmod(mode)
+        old, new = (FileBlock(str(path), "VPN/net", text) for text in ("old", inner))
+        MACHINE.mended(old)
+        with path.open("a") as file:
+            file.write(last if ended else last.removesuffix("\n"))
+        MACHINE.mended(new)
+        assert path.read_text() == first + new.text + last, "where it was"
+        assert MACHINE.delete(new).returncode == 0
+        assert path.read_text() == first + last
+        assert path.stat().st_mode & 0o7777 == mode
+
+
+def test_without_its_end_a_block_is_none_and_what_follows_is_the_operators(tmp_path: Path) -> None:
+    item = FileBlock(f"{tmp_path}/hosts", "VPN/net", "10.0.0.1 one\n")
+    MACHINE.mended(item)
+    path = Path(item.path)
+    path.write_text(path.read_text().replace(f"{item.marks[1]}\n", "10.9.9.9 mine\n"))
+    MACHINE.mended(item)
+    assert path.read_text() == "10.0.0.1 one\n10.9.9.9 mine\n" + item.text
+    path.unlink()
+    MACHINE.mended(item)
+    assert path.read_text() == item.text
+    assert path.stat().st_mode & 0o7777 == 0o644
 
 
 NAME = st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1, max_size=40).filter(
