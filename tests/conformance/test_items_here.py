@@ -19,6 +19,7 @@ from drivers.items.codec import item_types
 from drivers.items.directory import Directory
 from drivers.items.file import File
 from drivers.items.file_block import FileBlock
+from drivers.items.file_set import FileSet
 from drivers.items.host_key import HostKey
 from drivers.items.image_file import ImageFile
 from drivers.items.seed import Seed
@@ -34,7 +35,7 @@ HOSTILE = "-n a'b\"c $(touch x) `id` \\n;*\n\té\u2028\x0b\r"
 MACHINE = Machine()
 # These need a machine with systemd and an archive of packages: tests/lab/test_lab_items.py. System is never changed.
 # Those of the trash are made by nobody: test_items_trash.py. What is in the kernel: test_nft_table.py.
-ELSEWHERE = {"NftTable", "Package", "SystemdUnit", "System", "Trash", "Undeleted"}
+ELSEWHERE = {"KeyPair", "NftTable", "Package", "SystemdUnit", "System", "Trash", "Undeleted"}
 
 
 def shell(text: str, *paths: str) -> str:
@@ -61,6 +62,25 @@ def file_block(root: str) -> Example:
         ": >{0}",
     )
     return Example(item, (theirs,), tuple(shell(text, path) for text in damages))
+
+
+def file_set(root: str) -> Example:
+    path = f"{root}/set"
+    item = FileSet(path, (("one", f"{HOSTILE}\nSALVUS_EOF\n"), ("two.b-c", ""), ("three", "3\n")))
+    damages = (
+        "echo more >>{0}/one",
+        "rm {0}/three",
+        "echo key >{0}/stranger",
+        "mkdir {0}/one.d; touch {0}/one.d/x",
+        "rm {0}/one; mkdir {0}/one",
+        "ln -s /etc/passwd {0}/link",
+        "mv {0}/one {0}/elsewhere; ln -s elsewhere {0}/one",
+        "chmod 0777 {0}",
+        "chown daemon {0}",
+        "rm -r {0}",
+        "touch {0}/'a\nb' {0}/'-n' {0}/'*'",
+    )
+    return Example(item, damages=tuple(shell(text, path) for text in damages))
 
 
 def directory(root: str) -> Example:
@@ -109,6 +129,7 @@ EXAMPLES: dict[str, Callable[[str], Example]] = {
     "Directory": directory,
     "File": file,
     "FileBlock": file_block,
+    "FileSet": file_set,
     "HostKey": host_key,
     "ImageFile": image_file,
     "Seed": seed,
@@ -188,7 +209,7 @@ def test_failing_anywhere_it_leaves_nothing_half_written(kind: str, root: str) -
     assert MACHINE.failing_anywhere_it_leaves_nothing(EXAMPLES[kind](root), clean, left) > 3
 
 
-@pytest.mark.parametrize("kind", sorted(EXAMPLES.keys() - {"Directory"}))
+@pytest.mark.parametrize("kind", sorted(EXAMPLES.keys() - {"Directory", "FileSet"}))
 def test_what_a_killed_script_left_goes_with_the_item(kind: str, root: str) -> None:
     example = EXAMPLES[kind](root)
     for item in (*example.before, example.item):
@@ -258,6 +279,19 @@ def test_without_its_end_a_block_is_none_and_what_follows_is_the_operators(tmp_p
     MACHINE.mended(item)
     assert path.read_text() == item.text
     assert path.stat().st_mode & 0o7777 == 0o644
+
+
+def test_of_a_set_only_the_files_that_differ_are_written(root: str) -> None:
+    item = file_set(root).item
+    assert isinstance(item, FileSet)
+    MACHINE.mended(item)
+    before = contents(root)
+    MACHINE.sh(shell("chmod 0700 {0}", item.path))
+    MACHINE.mended(item)
+    more = FileSet(item.path, (*item.files, ("four", "4\n")))
+    MACHINE.mended(more)
+    after = contents(root)
+    assert {path for path in after if after[path] != before.get(path)} == {item.path, f"{item.path}/four"}
 
 
 NAME = st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1, max_size=40).filter(

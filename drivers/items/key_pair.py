@@ -1,0 +1,113 @@
+"""A key pair of a VPN, made on the machine: the private half never leaves it, the public half is told as a fact."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from drivers.base import Change, Drift, Fields, Grade, Present, State, Verb
+from drivers.items import paths as fs
+from drivers.items.shell import ShellItem
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair(ShellItem):
+    """``path`` with the private half, root's own, 0600, and ``path.pub`` with the public one.
+
+    Attributes:
+        made_by: ``tinc`` makes RSA keys of 3072 bits (NIST SP 800-57: good beyond 2030), ``wireguard`` its own.
+        fact: the name under which the public half is told, its lines as they are in the file.
+    """
+
+    path: str
+    made_by: Literal["tinc", "wireguard"]
+    fact: str
+
+    @property
+    def name(self) -> str:
+        """Its path."""
+        return self.path
+
+    def fields(self) -> Fields:
+        """See Item."""
+        return {"mode": "0600", "owner": "root", "public": True}
+
+    def grade(self, drift: Sequence[Drift]) -> Grade:
+        """A key that is there is never made anew."""
+        return Grade.LIVE
+
+    @classmethod
+    def probe(cls, items: Sequence[Self]) -> str:
+        """See ShellItem. Only public halves are read."""
+        return fs.look([item.path for item in items]) + fs.notes([item.public_path for item in items])
+
+    @classmethod
+    def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
+        """See ShellItem."""
+        seen = fs.looked([item.path for item in items], output)
+        halves = fs.noted([item.public_path for item in items], output)
+        return {item.key: item.state(seen[item.path], "\n".join(halves[item.public_path]).strip()) for item in items}
+
+    def state(self, seen: fs.Stat | State, public: str) -> State:
+        """What was seen, as this item's fields."""
+        if not isinstance(seen, fs.Stat):
+            return seen
+        owner = seen.owner("root")
+        if seen.kind != "file" or not seen.size:
+            what = f"a {seen.kind}" if seen.size else "an empty file"
+            return Present({"mode": what, "owner": owner, "public": bool(public)})
+        facts = {self.fact: public} if public else {}
+        return Present({"mode": seen.mode, "owner": owner, "public": bool(public)}, facts)
+
+    @property
+    def public_path(self) -> str:
+        """The file with the public half."""
+        return f"{self.path}.pub"
+
+    def script(self, change: Change) -> str:
+        """See ShellItem. The public half is renamed into place first: a private one never stands without it."""
+        half = shlex.quote(self.public_path)
+        if change.verb is Verb.DELETE:
+            return f'{fs.begin_in_ours(self.path)}rm -f -- "$path" {half}\n'
+        make, again = (_TINC, _TINC_AGAIN) if self.made_by == "tinc" else (_WIREGUARD, _WIREGUARD_AGAIN)
+        return f"""\
+{fs.begin_in_ours(self.path)}if [ -s "$path" ]; then
+    chown root:root -- "$path"
+    chmod 0600 -- "$path"
+    if [ ! -s {half} ]; then
+{again}    fi
+else
+{make}    sync -- "$new"
+fi
+if [ -e "$new.pub" ]; then
+    chmod 0644 -- "$new.pub"
+    sync -- "$new.pub"
+    mv -fT -- "$new.pub" {half}
+fi
+[ ! -e "$new" ] || mv -fT -- "$new" "$path"
+sync -- "$dir"
+"""
+
+
+# tincd(8): without a terminal it asks nothing, and writes rsa_key.priv and rsa_key.pub into its folder.
+_TINC = """\
+    command -v tincd >/dev/null || fail "there is no tincd; install tinc"
+    mkdir -- "$new.made"
+    tincd -c "$new.made" -K3072 </dev/null >/dev/null 2>"$new.said" || fail "tincd makes no key: $(cat -- "$new.said")"
+    grep -v '^$' -- "$new.made/rsa_key.pub" >"$new.pub"
+    mv -fT -- "$new.made/rsa_key.priv" "$new"
+    rm -r -- "$new.made" "$new.said"
+"""
+_TINC_AGAIN = """\
+        fail "the public half of $path is gone, and tincd cannot tell it; move $path away to have a new pair made"
+"""
+_WIREGUARD = """\
+    command -v wg >/dev/null || fail "there is no wg; install wireguard-tools"
+    wg genkey >"$new"
+    wg pubkey <"$new" >"$new.pub"
+"""
+_WIREGUARD_AGAIN = """\
+        wg pubkey <"$path" >"$new.pub" || fail "$path is no key of WireGuard; move it away to have a new one made"
+"""
