@@ -14,11 +14,12 @@ from resources.base import Invalid, Placed, Resource
 from resources.service_spec import FileSpec, ServiceSpec
 from resources.systemd import Command, unit_file
 from resources.template_names import names
+from resources.vpn_nodes import units_of
 from resources.world import World
 
 
 def placed(service: Resource[ServiceSpec], machine: str, world: World) -> Iterator[Placed]:
-    """Packages, then directories and files, then the unit.
+    """Packages, then directories and files, then the unit, once the machine's VPNs run: it may use their addresses.
 
     Files come after the packages because these bring users, directories and files of their own.
     Raises Invalid for a template that cannot be rendered, NotYet for one that asks for what is not known yet.
@@ -29,6 +30,7 @@ def placed(service: Resource[ServiceSpec], machine: str, world: World) -> Iterat
     files = [_file(file, machine, world) for file in spec.files]
     unit = _unit_file(service)
     made: list[Directory | File] = [*directories, *files, *([unit] if unit else [])]
+    vpns = tuple(units_of(machine, world))
     yield from map(Placed, packages)
     first = tuple(package.key for package in packages)
     folders = {directory.path: directory.key for directory in directories}
@@ -39,7 +41,7 @@ def placed(service: Resource[ServiceSpec], machine: str, world: World) -> Iterat
         restart, reload = _watched(spec, files, "restart"), _watched(spec, files, "reload")
         own = (_seen(unit),) if unit else ()
         running = spec.state == "running"
-        after = (*first, *(item.key for item in made))
+        after = (*first, *(item.key for item in made), *vpns)
         yield Placed(SystemdUnit(name, running, spec.enabled, (*own, *restart), reload), after=after)
 
 

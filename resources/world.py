@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from resources.base import AnyResource, NotYet, Selector
+from resources.base import AnyResource, NotYet, Selector, pool_of
 from resources.fleet import Fleet
 
 # The fact by which the controller tells its own public keys, a line each.
@@ -71,6 +71,11 @@ class World:
             raise NotYet("FactUnknown", f"waits for {what} of {ref}; it is read when {ref} is made")
         return value
 
+    def known_fact(self, ref: str, what: str) -> str | None:
+        """What a machine told, or None: then whoever asked is asked again when it does."""
+        self.reads.add(f"fact/{ref}/{what}")
+        return self.known.facts.get((ref, what))
+
     def controller_keys(self) -> tuple[str, ...]:
         """Public keys that the controller logs in with: machines that it makes let them in."""
         ref, what = CONTROLLER_KEYS
@@ -84,6 +89,12 @@ class World:
         if value is None:
             raise NotYet("NotAllocated", f"waits for the {what} of {ref} to be decided")
         return value
+
+    def pool(self, ref: str, pool: str) -> Mapping[str, str]:
+        """All that was ever given out of a pool of a resource: for whom → value. Read again after each gift."""
+        self.reads.add(f"allocation/{ref}/{pool}")
+        given = self.known.allocations.items()
+        return {what.partition("/")[2]: value for (r, what), value in given if r == ref and pool_of(what) == pool}
 
     def condition(self, ref: str, type_: str) -> str:
         """``True``, ``False`` or ``Unknown`` (also when nothing is known)."""

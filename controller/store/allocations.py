@@ -37,5 +37,14 @@ def _keep_of_pool(store: Store, ref: str, what: str, value: str) -> str | None:
             return value
 
 
+def rename_in_pools(store: Store, before: str, after: str) -> None:
+    """Gives what resources have for a machine (``POOL/MACHINE``: addresses and facts of a VPN) to its new name."""
+    for table in (Table.FACT, Table.ALLOCATION):
+        for ref, rows in store.read_all(table).items():
+            old = {what: row.value for what, row in rows.items() if pool_of(what) and what.partition("/")[2] == before}
+            new = {f"{pool_of(what)}/{after}": value for what, value in old.items()}
+            store.write(table, ref, new, tuple(old))
+
+
 def _given(rows: Mapping[str, Row], pool: str) -> frozenset[str]:
     return frozenset(row.value for what, row in rows.items() if pool_of(what) == pool)

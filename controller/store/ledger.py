@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from controller.clock import rfc3339, uptime
-from controller.store.allocations import keep
+from controller.store.allocations import keep, rename_in_pools
 from controller.store.base import Conflict, Row, Store, StoreUnavailable, Table
 from controller.store.guarded import Guarded
 from controller.store.mirror import MANIFEST, PAUSES
@@ -212,6 +212,7 @@ class Ledger:
         for ref, rows in self.store.read_all(Table.ALLOCATION).items():
             moved = {what: after for what, row in rows.items() if what == HOST and row.value == before}
             self.store.write(Table.ALLOCATION, ref, moved)
+        rename_in_pools(self.store, before, after)
 
     def _move_pause(self, before: str, after: str) -> None:
         if (pause := self.pauses().get(before)) is not None:

@@ -27,6 +27,13 @@ def ha_lab() -> Iterator[Lab]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def vpn_lab() -> Iterator[Lab]:
+    """Three hosts, fresh: two that talk, and one that comes to them."""
+    with _fresh(f"{NAME}-vpn", hosts=3) as made:
+        yield made
+
+
 @contextmanager
 def _fresh(name: str, hosts: int, nodes: int = 0) -> Iterator[Lab]:
     """On CI missing rights are a failure; a developer without them is told what to do."""

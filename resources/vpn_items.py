@@ -1,0 +1,119 @@
+"""A VPN in machine words, for one of its machines: what both drivers have in common. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterable, Iterator
+
+from drivers.base import Item
+from drivers.items.file import File
+from drivers.items.file_block import FileBlock
+from drivers.items.systemd_unit import Watched
+from resources.base import Invalid, NotYet, Placed
+from resources.net import Network
+from resources.vpn_nodes import ADDRESS, PUBLIC_KEY, Node, Vpn, holder, nodes, resources_of
+from resources.world import World
+
+# Routes of ours are marked with this number of a routing protocol (ip-route(8)); the low ones have an owner.
+_PROTOCOL = 121
+
+
+def placed(vpn: Vpn, machine: str, world: World) -> Iterator[Placed]:
+    """Packages, the key pair, configuration with all that is known of the others, the unit; and names.
+
+    Raises NotYet while the machine has no address, Invalid when it cannot have the one that it should.
+    """
+    everybody = nodes(vpn, world)
+    me = next(node for node in everybody if node.name == machine)
+    if not me.address:
+        raise _no_address(vpn, machine, world)
+    others = tuple(node for node in everybody if node.address and node is not me)
+    if vpn.spec.driver == "tinc":
+        from resources.vpn_tinc import items  # here, because of one driver the other is not needed
+    else:
+        from resources.vpn_wireguard import items
+    yield from items(vpn, me, others)
+    yield Placed(FileBlock("/etc/hosts", vpn.ref, hosts((me, *others))))
+
+
+def _no_address(vpn: Vpn, machine: str, world: World) -> Exception:
+    given = world.pool(vpn.ref, ADDRESS)
+    for node in resources_of(vpn, world):
+        if node.spec.machine == machine and node.spec.address is not None:
+            other = holder(node.spec.address, machine, given)
+            return Invalid(f"its address {node.spec.address} is that of {other} for ever; write another in {node.ref}")
+    if kept := given.get(machine, ""):
+        return Invalid(
+            f"its address stays {kept}, which is not in {vpn.spec.cidr}; write a cidr in which all addresses stay, "
+            "or another VPN beside this one, and delete this one when all are in both"
+        )
+    return NotYet("NotAllocated", f"waits for an address of {machine} in {vpn.ref} to be decided")
+
+
+def in_order(items: Iterable[Item]) -> Iterator[Placed]:
+    """Each after all before it."""
+    before: tuple[str, ...] = ()
+    for item in items:
+        yield Placed(item, after=before)
+        before = (*before, item.key)
+
+
+def network(vpn: Vpn) -> Network:
+    """Its network."""
+    return ipaddress.ip_network(vpn.spec.cidr)
+
+
+def fact(node: Node) -> str:
+    """The name of the fact that is a node's public key."""
+    return f"{PUBLIC_KEY}/{node.name}"
+
+
+def with_prefix(vpn: Vpn, node: Node) -> str:
+    """A node's address with the prefix length of the network."""
+    return f"{node.address}/{network(vpn).prefixlen}"
+
+
+def hosts(known: Iterable[Node]) -> str:
+    """The lines of hosts(5): address, name, then further names, unless a node has one of them for its name."""
+    everybody = sorted(known, key=lambda node: node.name)
+    names = {node.name for node in everybody}
+    lines = ([node.address, node.name, *(a for a in node.aliases if a not in names)] for node in everybody)
+    return "".join(" ".join(line) + "\n" for line in lines)
+
+
+def routes(path: str, vpn: Vpn, others: Iterable[Node]) -> File:
+    """A script that makes the routes to what is behind other nodes, and takes away those that are no more."""
+    # As ip(8) prints them: without the prefix length where it is that of one address.
+    wanted = " ".join(sorted(_bare(subnet) for node in others for subnet in node.subnets))
+    device = vpn.spec.device(vpn.name)
+    return File(path, _ROUTES.format(ref=vpn.ref, wanted=wanted, device=device, number=_PROTOCOL), "0755")
+
+
+def _bare(subnet: str) -> str:
+    one = ipaddress.ip_network(subnet)
+    return str(one.network_address) if one.prefixlen == one.max_prefixlen else subnet
+
+
+_ROUTES = """\
+#!/bin/sh
+# Routes to what is behind other nodes of {ref}. Written by salvus: changes in here are undone.
+set -eu
+wanted="{wanted}"
+for family in -4 -6; do
+    ip $family route show dev {device} proto {number} | while read -r network rest; do
+        case " $wanted " in
+            *" $network "*) ;;
+            *) ip $family route del "$network" dev {device} proto {number} ;;
+        esac
+    done
+done
+for network in $wanted; do
+    ip route replace "$network" dev {device} proto {number}
+done
+"""
+
+
+def watched(*files: File) -> tuple[Watched, ...]:
+    """The files as a unit watches them."""
+    return tuple(Watched(file.path, hashlib.sha256(file.content.encode()).hexdigest()) for file in files)

@@ -1,0 +1,197 @@
+"""The nodes of a VPN: who is in it, with which address, and how it is reached. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from drivers.items.systemd_unit import SystemdUnit
+from resources.base import AnyResource, Choice, Resource, Selector
+from resources.fleet import machine_kind
+from resources.net import Network
+from resources.vpn_keys import no_key
+from resources.vpn_spec import NO_ENDPOINT, VPNNodeSpec, VPNSpec, split_endpoint
+from resources.world import World
+
+Vpn = Resource[VPNSpec]
+EVERYTHING = Selector()
+# The pool of addresses, and the beginning of the names of facts.
+ADDRESS = "address"
+PUBLIC_KEY = "public_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node as all others see it.
+
+    Attributes:
+        name: the machine's, or the VPNNode's of one outside the fleet.
+        machine: False for a node outside the fleet.
+        address: in the VPN; empty while there is none, or when another node has it.
+        endpoint: address and port by which it can be reached; None when it cannot.
+        keepalive: seconds, its own or the VPN's.
+        public_key: None while it is not known.
+        aliases: further names.
+    """
+
+    name: str
+    machine: bool
+    address: str
+    endpoint: tuple[str, int] | None
+    subnets: tuple[str, ...]
+    hub: bool
+    keepalive: int
+    public_key: str | None
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """What is reached through it: its address alone, and the subnets behind it."""
+        return (str(ipaddress.ip_network(self.address)), *self.subnets)
+
+
+class Addresses:
+    """The addresses of a network that a node may have, in order, without those in ``reserved``. None is made before it
+    is asked for: a /8 has 16 million.
+    """
+
+    def __init__(self, network: Network, reserved: frozenset[str]) -> None:
+        self._network = network
+        self._reserved = reserved
+
+    def __iter__(self) -> Iterator[str]:
+        return (str(one) for one in self._network.hosts() if str(one) not in self._reserved)
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, str) and usable(value, self._network) and value not in self._reserved
+
+
+def usable(address: str, network: Network) -> bool:
+    """Whether a node can have the address: not the network's own, nor the one for broadcasts."""
+    ip = ipaddress.ip_address(address)
+    if ip not in network:
+        return False
+    outer = {network.network_address, *([network.broadcast_address] if network.version == 4 else [])}
+    return ip not in outer or network.max_prefixlen - network.prefixlen <= 1
+
+
+def members(vpn: Vpn, world: World) -> tuple[AnyResource, ...]:
+    """Its machines, by name."""
+    spec = vpn.spec
+    named = (world.machine(node.machine) for node in _settled(vpn, world) if node.machine is not None)
+    found = (*spec.members.select(world), *spec.hubs.select(world), *(machine for machine in named if machine))
+    return tuple(sorted({machine.name: machine for machine in found}.values(), key=lambda machine: machine.name))
+
+
+def is_member(vpn: Vpn, machine: AnyResource, world: World) -> bool:
+    """The same of one machine, without looking at others."""
+    named = any(node.machine == machine.name for node in _settled(vpn, world))
+    return named or vpn.spec.members.includes(machine) or vpn.spec.hubs.includes(machine)
+
+
+def _settled(vpn: Vpn, world: World) -> tuple[VPNNodeSpec, ...]:
+    return tuple(node.spec for node in resources_of(vpn, world))
+
+
+def resources_of(vpn: Vpn, world: World) -> tuple[Resource[VPNNodeSpec], ...]:
+    """The VPNNodes that name it."""
+    return tuple(node for node in world.select("VPNNode", EVERYTHING) if node.spec.vpn == vpn.name)
+
+
+def nodes(vpn: Vpn, world: World) -> tuple[Node, ...]:
+    """All nodes, by name; also those of which something is not known yet."""
+    written = resources_of(vpn, world)
+    given = world.pool(vpn.ref, ADDRESS)
+    settled = {node.spec.machine: node.spec for node in written if node.spec.machine is not None}
+    hubs = {machine.name for machine in vpn.spec.hubs.select(world)}
+    plain = VPNNodeSpec(vpn=vpn.name)
+    found = []
+    for machine in members(vpn, world):
+        spec = settled.get(machine.name, plain)
+        hub = spec.hub or machine.name in hubs
+        key = world.known_fact(vpn.ref, f"{PUBLIC_KEY}/{machine.name}")
+        found.append(_node(vpn, machine.name, spec, given, hub, key, machine))
+    outside = (node for node in written if node.spec.machine is None)
+    found.extend(_node(vpn, n.name, n.spec, given, n.spec.hub, n.spec.public_key, None) for n in outside)
+    return tuple(sorted(found, key=lambda node: node.name))
+
+
+def _node(
+    vpn: Vpn,
+    name: str,
+    spec: VPNNodeSpec,
+    given: Mapping[str, str],
+    hub: bool,
+    key: str | None,
+    machine: AnyResource | None,
+) -> Node:
+    label = machine.metadata.labels.get(vpn.spec.aliases or "") if machine is not None else None
+    return Node(
+        name=name,
+        machine=machine is not None,
+        address=_address(vpn, name, spec, given),
+        endpoint=_endpoint(vpn, spec, hub, machine),
+        subnets=spec.subnets,
+        hub=hub,
+        keepalive=spec.keepalive or vpn.spec.keepalive,
+        # A machine that tells something else would get lines of its own into the configuration of others.
+        public_key=key.strip() if key and not no_key(vpn.spec.driver, key) else None,
+        aliases=(label,) if label else (),
+    )
+
+
+def _address(vpn: Vpn, name: str, spec: VPNNodeSpec, given: Mapping[str, str]) -> str:
+    """The one that is written, unless it was given to another before; else the one that was given."""
+    address = given.get(name, "") if spec.address is None else spec.address
+    free = spec.address is None or not holder(spec.address, name, given)
+    return address if address and free and usable(address, ipaddress.ip_network(vpn.spec.cidr)) else ""
+
+
+def holder(address: str, name: str, given: Mapping[str, str]) -> str:
+    """The other node that was given this address; empty when there is none."""
+    return next((node for node, value in given.items() if value == address and node != name), "")
+
+
+def _endpoint(vpn: Vpn, spec: VPNNodeSpec, hub: bool, machine: AnyResource | None) -> tuple[str, int] | None:
+    if spec.endpoint == NO_ENDPOINT:
+        return None
+    if spec.endpoint is not None:
+        address, port = split_endpoint(spec.endpoint)
+        return address, port or vpn.spec.listens_on
+    # A guest's address is often behind its host's NAT: only of a hub it is known that all can reach it.
+    if machine is None or not (machine.kind == "Host" or hub):
+        return None
+    found = machine_kind(machine).address(machine)
+    return (found, vpn.spec.listens_on) if found is not None else None
+
+
+def choices(vpn: Vpn, world: World) -> Iterator[Choice]:
+    """An address for each node that has none written."""
+    written = resources_of(vpn, world)
+    reserved = frozenset(node.spec.address for node in written if node.spec.address is not None)
+    fixed = {node.spec.machine or node.name for node in written if node.spec.address is not None}
+    outside = [node.name for node in written if node.spec.machine is None]
+    free = Addresses(ipaddress.ip_network(vpn.spec.cidr), reserved)
+    for name in (*(machine.name for machine in members(vpn, world)), *outside):
+        if name not in fixed:
+            none = f"no address of {vpn.spec.cidr} is left for {name}; make spec.cidr larger, as in a shorter prefix"
+            yield Choice(f"{ADDRESS}/{name}", free, why_none=none)
+
+
+def unit(vpn: Vpn) -> str:
+    """The systemd unit that runs it on a machine."""
+    return f"tinc@{vpn.name}.service" if vpn.spec.driver == "tinc" else f"salvus-vpn-{vpn.name}.service"
+
+
+def units_of(machine: str, world: World) -> Iterator[str]:
+    """Keys of the items that run the VPNs of a machine: what uses these is started after them.
+
+    Raises NotYet while the machine has no address in one of them.
+    """
+    resource = world.machine(machine)
+    for vpn in world.select("VPN", EVERYTHING) if resource is not None else ():
+        if resource is not None and is_member(vpn, resource, world):
+            if not any(node.machine == machine and node.address for node in _settled(vpn, world)):
+                world.allocation(vpn.ref, f"{ADDRESS}/{machine}")
+            yield f"{SystemdUnit.type()}:{unit(vpn)}"

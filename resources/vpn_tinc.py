@@ -1,0 +1,107 @@
+"""A VPN with tinc 1.0 (tinc.conf(5), tincd(8)). Pure.
+
+What tincd reads again on SIGHUP stands in files of its own: ``conf.d`` with the hubs to connect to, and ``hosts``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from drivers.items.directory import Directory
+from drivers.items.file import File
+from drivers.items.file_set import FileSet
+from drivers.items.key_pair import KeyPair
+from drivers.items.package import Package
+from drivers.items.systemd_unit import SystemdUnit
+from resources.base import Placed
+from resources.vpn_items import fact, in_order, routes, watched, with_prefix
+from resources.vpn_nodes import Node, Vpn, unit
+
+_WRITTEN = "# Written by salvus: changes in here are undone.\n"
+
+
+def tinc_name(name: str) -> str:
+    """A node's name for tinc, which has letters, digits and _ only. No two are alike: names of resources have no _."""
+    return name.replace("-", "_")
+
+
+def items(vpn: Vpn, me: Node, others: tuple[Node, ...]) -> Iterator[Placed]:
+    """All that a node has. Its own files need no key of anybody: it starts, and hears of the others as they come."""
+    folder = f"/etc/tinc/{vpn.name}"
+    key = KeyPair(f"{folder}/rsa_key.priv", "tinc", fact(me))
+    trusted = tuple(node for node in others if node.public_key and (node.hub or me.hub))
+    files = ((tinc_name(node.name), host_file(node)) for node in (replace(me, public_key=None), *trusted))
+    hosts = FileSet(f"{folder}/hosts", tuple(files))
+    ways = routes(f"{folder}/routes", vpn, others)
+    connect = File(f"{folder}/conf.d/connect.conf", connect_conf(hosts, trusted))
+    fixed = (
+        File(f"{folder}/tinc.conf", tinc_conf(vpn, me)),
+        File(f"{folder}/tinc-up", tinc_up(vpn, me, ways), "0755"),
+        File(f"{_drop_ins(vpn)}/salvus.conf", drop_in(ways)),
+    )
+    first = (Package("tinc"), *(Directory(path) for path in (folder, f"{folder}/conf.d", _drop_ins(vpn))))
+    then = (key, hosts, *fixed, ways)
+    yield from in_order(first)
+    before = tuple(item.key for item in first)
+    yield from (Placed(item, after=before) for item in then)
+    # Before tincd is told of it, the files are to be there.
+    yield Placed(connect, after=(*before, hosts.key))
+    daemon = SystemdUnit(unit(vpn), True, True, watched(*fixed), watched(connect, ways))
+    yield Placed(daemon, after=(*before, *(item.key for item in (*then, connect))))
+
+
+def _drop_ins(vpn: Vpn) -> str:
+    return f"/etc/systemd/system/{unit(vpn)}.d"
+
+
+def host_file(node: Node) -> str:
+    """``hosts/NAME``: how it is reached, what is behind it, and its key if it is known."""
+    address = (f"Address = {node.endpoint[0]} {node.endpoint[1]}",) if node.endpoint else ()
+    subnets = (f"Subnet = {network}" for network in node.networks)
+    key = (node.public_key,) if node.public_key else ()
+    return "\n".join((*address, *subnets, *key)) + "\n"
+
+
+def connect_conf(hosts: FileSet, trusted: Iterable[Node]) -> str:
+    """The hubs to connect to. Changes with any of the files in ``hosts``: then tincd is to look at them again."""
+    digest = hashlib.sha256(repr(sorted(hosts.files)).encode()).hexdigest()
+    hubs = "".join(f"ConnectTo = {tinc_name(node.name)}\n" for node in trusted if node.hub and node.endpoint)
+    return f"{_WRITTEN}# of hosts {digest}\n{hubs}"
+
+
+def tinc_conf(vpn: Vpn, me: Node) -> str:
+    """What needs another start. A MAC of 16 bytes, as 4 are few."""
+    lines = {
+        "Name": tinc_name(me.name),
+        "Interface": vpn.spec.device(vpn.name),
+        "Port": str(vpn.spec.listens_on),
+        "PingInterval": str(me.keepalive),
+        "MACLength": "16",
+    }
+    return _WRITTEN + "".join(f"{key} = {value}\n" for key, value in lines.items())
+
+
+def tinc_up(vpn: Vpn, me: Node, ways: File) -> str:
+    """Called by tincd once its device is there."""
+    return f"""\
+#!/bin/sh
+{_WRITTEN}set -eu
+ip address add {with_prefix(vpn, me)} dev "$INTERFACE"
+ip link set dev "$INTERFACE" up
+exec {ways.path}
+"""
+
+
+def drop_in(ways: File) -> str:
+    """tincd goes before what uses its network, and before all else that wants the processor: it carries the rest."""
+    return f"""\
+{_WRITTEN}[Unit]
+Before=network-online.target
+
+[Service]
+Nice=-19
+Restart=always
+ExecReload={ways.path}
+"""

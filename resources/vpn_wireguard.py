@@ -1,0 +1,143 @@
+"""A VPN with WireGuard: of the kernel where it has it, else ``wireguard-go`` (wg(8)). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from drivers.items.directory import Directory
+from drivers.items.file import File
+from drivers.items.key_pair import KeyPair
+from drivers.items.package import Package
+from drivers.items.systemd_unit import SystemdUnit
+from resources.base import Placed
+from resources.vpn_items import fact, in_order, network, routes, watched, with_prefix
+from resources.vpn_nodes import Node, Vpn, unit
+
+_WRITTEN = "# Written by salvus: changes in here are undone.\n"
+
+
+def items(vpn: Vpn, me: Node, others: tuple[Node, ...]) -> Iterator[Placed]:
+    """All that a node has. It starts with its own key, and hears of the others as they come."""
+    folder = f"/etc/wireguard/{vpn.name}"
+    key = KeyPair(f"{folder}/key", "wireguard", fact(me))
+    ways = routes(f"{folder}/routes", vpn, others)
+    peers = File(f"{folder}/peers.conf", peers_conf(vpn, me, others))
+    run = File(f"{folder}/run", script(vpn, me, folder, ways), "0755")
+    own = File(f"/etc/systemd/system/{unit(vpn)}", unit_file(vpn, run))
+    first = (Package("wireguard-tools"), Package("wireguard-go"), Directory(folder, "0700"))
+    yield from in_order(first)
+    before = tuple(item.key for item in first)
+    then = (key, ways, peers, run, own)
+    yield from (Placed(item, after=before) for item in then)
+    daemon = SystemdUnit(unit(vpn), True, True, watched(run, own), watched(peers, ways))
+    yield Placed(daemon, after=(*before, *(item.key for item in then)))
+
+
+def peers_conf(vpn: Vpn, me: Node, others: tuple[Node, ...]) -> str:
+    """All but the private key: the port, and whom to talk to, of whom the key is known.
+
+    Two of which none can be reached talk over the first hub: it has the whole network, and the others what is theirs.
+    """
+    peers = tuple(node for node in others if node.public_key and (node.endpoint or me.endpoint))
+    relay = next((node for node in peers if node.hub), None) if me.endpoint is None else None
+    apart = tuple(node for node in others if me.endpoint is None and node.endpoint is None)
+    text = f"{_WRITTEN}[Interface]\nListenPort = {vpn.spec.listens_on}\n"
+    for node in peers:
+        more = (vpn.spec.cidr, *(s for one in apart for s in one.subnets)) if node is relay else ()
+        text += _peer(node, (*node.networks, *more), 0 if me.endpoint else me.keepalive)
+    return text
+
+
+def _peer(node: Node, networks: tuple[str, ...], keepalive: int) -> str:
+    lines = [f"# {node.name}", "[Peer]", f"PublicKey = {node.public_key}", f"AllowedIPs = {', '.join(networks)}"]
+    if node.endpoint is not None:
+        address, port = node.endpoint
+        lines.append(f"Endpoint = {f'[{address}]' if ':' in address else address}:{port}")
+        # Who cannot be reached keeps the way open by which it is answered.
+        lines += [f"PersistentKeepalive = {keepalive}"] if keepalive else []
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def script(vpn: Vpn, me: Node, folder: str, ways: File) -> str:
+    """What the unit calls: ``device`` makes the interface and stays, ``up`` configures it, ``sync`` takes changes."""
+    device = vpn.spec.device(vpn.name)
+    forward = _FORWARD.format(version=network(vpn).version, device=device) if me.hub else ""
+    return _SCRIPT.format(
+        written=_WRITTEN,
+        device=device,
+        folder=folder,
+        address=with_prefix(vpn, me),
+        forward=forward,
+        routes=ways.path,
+    )
+
+
+# The private key comes from its file and goes through a pipe: it is in no argument and no other file.
+_SCRIPT = """\
+#!/bin/sh
+{written}set -eu
+configure() {{
+    {{
+        printf '[Interface]\\nPrivateKey = '
+        cat {folder}/key {folder}/peers.conf
+    }} | wg "$1" {device} /dev/stdin
+}}
+case $1 in
+    device)
+        ip link del dev {device} 2>/dev/null || true
+        if ip link add dev {device} type wireguard 2>/dev/null; then exec sleep infinity; fi
+        exec wireguard-go -f {device}
+        ;;
+    up)
+        tries=0
+        until wg show {device} >/dev/null 2>&1; do
+            tries=$((tries + 1))
+            [ $tries -lt 100 ] || exit 1
+            sleep 0.1
+        done
+        configure setconf
+        ip address add {address} dev {device}
+        ip link set dev {device} up
+{forward}        {routes}
+        ;;
+    sync)
+        configure syncconf
+        {routes}
+        ;;
+    down)
+        ip link del dev {device} 2>/dev/null || true
+        ;;
+esac
+"""
+# Over a hub those talk that cannot reach each other. In a container the switch may be somebody else's.
+_FORWARD = """\
+        switch=/proc/sys/net/ipv{version}/conf/{device}/forwarding
+        if [ "$(cat $switch)" != 1 ] && ! echo 1 2>/dev/null >$switch; then
+            echo "$switch cannot be set to 1: nodes that need this hub to reach each other do not" >&2
+        fi
+"""
+
+
+def unit_file(vpn: Vpn, run: File) -> str:
+    """The unit: it goes before what uses its network."""
+    return f"""\
+[Unit]
+Description={vpn.ref} of salvus (WireGuard)
+After=network.target
+Before=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+# Names that cannot be looked up yet are tried again with the unit.
+Environment=WG_ENDPOINT_RESOLUTION_RETRIES=2
+ExecStart={run.path} device
+ExecStartPost={run.path} up
+ExecReload={run.path} sync
+ExecStopPost={run.path} down
+Restart=always
+RestartSec=2
+
+[Install]
+WantedBy=multi-user.target
+"""

@@ -1,0 +1,196 @@
+"""A private network from nothing, on real hosts, with each driver: members come and go, and nobody else notices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import Lab, breakage, hosts
+from tests.lab.fleet import Fleet, eventually, resource
+
+pytestmark = pytest.mark.lab
+
+FOLDERS = {"tinc": "/etc/tinc/net", "wireguard": "/etc/wireguard/net"}
+KEYS = {"tinc": "/etc/tinc/net/rsa_key.priv", "wireguard": "/etc/wireguard/net/key"}
+UNITS = {"tinc": "tinc@net.service", "wireguard": "salvus-vpn-net.service"}
+THREE = ("host1", "host2", "host3")
+
+
+@pytest.fixture(scope="module", params=["tinc", "wireguard"])
+def driver(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def fleet(vpn_lab: Lab, driver: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Three hosts, two of them in the network, one of these its hub."""
+    made = Fleet(vpn_lab, tmp_path_factory.mktemp(driver))
+    try:
+        made.write_lab()
+        made.write("vpn", vpn(driver, "host1", "host2"))
+        made.start()
+        settled(made)
+        yield made
+        (made.manifests / "vpn.yaml").unlink()
+        assert eventually(lambda: "VPN/net" not in made.knowledge().rows), made.log()
+    finally:
+        made.close()
+
+
+@pytest.fixture(autouse=True)
+def in_sync(fleet: Fleet) -> None:
+    """Every test begins with a controller, and with a fleet that is as it is written."""
+    if fleet.process is None:
+        fleet.start()
+    fleet.settle(timeout=90)
+
+
+def vpn(driver: str, *members: str) -> dict[str, Any]:
+    return resource(
+        "VPN",
+        "net",
+        {
+            "driver": driver,
+            "cidr": "10.77.0.0/24",
+            "members": {"names": list(members)},
+            "hubs": {"names": ["host1"]},
+            "keepalive": "3s",
+        },
+    )
+
+
+def settled(fleet: Fleet) -> None:
+    """A change in the manifests is in force, and everything is as it says."""
+    fleet.settle("VPN/net", timeout=90)
+
+
+def address(fleet: Fleet, host: str) -> str:
+    return fleet.knowledge().known.allocations["VPN/net", f"address/{host}"]
+
+
+def reaches(fleet: Fleet, host: str, target: str) -> bool:
+    return fleet.inside(host, f"ping -q -c 1 -W 1 {target} >/dev/null && echo yes || echo no") == "yes\n"
+
+
+def all_reach_all(fleet: Fleet, names: Iterable[str]) -> None:
+    for one, other in permutations(names, 2):
+        for target in (address(fleet, other), other):
+            assert eventually(lambda one=one, target=target: reaches(fleet, one, target), 30), (  # type: ignore[misc]
+                f"{one} does not reach {target}\n{fleet.inside(one, 'journalctl -n 30 --no-pager')}"
+            )
+        assert address(fleet, other) in fleet.inside(one, f"getent hosts {other}")
+
+
+class Pings:
+    """Pings beside a test, ten a second."""
+
+    def __init__(self, fleet: Fleet, host: str, target: str) -> None:
+        self._fleet, self._host = fleet, host
+        # SIGINT makes ping tell what it saw; it ends by itself after the longest test, too.
+        fleet.inside(host, f"ping -q -i 0.1 -w 120 {target} >/run/pings 2>&1 & echo $! >/run/pings.pid")
+
+    def lost(self) -> tuple[int, int]:
+        """Ends them: how many were sent, how many not answered."""
+        ending = (
+            'kill -INT "$(cat /run/pings.pid)"; while kill -0 "$(cat /run/pings.pid)" 2>/dev/null; do sleep 0.1; done'
+        )
+        told = self._fleet.inside(self._host, f"{ending}; cat /run/pings")
+        found = re.search(r"(\d+) packets transmitted, (\d+) received", told)
+        assert found, told
+        return int(found[1]), int(found[1]) - int(found[2])
+
+
+def started(fleet: Fleet, driver: str, host: str) -> str:
+    return fleet.inside(host, f"systemctl show --value -p InvocationID {UNITS[driver]}")
+
+
+def test_all_reach_all_by_address_and_by_name(fleet: Fleet) -> None:
+    all_reach_all(fleet, ("host1", "host2"))
+    assert fleet.run("diff").returncode == 0, "the second pass has nothing to do"
+
+
+def test_the_daemon_goes_before_all_else(fleet: Fleet, driver: str) -> None:
+    if driver == "tinc":
+        pid = fleet.inside("host1", "systemctl show --value -p MainPID tinc@net").strip()
+        assert fleet.inside("host1", f"ps -o ni= -p {pid}").strip() == "-19"
+
+
+def test_a_private_key_stays_on_its_machine(fleet: Fleet, driver: str) -> None:
+    store = Path(fleet.session.settings.store)  # type: ignore[arg-type]
+    files = [file.read_bytes() for file in store.parent.glob(f"{store.name}*")]
+    for host in ("host1", "host2"):
+        assert fleet.inside(host, f"stat -c '%a %U' {KEYS[driver]}") == "600 root\n"
+        # The first half of an RSA key is the modulus, which is public.
+        whole = [line for line in fleet.inside(host, f"cat {KEYS[driver]}").splitlines() if not line.startswith("-")]
+        lines = whole[len(whole) // 2 :]
+        public = fleet.knowledge().known.facts["VPN/net", f"public_key/{host}"]
+        assert lines
+        assert any(public.splitlines()[-2:][0].encode() in text for text in files), "what is public is there"
+        assert not any(line.encode() in text for line in lines for text in files)
+
+
+def test_a_member_comes_and_goes_and_nothing_is_lost_between_the_others(fleet: Fleet, driver: str) -> None:
+    before = [started(fleet, driver, host) for host in ("host1", "host2")]
+    pings = Pings(fleet, "host1", address(fleet, "host2"))
+    try:
+        fleet.write("vpn", vpn(driver, *THREE))
+        assert eventually(lambda: ("VPN/net", "public_key/host3") in fleet.knowledge().known.facts)
+        settled(fleet)
+        all_reach_all(fleet, THREE)
+        given = address(fleet, "host3")
+        fleet.write("vpn", vpn(driver, "host1", "host2"))
+        assert eventually(lambda: fleet.inside("host3", f"ls -d {FOLDERS[driver]} || true") == ""), fleet.log()
+        settled(fleet)
+    finally:
+        sent, lost = pings.lost()
+    assert sent > 20
+    assert lost == 0
+    assert [started(fleet, driver, host) for host in ("host1", "host2")] == before, "nothing was restarted"
+    assert "salvus" not in fleet.inside("host3", "cat /etc/hosts")
+    assert address(fleet, "host3") == given, "its address stays its own"
+    trusted = "cat /etc/tinc/net/hosts/*" if driver == "tinc" else "wg show vpn-net peers"
+    key = fleet.knowledge().known.facts["VPN/net", "public_key/host3"].splitlines()[-2:][0]
+    assert key not in fleet.inside("host1", trusted)
+
+
+def test_those_who_cannot_reach_each_other_talk_over_the_hub(fleet: Fleet, driver: str) -> None:
+    apart = [
+        resource("VPNNode", f"{host}-in-net", {"vpn": "net", "machine": host, "endpoint": "none"}) for host in THREE[1:]
+    ]
+    fleet.write("vpn", vpn(driver, *THREE), *apart)
+    settled(fleet)
+    if driver == "wireguard":
+        # /proc/sys is read-only in the lab's hosts, and a hub forwards.
+        switch = "mount -t proc proc /mnt; echo 1 >/mnt/sys/net/ipv4/conf/vpn-net/forwarding; umount /mnt"
+        fleet.inside("host1", switch)
+        assert "198.18.0.13" not in fleet.inside("host2", "wg show vpn-net endpoints")
+    all_reach_all(fleet, THREE)
+    fleet.write("vpn", vpn(driver, "host1", "host2"))
+    settled(fleet)
+
+
+def test_a_host_comes_back_into_the_network_without_a_controller(fleet: Fleet) -> None:
+    fleet.kill()
+    for host in ("host2", "host1"):
+        breakage.reboot(fleet.lab, fleet.host(host))
+        hosts.wait(fleet.lab, fleet.host(host))
+        all_reach_all(fleet, ("host1", "host2"))
+
+
+def test_a_strangers_key_put_there_by_hand_is_drift(fleet: Fleet, driver: str) -> None:
+    if driver == "tinc":
+        fleet.inside("host1", "echo 'Subnet = 10.77.0.66/32' >/etc/tinc/net/hosts/stranger")
+        assert eventually(lambda: "stranger" not in fleet.inside("host1", "ls /etc/tinc/net/hosts"))
+    else:
+        stranger = fleet.inside("host1", "wg genkey | wg pubkey").strip()
+        fleet.inside("host1", f"printf '\\n[Peer]\\nPublicKey = {stranger}\\n' >>/etc/wireguard/net/peers.conf")
+        fleet.inside("host1", "systemctl reload salvus-vpn-net")
+        assert stranger in fleet.inside("host1", "wg show vpn-net peers")
+        assert eventually(lambda: stranger not in fleet.inside("host1", "wg show vpn-net peers"))
+    all_reach_all(fleet, ("host1", "host2"))
