@@ -6,6 +6,7 @@ A ``SimulatedMachine`` is the machine: what is on it, the newest epoch it has se
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import threading
 import time
@@ -30,6 +31,7 @@ from drivers.base import (
     Value,
     Verb,
 )
+from drivers.items.key_pair import KeyPair
 
 SOURCE = "simulated"
 QEMU = "/usr/bin/qemu-system-x86_64"
@@ -201,8 +203,17 @@ def facts(machine: SimulatedMachine, item: Item) -> Mapping[str, str]:
             return {"domain_type": "qemu", "emulator": QEMU, "arch": "x86_64", "libvirt_version": "9.0.0"}
         case "HostKey":
             return {"ssh_host_key": f"ssh-ed25519 {_digest(machine, item)}"}
+        case _ if isinstance(item, KeyPair):
+            return {item.fact: _public_key(machine, item)}
         case _:
             return {}
+
+
+def _public_key(machine: SimulatedMachine, item: KeyPair) -> str:
+    """Of the right form, and nobody has the private half."""
+    text = base64.b64encode(bytes.fromhex(_digest(machine, item))).decode()
+    pem = f"-----BEGIN RSA PUBLIC KEY-----\n{text}\n-----END RSA PUBLIC KEY-----"
+    return pem if item.made_by == "tinc" else text
 
 
 def _digest(machine: SimulatedMachine, item: Item) -> str:

@@ -54,7 +54,7 @@ class VPNSpec(Model):
     """A private network of machines."""
 
     driver: Driver
-    """What carries it. One that is there keeps its driver: for another one, write another VPN."""
+    """What carries it."""
     cidr: Cidr
     """Its network. It can be made larger later, so that all addresses stay in it, and not be changed otherwise."""
     port: Port | None = None

@@ -15,8 +15,8 @@ _TABLE = re.compile(r"(?<=<!-- fields -->\n).*(?=<!-- end of fields -->)", re.DO
 
 
 def page(kind: AnyKind) -> Path:
-    """``VirtualMachine`` → ``docs/kinds/virtual-machine.md``."""
-    return PAGES / (re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.name).lower() + ".md")
+    """``VirtualMachine`` → ``docs/kinds/virtual-machine.md``, ``VPNNode`` → ``docs/kinds/vpn-node.md``."""
+    return PAGES / (re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", kind.name).lower() + ".md")
 
 
 def table(kind: AnyKind) -> str:

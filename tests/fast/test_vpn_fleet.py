@@ -1,0 +1,122 @@
+"""A VPN of many simulated machines through whole passes: from nothing to all keys, and then nothing to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from controller.engine import Engine
+from controller.holder import Holder
+from controller.leases import Leases
+from controller.present import conditions
+from controller.rulings import fleet_pass
+from controller.session import Session, Settings
+from controller.store.ledger import Ledger
+from controller.store.memory import MemoryStore
+from controller.view import View
+from drivers.simulated import SimulatedFleet
+from resources.load import load
+from tests.fast.manifests import KEY
+
+VPN = """
+apiVersion: salv.us/v1
+kind: VPN
+metadata: {name: net}
+spec: {driver: tinc, cidr: 10.0.0.0/16, members: {selector: {}}, hubs: {names: [h001]}}
+"""
+
+
+def host(number: int, name: str = "", before: str = "") -> str:
+    moved = f", annotations: {{salv.us/moved-from: {before}}}" if before else ""
+    return f"""
+apiVersion: salv.us/v1
+kind: Host
+metadata: {{name: {name or f"h{number:03}"}{moved}}}
+spec: {{address: 198.51.100.{number % 250}, ssh: {{hostKeys: ["{KEY}"]}}}}
+"""
+
+
+class Desk:
+    """A store, an engine, and as many sessions as there are controllers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = MemoryStore()
+        self.fleet = SimulatedFleet()
+        self.session = Session(self.store, Settings(store=folder / "unused"))
+        self.engine = Engine(Ledger(self.store), Leases(self.store, Holder.this_process()), self.fleet.connect)
+
+    def put(self, *texts: str) -> None:
+        (self.folder / "all.yaml").write_text("---".join(texts))
+        loaded = load([self.folder / "all.yaml"])
+        assert loaded.ok, loaded.errors
+        self.session.put(loaded)
+
+    def settle(self) -> None:
+        self.engine.leases.tick()
+        self.engine.refresh()
+        while self.engine.fleet_pass():
+            self.engine.refresh()
+
+    def visit(self, *names: str) -> None:
+        for name in names:
+            self.engine.machine_pass(name, lambda: False)
+        self.settle()
+
+    def given(self) -> dict[str, str]:
+        allocations = self.session.knowledge().known.allocations.items()
+        return {what.partition("/")[2]: value for (_, what), value in allocations if "/" in what}
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_two_fleet_passes_that_know_nothing_of_each_other_give_no_address_twice(desk: Desk) -> None:
+    desk.put(VPN, *map(host, range(1, 51)))
+    old = desk.session.knowledge()
+    desk.put(VPN, host(0), *map(host, range(1, 101)))
+    new = Session(desk.store, desk.session.settings).knowledge()
+    for knowledge in (old, new, old):
+        view = View()
+        view.update(knowledge.fleet, knowledge.known, [f"resource/{ref}" for ref in knowledge.rows])
+        fleet_pass(Ledger(desk.store), knowledge, view, {})
+    assert len(set(desk.given().values())) == len(desk.given())
+    desk.settle()
+    assert len(desk.given()) == 101
+    assert len(set(desk.given().values())) == 101
+
+
+def test_it_grows_by_itself_and_then_there_is_nothing_to_do(desk: Desk) -> None:
+    names = [f"h{number:03}" for number in range(1, 9)]
+    desk.put(VPN, *map(host, range(1, 9)))
+    desk.settle()
+    desk.fleet.machine("h005").faults.unreachable = True
+    desk.visit(*names)
+    desk.visit(*names)
+    trusted = desk.fleet.machine("h001").items["FileSet:/etc/tinc/net/hosts"]["files"]
+    assert isinstance(trusted, tuple)
+    assert [str(line).split()[0] for line in trusted] == [name for name in names if name != "h005"]
+    desk.fleet.machine("h005").faults.unreachable = False
+    desk.visit("h005")
+    desk.visit(*names)
+    before = desk.fleet.writes
+    desk.visit(*names)
+    assert desk.fleet.writes == before, "a pass in sync writes nothing"
+    assert conditions(desk.session.knowledge(), "VPN/net")[0].status == "True"
+
+
+def test_a_renamed_machine_keeps_its_address_and_its_key_is_known_on(desk: Desk) -> None:
+    desk.put(VPN, *map(host, range(1, 4)))
+    desk.settle()
+    desk.visit("h001", "h002", "h003")
+    before, key = desk.given()["h002"], desk.session.knowledge().known.facts["VPN/net", "public_key/h002"]
+    desk.put(host(2, "deux", "h002"))
+    desk.settle()
+    assert desk.given()["deux"] == before
+    assert "h002" not in desk.given()
+    facts = desk.session.knowledge().known.facts
+    assert facts["VPN/net", "public_key/deux"] == key
+    assert ("VPN/net", "public_key/h002") not in facts
