@@ -46,7 +46,7 @@ def find_kind(word: str) -> AnyKind | None:
 def no_kind(word: str) -> str:
     """What to say of a word that means no kind: the one that was probably meant, and which there are."""
     words = {w.lower(): kind.name for kind in kinds().values() for w in (kind.name, kind.plural, *kind.short)}
-    near = difflib.get_close_matches(word[:63].lower(), words, n=1)
+    near = difflib.get_close_matches(word[:63].lower(), words, n=1, cutoff=0.65)
     meant = f"did you mean {words[near[0]]!r}? There" if near else "there"
     return f"there is no kind {word[:63]!r}; {meant} are: {', '.join(kinds())}"
 

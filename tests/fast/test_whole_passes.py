@@ -40,9 +40,12 @@ from drivers.base import (
 from drivers.items.codec import dump, item_types, restore
 from drivers.items.directory import Directory
 from drivers.items.file import File
+from drivers.items.file_block import FileBlock
+from drivers.items.file_set import FileSet
 from drivers.items.host_key import HostKey
 from drivers.items.hypervisor import Hypervisor
 from drivers.items.image_file import ImageFile
+from drivers.items.key_pair import KeyPair
 from drivers.items.nft_table import NftTable
 from drivers.items.package import Package
 from drivers.items.rules import Action, Group, Rule, RuleSet
@@ -67,6 +70,9 @@ PACKAGE = Package("haproxy")
 CONFIG = File("/etc/haproxy/haproxy.cfg", "global\n")
 UNIT = SystemdUnit("haproxy.service", running=True, enabled=True)
 NFT = NftTable(RuleSet((Rule(Action.ALLOW, "Firewall/f", peers="web"),), groups=(Group("web", ("10.0.0.1/32",)),)))
+PAIR = KeyPair("/etc/wireguard/net/key", "wireguard", "public_key/m")
+TRUSTED = FileSet("/etc/tinc/net/hosts", (("web", "Subnet = 10.0.0.1/32\n"),))
+NAMES = FileBlock("/etc/hosts", "VPN/net", "10.0.0.1 web\n")
 WANTED = (
     wanted(FOLDER),
     wanted(IMAGE, FOLDER.key),
@@ -78,6 +84,9 @@ WANTED = (
     wanted(CONFIG, PACKAGE.key),
     wanted(UNIT, PACKAGE.key, CONFIG.key),
     wanted(NFT),
+    wanted(PAIR),
+    wanted(TRUSTED, PAIR.key),
+    wanted(NAMES),
     wanted(Hypervisor()),
     wanted(Trash("/srv/trash", 604800)),
 )
