@@ -71,7 +71,7 @@ class Box:
 
 
 @contextmanager
-def _held(script: str) -> Iterator[int]:
+def held(script: str) -> Iterator[int]:
     """New namespaces, in which this was run."""
     with subprocess.Popen([*_HOLD, script], stdout=subprocess.PIPE) as process:
         try:
@@ -83,7 +83,7 @@ def _held(script: str) -> Iterator[int]:
 
 
 @contextmanager
-def _entered(pid: int) -> Iterator[None]:
+def entered(pid: int) -> Iterator[None]:
     """This thread, and what it starts, in the network of that process for a while."""
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     netns.enter(f"/proc/{pid}/ns/net")
@@ -100,9 +100,9 @@ def box(tmp_path: Path) -> Iterator[Box]:
     if os.geteuid() != 0 and not os.environ.get("CI"):
         pytest.skip("needs root: namespaces and packet filters are made")
     with ExitStack() as stack:
-        outside = stack.enter_context(_held("ip link set lo up\necho ready\nexec sleep infinity\n"))
-        inside = stack.enter_context(_held(_INSIDE))
-        stack.enter_context(_entered(outside))
+        outside = stack.enter_context(held("ip link set lo up\necho ready\nexec sleep infinity\n"))
+        inside = stack.enter_context(held(_INSIDE))
+        stack.enter_context(entered(outside))
         box = Box(inside, stack, tmp_path)
         subprocess.run(
             ["ip", "link", "add", "c0", "type", "veth", "peer", "name", "eth0", "netns", str(inside)], check=True

@@ -1,0 +1,176 @@
+"""Machines as network namespaces on one bridge, and a stranger: what the kernel lets through between them."""
+
+from __future__ import annotations
+
+import itertools
+import select
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from drivers.items import nft_text
+from drivers.items.rules import Protocol, RuleSet
+from resources.reach import WORLD, Packet
+from tests.conformance.nft_world import entered, held
+
+# As ``tests/fast/firewalls.py`` gives them to machines; whatever is written of a machine, here it has both.
+STRANGER = {4: "203.0.113.99", 6: "2001:db8::99"}
+_FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+_UP = """\
+ip link set lo up
+echo ready
+exec sleep infinity
+"""
+# Each is there at once: no address is tried out before, and no router asked for.
+_NODE = """\
+sysctl -q net.ipv6.conf.eth0.accept_ra=0 net.ipv6.conf.eth0.dad_transmits=0
+ip link set eth0 up
+ip address add {v4} dev eth0
+ip address add {v6} dev eth0 nodad
+ip route add {other_v4} dev eth0
+ip route add {other_v6} dev eth0
+"""
+# netlink(7), nfnetlink_conntrack.h: IPCTNL_MSG_CT_DELETE of nothing in particular is of all connections.
+_NETLINK_NETFILTER, _NLMSG_ERROR = 12, 2
+_FORGET = struct.pack("=IHHIIBBH", 20, 1 << 8 | 2, 1 | 4, 1, 0, 0, 0, 0)
+# Numbers that no protocol has (IANA): one for each try, because the kernel knows such connections by addresses alone.
+_NAMELESS = range(150, 250)
+
+
+@dataclass
+class Net:
+    """The namespaces by machine, and sockets in them that hear what arrives."""
+
+    pids: Mapping[str, int]
+    _ears: dict[tuple[str, int, int], socket.socket] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.cycle(range(20000, 60000)))
+    _nameless: Iterator[int] = field(default_factory=lambda: itertools.cycle(_NAMELESS))
+
+    def filter(self, rules: Mapping[str, RuleSet]) -> None:
+        """Gives machines these rules, and takes all others away; what was connected is forgotten."""
+        for name, pid in self.pids.items():
+            anew = "table inet salvus\ndelete table inet salvus\n"
+            text = nft_text.whole(rules[name]) if name in rules else anew
+            into = ["nsenter", f"--target={pid}", "--net", "--", "nft", "-f", "-"]
+            subprocess.run(into, input=text, text=True, check=True)
+            with entered(pid), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as kernel:
+                kernel.send(_FORGET)
+                length, kind, _, _, _, error = struct.unpack("=IHHIIi", kernel.recv(256)[:20])
+                assert (length, kind, error) == (36, _NLMSG_ERROR, 0)
+
+    def arrived(self, packets: Sequence[tuple[str, str, Packet]], expected: int) -> list[bool]:
+        """Which packets (from whom, to whom, which) get there. It is waited for as many as are expected."""
+        calls = [self._call(*packet) for packet in packets]
+        heard: set[int] = set()
+        patience = time.monotonic() + 5
+        while len(heard) < expected and time.monotonic() < patience:
+            heard |= self._heard(calls)
+        # Delivered before sending returns; what nobody expected gets a moment all the same.
+        time.sleep(0.02)
+        heard |= self._heard(calls)
+        for call in calls:
+            call.caller.close()
+        return [call.token in heard for call in calls]
+
+    def _heard(self, calls: Sequence[_Call]) -> set[int]:
+        found = {call.token for call in calls if call.answered()}
+        ready, _, _ = select.select(list(self._ears.values()), [], [], 0.01)
+        told = {int.from_bytes(ear.recv(2048)[-4:]) for ear in ready}
+        # Who hears ICMP hears much more than that.
+        return found | (told & {call.token for call in calls})
+
+    def _call(self, source: str, destination: str, packet: Packet) -> _Call:
+        """Sends one packet; a TCP connection is refused at once by whoever hears of it."""
+        version = packet.version
+        token = next(self._numbers)
+        here = packet.source or STRANGER[version]
+        there = packet.destination or STRANGER[version]
+        kind, number = self._kind(packet)
+        if packet.protocol is not Protocol.TCP:
+            self._listen(destination, there, number, packet)
+        with entered(self.pids[source]):
+            caller = socket.socket(_FAMILY[version], kind, number)
+        caller.setblocking(False)
+        ported = packet.protocol in {Protocol.TCP, Protocol.UDP}
+        caller.bind((here, token if ported else 0))
+        call = _Call(caller, token, packet.protocol is Protocol.TCP)
+        try:
+            caller.connect((there, packet.port))
+            caller.send(_message(packet.protocol, version, token))
+        except (BlockingIOError, PermissionError):  # under way; not even let out
+            pass
+        return call
+
+    def _kind(self, packet: Packet) -> tuple[socket.SocketKind, int]:
+        match packet.protocol:
+            case Protocol.TCP:
+                return socket.SOCK_STREAM, socket.IPPROTO_TCP
+            case Protocol.UDP:
+                return socket.SOCK_DGRAM, socket.IPPROTO_UDP
+            case Protocol.ICMP:
+                return socket.SOCK_RAW, socket.IPPROTO_ICMP if packet.version == 4 else socket.IPPROTO_ICMPV6
+            case Protocol.ANY:
+                return socket.SOCK_RAW, next(self._nameless)
+
+    def _listen(self, name: str, address: str, number: int, packet: Packet) -> None:
+        key = (address, number, packet.port)
+        if key in self._ears:
+            return
+        with entered(self.pids[name]):
+            kind = socket.SOCK_DGRAM if number == socket.IPPROTO_UDP else socket.SOCK_RAW
+            ear = self._ears[key] = socket.socket(_FAMILY[packet.version], kind, number)
+        ear.bind((address, packet.port))
+
+    def close(self) -> None:
+        """Closes all sockets."""
+        for ear in self._ears.values():
+            ear.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    caller: socket.socket
+    token: int
+    tcp: bool
+
+    def answered(self) -> bool:
+        """Whether the other end has refused the connection."""
+        return self.tcp and self.caller.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 111
+
+
+def _message(protocol: Protocol, version: int, token: int) -> bytes:
+    """What can be told again at the other end; as a ping for ICMP (RFC 792, RFC 4443)."""
+    tail = token.to_bytes(4)
+    if protocol is not Protocol.ICMP:
+        return tail
+    head = struct.pack("!BBHHH", 8 if version == 4 else 128, 0, 0, token, 1)
+    total = sum(struct.unpack("!6H", head + tail))
+    total = (total & 0xFFFF) + (total >> 16)
+    # Of ICMPv6 the kernel works it out.
+    return head[:2] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + head[4:] + tail
+
+
+def made(names: Sequence[str], stack: ExitStack) -> Net:
+    """The first machine has the addresses 10.0.0.1 and fd00::1, and so on; all can reach each other."""
+    bridge = stack.enter_context(held(_UP))
+    pids = {name: stack.enter_context(held(_UP)) for name in (*names, WORLD)}
+    _in(bridge, "ip link add br0 type bridge forward_delay 0 mcast_snooping 0\nip link set br0 up\n")
+    for number, (name, pid) in enumerate(pids.items(), 1):
+        link = f"ip link add n{number} type veth peer name eth0 netns {pid}\n"
+        _in(bridge, f"{link}ip link set n{number} master br0 up\n")
+        own, others = ("10.0.0.{}/24", "fd00::{}/64"), (f"{STRANGER[4]}/32", f"{STRANGER[6]}/128")
+        if name == WORLD:
+            own, others = (f"{STRANGER[4]}/24", f"{STRANGER[6]}/64"), ("10.0.0.0/24", "fd00::/64")
+        v4, v6 = (text.format(number) for text in own)
+        _in(pid, _NODE.format(v4=v4, v6=v6, other_v4=others[0], other_v6=others[1]))
+    net = Net(pids)
+    stack.callback(net.close)
+    return net
+
+
+def _in(pid: int, text: str) -> None:
+    subprocess.run(["nsenter", f"--target={pid}", "--net", "--", "sh", "-euc", text], check=True)
