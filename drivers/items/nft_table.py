@@ -56,7 +56,7 @@ class NftTable(ShellItem):
     def refusal(self, observed: Fields) -> RolledBack | None:
         """See Item. Just these rules were put back before."""
         digest, _, at = str(observed.get("refused", "")).partition(" ")
-        if digest != nft_text.digest(self.rules):
+        if not digest or digest != nft_text.digest(self.rules):
             return None
         when = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(int(at)))
         return RolledBack(

@@ -11,6 +11,7 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain
 
 from drivers.base import Rejected
@@ -210,6 +211,7 @@ def _elements(some: Iterable[str], prefix: str) -> str:
     return "".join(f"{_ELEMENTS}{prefix}{name} {{ {', '.join(networks)} }}\n" for name, networks in by_set.items())
 
 
+@lru_cache(4096)
 def _set(group: str) -> str:
     """A name that nft takes, always the same for a group, another one for each."""
     readable = re.sub("[^a-z0-9]+", "_", group.lower()).strip("_")[:24]
