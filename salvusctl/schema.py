@@ -22,6 +22,7 @@ from salvusctl.pause_outputs import PauseList
 from salvusctl.plan_outputs import Diff, Holds
 from salvusctl.resource_outputs import Reasons, ResourceList
 from salvusctl.revision_outputs import Revisions
+from salvusctl.vpn_outputs import VpnStatus
 
 SCHEMAS: Mapping[str, type[Output]] = {
     "approve": Holds,
@@ -75,6 +76,7 @@ def output_schema(verb: str) -> dict[str, object]:
         "firewall show": FilterOutput,
         "lab status": LabStatus,
         "store status": StoreStatus,
+        "vpn status": VpnStatus,
     }
     if verb not in models:
         raise UseError(f"{verb!r} prints no JSON{did_you_mean(verb, models)}")

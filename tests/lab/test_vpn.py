@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from itertools import permutations
@@ -115,9 +116,16 @@ def started(fleet: Fleet, driver: str, host: str) -> str:
     return fleet.inside(host, f"systemctl show --value -p InvocationID {UNITS[driver]}")
 
 
-def test_all_reach_all_by_address_and_by_name(fleet: Fleet) -> None:
+def test_all_reach_all_by_address_and_by_name(fleet: Fleet, driver: str) -> None:
     all_reach_all(fleet, ("host1", "host2"))
     assert fleet.run("diff").returncode == 0, "the second pass has nothing to do"
+    shown = fleet.run("vpn", "status", "-o", "json")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    (network,) = json.loads(shown.stdout)["networks"]
+    for one, other in zip(network["nodes"], ("host2", "host1"), strict=True):
+        (reach,) = one["reaches"]
+        assert (reach["node"], reach["milliseconds"] < 1000) == (other, True)
+        assert (reach["handshake"] is None, reach["endpoint"] is None) == (driver == "tinc", driver == "tinc")
 
 
 def test_the_daemon_goes_before_all_else(fleet: Fleet, driver: str) -> None:

@@ -1,0 +1,98 @@
+"""How one node of a VPN reaches the others, tried now. Nothing is wanted of it: it is only asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from drivers.base import Change, Drift, Fields, Grade, Present, Rejected, State, Unknown
+from drivers.items import paths as fs
+from drivers.items.shell import ShellItem
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel(ShellItem):
+    """The network device of a VPN, and the addresses of other nodes behind it.
+
+    Observed are ``reached`` (``ADDRESS MILLISECONDS`` of those that answered) and, of WireGuard, ``handshakes``
+    (``PUBLIC_KEY SECONDS_AGO``) and ``endpoints`` (``PUBLIC_KEY ADDRESS:PORT``).
+    """
+
+    device: str
+    others: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The device."""
+        return self.device
+
+    def fields(self) -> Fields:
+        """Nothing is wanted."""
+        return {}
+
+    def grade(self, drift: Sequence[Drift]) -> Grade:
+        """Never asked, as there is never drift."""
+        return Grade.LIVE
+
+    @classmethod
+    def probe(cls, items: Sequence[Self]) -> str:
+        """See ShellItem. One echo request to each, all at the same time; wg(8) is not asked for keys of its own."""
+        calls = (
+            f"salvus_tunnel {number} {fs.words([item.device, *item.others])}\n" for number, item in enumerate(items)
+        )
+        return _TUNNEL + "".join(calls)
+
+    @classmethod
+    def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
+        """See ShellItem."""
+        lines = output.splitlines()
+        return {item.key: _state(number, lines) for number, item in enumerate(items)}
+
+    def script(self, change: Change) -> str:
+        """There is nothing to change."""
+        raise Rejected("a tunnel is only looked at")
+
+
+_WAIT = 2
+_TUNNEL = f"""\
+salvus_tunnel() {{
+    n=$1 device=$2
+    shift 2
+    command -v ping >/dev/null || return 0
+    for a do
+        {{
+            said=$(LC_ALL=C ping -n -q -c 1 -W {_WAIT} -I "$device" -- "$a" 2>/dev/null)
+            t=$(printf '%s\\n' "$said" | sed -n 's|^rtt [^=]*= \\([0-9.]*\\)/.*|\\1|p')
+            [ -z "$t" ] || echo "R $n $a $t"
+        }} &
+    done
+    wait
+    if command -v wg >/dev/null && now=$(date +%s); then
+        wg show "$device" latest-handshakes 2>/dev/null | while read -r key at; do
+            [ "$at" = 0 ] || echo "H $n $key $((now - at))"
+        done
+        wg show "$device" endpoints 2>/dev/null | while read -r key at; do
+            [ "$at" = "(none)" ] || echo "E $n $key $at"
+        done
+    fi
+    echo "D $n"
+}}
+"""
+_KINDS = {
+    "reached": r"R {n} (\S+ [0-9]+(?:\.[0-9]+)?)",
+    "handshakes": r"H {n} (\S+ [0-9]+)",
+    "endpoints": r"E {n} (\S+ \S+)",
+}
+
+
+def _state(number: int, lines: Sequence[str]) -> State:
+    if f"D {number}" not in lines:
+        return Unknown("it cannot be tried from there; is iputils-ping installed?")
+
+    def told(pattern: str) -> tuple[str, ...]:
+        found = (re.fullmatch(pattern.format(n=number), line) for line in lines)
+        return tuple(sorted(match[1] for match in found if match))
+
+    return Present({field: told(pattern) for field, pattern in _KINDS.items()})

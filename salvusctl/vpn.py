@@ -1,0 +1,139 @@
+"""``salvusctl vpn``: who reaches whom in a VPN, tried through its tunnels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from controller.store.base import Access
+from drivers.base import Present, State, Unknown
+from drivers.items.tunnel import Tunnel
+from resources.fleet import did_you_mean
+from resources.world import World
+from salvusctl import out
+from salvusctl.exits import Code, Missing
+from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
+from salvusctl.fleet import reaching
+from salvusctl.vpn_outputs import NetworkOutput, NodeOutput, ReachOutput, VpnStatus
+
+if TYPE_CHECKING:
+    from controller.session import Session
+    from resources.vpn_nodes import Node, Vpn
+
+app = verb_app(no_args_is_help=True)
+
+
+@app.callback()
+def vpn() -> None:
+    """Private networks: see who reaches whom."""
+
+
+@app.command()
+def status(
+    ctx: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="Only these VPNs.")] = None,
+    output: OutputOption = TextOrJson.TEXT,
+) -> int:
+    """Try who reaches whom: each machine pings all others through the tunnel, all at the same time.
+
+    A row is who asks, a column who answers: milliseconds there and back, - for no answer, ? where nobody could be
+    asked. Ends with 1 when a machine does not reach another one.
+    """
+    with reaching(context_of(ctx), Access.READ) as session:
+        networks = tuple(_network(session, one) for one in _meant(session, names))
+    if output is TextOrJson.JSON:
+        out.emit(VpnStatus(networks=networks))
+    else:
+        for one in networks:
+            _show(one)
+        if not networks:
+            out.note("there is no VPN")
+    return Code.OK if all(one.complete for one in networks) else Code.DIFFERENT
+
+
+def _meant(session: Session, names: Sequence[str] | None) -> tuple[Vpn, ...]:
+    there = {one.name: one for one in session.knowledge().fleet.of("VPN")}
+    for name in names or ():
+        if name not in there:
+            raise Missing(f"there is no VPN {name!r}{did_you_mean(name, there)}", hint="salvusctl get vpns")
+    return tuple(there[name] for name in dict.fromkeys(names or there))
+
+
+def _network(session: Session, vpn: Vpn) -> NetworkOutput:
+    from controller.asking import ask
+    from resources.vpn_nodes import nodes
+
+    knowledge = session.knowledge()
+    everybody = nodes(vpn, World(knowledge.fleet, knowledge.known))
+    device = vpn.spec.device(vpn.name)
+    items = {me.name: Tunnel(device, _addresses(me, everybody)) for me in everybody if me.machine}
+    said = ask(session, items)
+    shown = tuple(_node(me, everybody, said.get(me.name)) for me in everybody)
+    machines = {node.name for node in everybody if node.machine}
+    whole = all(_reaches(one) >= machines - {one.node} for one in shown if one.machine)
+    return NetworkOutput(vpn=vpn.name, driver=vpn.spec.driver, complete=whole, nodes=shown)
+
+
+def _addresses(me: Node, everybody: Sequence[Node]) -> tuple[str, ...]:
+    return tuple(other.address for other in everybody if other is not me and other.address)
+
+
+def _reaches(node: NodeOutput) -> set[str]:
+    return {one.node for one in node.reaches if one.milliseconds is not None}
+
+
+def _node(me: Node, everybody: Sequence[Node], said: State | None) -> NodeOutput:
+    return NodeOutput(
+        node=me.name,
+        machine=me.machine,
+        address=me.address or None,
+        endpoint=_endpoint(me),
+        hub=me.hub,
+        key=me.public_key is not None,
+        silent=said.reason if isinstance(said, Unknown) else None,
+        reaches=tuple(_seen(me, everybody, said)) if isinstance(said, Present) else (),
+    )
+
+
+def _endpoint(node: Node) -> str | None:
+    if node.endpoint is None:
+        return None
+    address, port = node.endpoint
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _seen(me: Node, everybody: Sequence[Node], said: Present) -> Iterator[ReachOutput]:
+    answers, handshakes, endpoints = (_pairs(said, field) for field in ("reached", "handshakes", "endpoints"))
+    for other in everybody:
+        if other is not me:
+            key, answer = other.public_key or "", answers.get(other.address)
+            yield ReachOutput(
+                node=other.name,
+                milliseconds=float(answer) if answer is not None else None,
+                handshake=int(handshakes[key]) if key in handshakes else None,
+                endpoint=endpoints.get(key),
+            )
+
+
+def _pairs(said: Present, field: str) -> Mapping[str, str]:
+    lines = said.fields.get(field)
+    return dict(str(line).split(" ", 1) for line in lines) if isinstance(lines, tuple) else {}
+
+
+def _show(network: NetworkOutput) -> None:
+    names = [node.node for node in network.nodes]
+    out.say(f"{network.vpn} ({network.driver})")
+    out.table(("FROM", "ADDRESS", *names), [_row(node, names) for node in network.nodes if node.machine])
+    for node in network.nodes:
+        if node.silent is not None:
+            out.warn(f"{node.node} cannot be asked: {node.silent}")
+        elif not node.key:
+            out.warn(f"the public key of {node.node} is not known yet")
+
+
+def _row(node: NodeOutput, names: Sequence[str]) -> tuple[str, ...]:
+    took = {one.node: "-" if one.milliseconds is None else f"{one.milliseconds:.1f}" for one in node.reaches}
+    cells = ("" if name == node.node else took.get(name, "?") for name in names)
+    return (node.node, node.address or "none", *cells)

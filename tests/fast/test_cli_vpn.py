@@ -1,0 +1,100 @@
+"""vpn status: who reaches whom, as the machines say it; on simulated ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from drivers.base import Present, Unknown
+from drivers.items.tunnel import Tunnel
+from salvusctl.exits import Code
+from salvusctl.vpn_outputs import VpnStatus
+from tests.fast.cli import HOST, OTHER, Cli, cli
+
+__all__ = ["cli"]
+VPN = """
+apiVersion: salv.us/v1
+kind: VPN
+metadata: {name: net}
+spec: {driver: wireguard, cidr: 10.1.0.0/24, members: {selector: {}}, hubs: {names: [alpha]}}
+"""
+LAPTOP = """
+apiVersion: salv.us/v1
+kind: VPNNode
+metadata: {name: laptop}
+spec: {vpn: net, publicKey: xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=}
+"""
+TUNNEL = "Tunnel:vpn-net"
+
+
+@pytest.fixture
+def fleet(cli: Cli) -> Cli:
+    """Two hosts in a network, and a laptop; all is there."""
+    cli("apply", "-f", cli.write(HOST, OTHER, VPN, LAPTOP))
+    return cli
+
+
+def tells(cli: Cli, machine: str, **fields: tuple[str, ...]) -> None:
+    cli.machines.machine(machine).faults.lies[TUNNEL] = Present(fields)
+
+
+def network(cli: Cli, code: int) -> VpnStatus:
+    return VpnStatus.model_validate_json(cli("vpn", "status", "-o", "json", code=code).out)
+
+
+def test_a_matrix_of_who_reaches_whom(fleet: Cli) -> None:
+    tells(fleet, "alpha", reached=("10.1.0.2 0.731",))
+    tells(fleet, "beta", reached=("10.1.0.1 12",))
+    lines = fleet("vpn", "status").lines
+    assert lines[0] == "net (wireguard)"
+    assert [line.split() for line in lines[1:]] == [
+        ["FROM", "ADDRESS", "alpha", "beta", "laptop"],
+        ["alpha", "10.1.0.1", "0.7", "-"],
+        ["beta", "10.1.0.2", "12.0", "-"],
+    ]
+
+
+def test_handshakes_and_endpoints_are_those_of_the_keys(fleet: Cli) -> None:
+    (before,) = network(fleet, Code.DIFFERENT).networks
+    assert [(one.node, one.machine, one.hub, one.key, one.endpoint) for one in before.nodes] == [
+        ("alpha", True, True, True, "192.0.2.1:51820"),
+        ("beta", True, False, True, "192.0.2.2:51820"),
+        ("laptop", False, False, True, None),
+    ]
+    key = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+    tells(fleet, "alpha", reached=("10.1.0.2 1",), handshakes=(f"{key} 42",), endpoints=(f"{key} 198.51.100.9:999",))
+    tells(fleet, "beta", reached=("10.1.0.1 1",))
+    (now,) = network(fleet, Code.OK).networks
+    assert now.complete, "who is outside may be away"
+    beta, laptop = now.nodes[0].reaches
+    assert (beta.node, beta.milliseconds, beta.handshake) == ("beta", 1.0, None)
+    assert (laptop.node, laptop.milliseconds, laptop.handshake, laptop.endpoint) == (
+        "laptop",
+        None,
+        42,
+        "198.51.100.9:999",
+    )
+
+
+def test_who_cannot_be_asked_is_named_and_the_rest_is_shown(fleet: Cli) -> None:
+    tells(fleet, "alpha", reached=())
+    fleet.machines.machine("beta").faults.unreachable = True
+    answer = fleet("vpn", "status", code=Code.DIFFERENT)
+    assert "beta cannot be asked: " in answer.err
+    assert answer.lines[-1].split() == ["beta", "10.1.0.2", "?", "?"]
+    (found,) = network(fleet, Code.DIFFERENT).networks
+    assert not found.complete
+    assert found.nodes[1].silent
+
+
+def test_only_those_that_are_named(fleet: Cli) -> None:
+    answer = fleet("vpn", "status", "nte", code=Code.DIFFERENT)
+    assert "there is no VPN 'nte'; did you mean 'net'?" in answer.err
+
+
+def test_what_a_machine_answers() -> None:
+    one, two = Tunnel("vpn-a", ("10.0.0.1",)), Tunnel("vpn-b", ())
+    text = "R 0 10.0.0.1 0.45\nR 0 10.0.0.2 soon\nH 1 KEY= 7\nH 1 KEY= -x\nE 1 KEY= [fd00::1]:5\nD 0\nD 1\n"
+    states = Tunnel.read([one, two], text)
+    assert states[one.key] == Present({"reached": ("10.0.0.1 0.45",), "handshakes": (), "endpoints": ()})
+    assert states[two.key] == Present({"reached": (), "handshakes": ("KEY= 7",), "endpoints": ("KEY= [fd00::1]:5",)})
+    assert isinstance(Tunnel.read([one], "R 0 10.0.0.1 1\n")[one.key], Unknown)
