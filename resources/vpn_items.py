@@ -12,7 +12,7 @@ from drivers.items.file_block import FileBlock
 from drivers.items.systemd_unit import Watched
 from resources.base import Invalid, NotYet, Placed
 from resources.net import Network
-from resources.vpn_nodes import ADDRESS, PUBLIC_KEY, Node, Vpn, holder, nodes, resources_of
+from resources.vpn_nodes import ADDRESS, PUBLIC_KEY, Node, Vpn, connected, holder, nodes, resources_of, with_key
 from resources.world import World
 
 # Routes of ours are marked with this number of a routing protocol (ip-route(8)); the low ones have an owner.
@@ -28,13 +28,17 @@ def placed(vpn: Vpn, machine: str, world: World) -> Iterator[Placed]:
     me = next(node for node in everybody if node.name == machine)
     if not me.address:
         raise _no_address(vpn, machine, world)
-    others = tuple(node for node in everybody if node.address and node is not me)
+    others = tuple(_heard(vpn, me, node, world) for node in everybody if node.address and node is not me)
     if vpn.spec.driver == "tinc":
         from resources.vpn_tinc import items  # here, because of one driver the other is not needed
     else:
         from resources.vpn_wireguard import items
     yield from items(vpn, me, others)
     yield Placed(FileBlock("/etc/hosts", vpn.ref, hosts((me, *others))))
+
+
+def _heard(vpn: Vpn, me: Node, other: Node, world: World) -> Node:
+    return with_key(vpn, other, world) if connected(vpn, me, other) else other
 
 
 def _no_address(vpn: Vpn, machine: str, world: World) -> Exception:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from drivers.items.systemd_unit import SystemdUnit
 from resources.base import AnyResource, Choice, Resource, Selector
@@ -31,7 +32,7 @@ class Node:
         address: in the VPN; empty while there is none, or when another node has it.
         endpoint: address and port by which it can be reached; None when it cannot.
         keepalive: seconds, its own or the VPN's.
-        public_key: None while it is not known.
+        public_key: None while it is not known, and where nobody asked for it.
         aliases: further names.
     """
 
@@ -67,6 +68,7 @@ class Addresses:
         return isinstance(value, str) and usable(value, self._network) and value not in self._reserved
 
 
+@lru_cache(maxsize=65536)
 def usable(address: str, network: Network) -> bool:
     """Whether a node can have the address: not the network's own, nor the one for broadcasts."""
     ip = ipaddress.ip_address(address)
@@ -100,7 +102,7 @@ def resources_of(vpn: Vpn, world: World) -> tuple[Resource[VPNNodeSpec], ...]:
 
 
 def nodes(vpn: Vpn, world: World) -> tuple[Node, ...]:
-    """All nodes, by name; also those of which something is not known yet."""
+    """All nodes, by name; also those of which something is not known yet. Without the keys that machines told."""
     written = resources_of(vpn, world)
     given = world.pool(vpn.ref, ADDRESS)
     settled = {node.spec.machine: node.spec for node in written if node.spec.machine is not None}
@@ -110,10 +112,9 @@ def nodes(vpn: Vpn, world: World) -> tuple[Node, ...]:
     for machine in members(vpn, world):
         spec = settled.get(machine.name, plain)
         hub = spec.hub or machine.name in hubs
-        key = world.known_fact(vpn.ref, f"{PUBLIC_KEY}/{machine.name}")
-        found.append(_node(vpn, machine.name, spec, given, hub, key, machine))
+        found.append(_node(vpn, machine.name, spec, given, hub, machine))
     outside = (node for node in written if node.spec.machine is None)
-    found.extend(_node(vpn, n.name, n.spec, given, n.spec.hub, n.spec.public_key, None) for n in outside)
+    found.extend(_node(vpn, n.name, n.spec, given, n.spec.hub, None) for n in outside)
     return tuple(sorted(found, key=lambda node: node.name))
 
 
@@ -123,7 +124,6 @@ def _node(
     spec: VPNNodeSpec,
     given: Mapping[str, str],
     hub: bool,
-    key: str | None,
     machine: AnyResource | None,
 ) -> Node:
     label = machine.metadata.labels.get(vpn.spec.aliases or "") if machine is not None else None
@@ -135,10 +135,31 @@ def _node(
         subnets=spec.subnets,
         hub=hub,
         keepalive=spec.keepalive or vpn.spec.keepalive,
-        # A machine that tells something else would get lines of its own into the configuration of others.
-        public_key=key.strip() if key and not no_key(vpn.spec.driver, key) else None,
+        public_key=_right_key(vpn, spec.public_key),
         aliases=(label,) if label else (),
     )
+
+
+def with_key(vpn: Vpn, node: Node, world: World) -> Node:
+    """The node with its key. Who asks is asked again when it comes: only those who need it should."""
+    if not node.machine:
+        return node
+    return replace(node, public_key=_right_key(vpn, world.known_fact(vpn.ref, f"{PUBLIC_KEY}/{node.name}")))
+
+
+def _right_key(vpn: Vpn, told: str | None) -> str | None:
+    """A machine that tells something else would get lines of its own into the configuration of others."""
+    return told.strip() if told and not no_key(vpn.spec.driver, told) else None
+
+
+def connected(vpn: Vpn, one: Node, other: Node) -> bool:
+    """Whether two nodes are configured for each other, and so need each other's keys.
+
+    tinc learns the rest from the hubs; of WireGuard one of the two must be reachable.
+    """
+    if vpn.spec.driver == "tinc":
+        return one.hub or other.hub
+    return one.endpoint is not None or other.endpoint is not None
 
 
 def _address(vpn: Vpn, name: str, spec: VPNNodeSpec, given: Mapping[str, str]) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from drivers.items.directory import Directory
 from drivers.items.file import File
@@ -17,7 +16,7 @@ from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit
 from resources.base import Placed
 from resources.vpn_items import fact, in_order, routes, watched, with_prefix
-from resources.vpn_nodes import Node, Vpn, unit
+from resources.vpn_nodes import Node, Vpn, connected, unit
 
 _WRITTEN = "# Written by salvus: changes in here are undone.\n"
 
@@ -31,8 +30,8 @@ def items(vpn: Vpn, me: Node, others: tuple[Node, ...]) -> Iterator[Placed]:
     """All that a node has. Its own files need no key of anybody: it starts, and hears of the others as they come."""
     folder = f"/etc/tinc/{vpn.name}"
     key = KeyPair(f"{folder}/rsa_key.priv", "tinc", fact(me))
-    trusted = tuple(node for node in others if node.public_key and (node.hub or me.hub))
-    files = ((tinc_name(node.name), host_file(node)) for node in (replace(me, public_key=None), *trusted))
+    trusted = tuple(node for node in others if node.public_key and connected(vpn, me, node))
+    files = ((tinc_name(node.name), host_file(node)) for node in (me, *trusted))
     hosts = FileSet(f"{folder}/hosts", tuple(files))
     ways = routes(f"{folder}/routes", vpn, others)
     connect = File(f"{folder}/conf.d/connect.conf", connect_conf(hosts, trusted))

@@ -11,7 +11,7 @@ from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit
 from resources.base import Placed
 from resources.vpn_items import fact, in_order, network, routes, watched, with_prefix
-from resources.vpn_nodes import Node, Vpn, unit
+from resources.vpn_nodes import Node, Vpn, connected, unit
 
 _WRITTEN = "# Written by salvus: changes in here are undone.\n"
 
@@ -38,7 +38,7 @@ def peers_conf(vpn: Vpn, me: Node, others: tuple[Node, ...]) -> str:
 
     Two of which none can be reached talk over the first hub: it has the whole network, and the others what is theirs.
     """
-    peers = tuple(node for node in others if node.public_key and (node.endpoint or me.endpoint))
+    peers = tuple(node for node in others if node.public_key and connected(vpn, me, node))
     relay = next((node for node in peers if node.hub), None) if me.endpoint is None else None
     apart = tuple(node for node in others if me.endpoint is None and node.endpoint is None)
     text = f"{_WRITTEN}[Interface]\nListenPort = {vpn.spec.listens_on}\n"

@@ -63,10 +63,11 @@ def _meant(session: Session, names: Sequence[str] | None) -> tuple[Vpn, ...]:
 
 def _network(session: Session, vpn: Vpn) -> NetworkOutput:
     from controller.asking import ask
-    from resources.vpn_nodes import nodes
+    from resources.vpn_nodes import nodes, with_key
 
     knowledge = session.knowledge()
-    everybody = nodes(vpn, World(knowledge.fleet, knowledge.known))
+    world = World(knowledge.fleet, knowledge.known)
+    everybody = tuple(with_key(vpn, node, world) for node in nodes(vpn, world))
     device = vpn.spec.device(vpn.name)
     items = {me.name: Tunnel(device, _addresses(me, everybody)) for me in everybody if me.machine}
     said = ask(session, items)

@@ -19,7 +19,7 @@ from drivers.items.systemd_unit import SystemdUnit
 from resources.base import AnyResource, Invalid, NotYet
 from resources.fleet import Fleet, kinds
 from resources.net import Network
-from resources.vpn_nodes import Addresses, Node, nodes
+from resources.vpn_nodes import Addresses, Node, nodes, with_key
 from resources.vpn_spec import split_endpoint
 from resources.vpn_tinc import tinc_name
 from resources.world import Known, World
@@ -57,7 +57,7 @@ def decided(
 
 def seen(world: World) -> dict[str, Node]:
     net = world.fleet.by_kind["VPN"]["net"]
-    return {one.name: one for one in nodes(net, world)}
+    return {one.name: with_key(net, one, world) for one in nodes(net, world)}
 
 
 def text(world: World, machine: str, path: str) -> str:
@@ -245,6 +245,19 @@ def test_of_tinc_only_what_it_reads_at_its_start_restarts_it() -> None:
     )
     assert first.restart_on == behind.restart_on
     assert first.restart_on != unit(decided(*fleet, vpn(port=700), keys={"a": PEM, "b": PEM})).restart_on
+
+
+def test_with_tinc_a_key_concerns_its_machine_and_the_hubs_only() -> None:
+    everything = (*map(host, "abcd"), vpn())
+
+    def keys_read(machine: str) -> set[str]:
+        world = decided(*everything)
+        world.reads.clear()
+        lowered(world.fleet.by_kind["VPN"]["net"], machine, world)
+        return {read.rpartition("/")[2] for read in world.reads if "public_key" in read}
+
+    assert keys_read("a") == {"b", "c", "d"}
+    assert keys_read("b") == {"a"}
 
 
 def peers(world: World, machine: str) -> dict[str, dict[str, str]]:

@@ -77,6 +77,8 @@ def change(fleet: Fleet, *documents: dict[str, Any]) -> None:
     fleet.write("vpn", *documents)
     assert eventually(in_force), fleet.log()
     fleet.settle("VPN/net", timeout=90)
+    # What the last node that went has changed on others is no new generation of the VPN.
+    assert eventually(lambda: fleet.run("diff").returncode == 0), fleet.log()
 
 
 def address(fleet: Fleet, host: str) -> str:
