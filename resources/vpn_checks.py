@@ -41,7 +41,7 @@ def node_alone(node: Resource[VPNNodeSpec], fleet: Fleet) -> Iterator[Problem]:
     if vpn is None or not vpn.whole:
         return
     network = ipaddress.ip_network(vpn.spec.cidr)
-    if spec.address is not None and not usable(spec.address, network):
+    if spec.address is not None and not usable(spec.address, vpn.spec.cidr):
         message = f"{spec.address} is no address of a node in {vpn.spec.cidr}, the network of {vpn.ref}"
         yield Problem(node.ref, ("spec", "address"), message)
     for position, subnet in enumerate(spec.subnets):

@@ -65,13 +65,13 @@ class Addresses:
         return (str(one) for one in self._network.hosts() if str(one) not in self._reserved)
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, str) and usable(value, self._network) and value not in self._reserved
+        return isinstance(value, str) and usable(value, str(self._network)) and value not in self._reserved
 
 
 @lru_cache(maxsize=65536)
-def usable(address: str, network: Network) -> bool:
+def usable(address: str, cidr: str) -> bool:
     """Whether a node can have the address: not the network's own, nor the one for broadcasts."""
-    ip = ipaddress.ip_address(address)
+    ip, network = ipaddress.ip_address(address), ipaddress.ip_network(cidr)
     if ip not in network:
         return False
     outer = {network.network_address, *([network.broadcast_address] if network.version == 4 else [])}
@@ -166,7 +166,7 @@ def _address(vpn: Vpn, name: str, spec: VPNNodeSpec, given: Mapping[str, str]) -
     """The one that is written, unless it was given to another before; else the one that was given."""
     address = given.get(name, "") if spec.address is None else spec.address
     free = spec.address is None or not holder(spec.address, name, given)
-    return address if address and free and usable(address, ipaddress.ip_network(vpn.spec.cidr)) else ""
+    return address if address and free and usable(address, vpn.spec.cidr) else ""
 
 
 def holder(address: str, name: str, given: Mapping[str, str]) -> str:
