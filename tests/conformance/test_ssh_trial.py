@@ -5,11 +5,15 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
 
+from controller.plan import Circumstances
+from controller.reconcile import Outcome, reconcile
+from controller.status import verdicts
 from drivers.base import Applied, Change, Failed, Fenced, Present, RolledBack, Unreachable
 from drivers.items.nft_table import NftTable
 from drivers.items.rules import Action, RuleSet
@@ -17,6 +21,7 @@ from drivers.ssh import ShellDriver
 from tests.conformance.items import needed
 from tests.conformance.nft_world import THERE, Box, allowing
 from tests.conformance.ssh_world import Text, World, creation, errors, until
+from tests.fast.things import lowered, wanted
 
 pytestmark = pytest.mark.conformance
 
@@ -135,6 +140,26 @@ def test_everything_may_be_allowed_and_taken_away_over_ssh(box: Box) -> None:
     assert mend(driver, item).error is None
     box.machine.delete(item)
     assert box.sh("nft list ruleset") == ""
+
+
+def pass_(driver: ShellDriver, item: NftTable) -> Outcome:
+    """As a controller makes it that knows nothing of earlier ones."""
+    about = Circumstances(time.time(), living={"Firewall/f"})
+    return reconcile(lowered(wanted(item, owner="Firewall/f")), (), driver, about, epoch=1, remember=lambda rows: None)
+
+
+def test_passes_say_that_it_was_put_back_and_do_not_try_it_again(box: Box) -> None:
+    sshd = box.sshd()
+    verdict = verdicts(pass_(box.driver(sshd, window=3), SHUT))["Firewall/f"][0]
+    assert (verdict.status, verdict.reason) == ("False", "RolledBack")
+    before = box.sh("nft -a -s list ruleset")
+    again = pass_(box.driver(sshd), SHUT)
+    assert (again.result, again.executed.applied) == ("held", ())
+    assert verdicts(again)["Firewall/f"][0] == verdict
+    assert box.sh("nft -a -s list ruleset") == before
+    mended = pass_(box.driver(sshd), NftTable(allowing(sshd.port)))
+    assert (mended.left.changes, mended.left.held) == ((), ())
+    assert len(mended.executed.applied) == 1
 
 
 # --- any perilous item
