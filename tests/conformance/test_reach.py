@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import permutations
 
@@ -14,19 +14,14 @@ from hypothesis import strategies as st
 
 from drivers.items.rules import Protocol
 from resources.fleet import Fleet
-from resources.reach import THE_WORLD, Trial, site_of, trials
+from resources.reach import THE_WORLD, Site, Trial, site_of, trials
 from resources.world import Known, World
 from tests.conformance.reach_world import Net, made
 from tests.fast.firewalls import NAMES, fleets
 
 pytestmark = pytest.mark.conformance
 
-# Where rules begin and end, and next to that.
-PORTS = st.sampled_from([1, 2, 3, 4, 5, 8, 9, 22, 23, 65534, 65535])
-KINDS = st.one_of(
-    st.tuples(st.sampled_from([Protocol.TCP, Protocol.UDP]), PORTS),
-    st.tuples(st.sampled_from([Protocol.ICMP, Protocol.ANY]), st.just(0)),
-)
+PORTLESS = ((Protocol.ICMP, 0), (Protocol.ANY, 0))
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +36,14 @@ def net() -> Iterator[Net]:
 def test_the_kernel_agrees(net: Net) -> None:
     seen: Counter[tuple[Protocol, int, bool]] = Counter()
 
-    @settings(max_examples=60)
-    @given(fleet=fleets(), kinds=st.lists(KINDS, min_size=4, max_size=4, unique=True))
-    def agrees(fleet: Fleet, kinds: list[tuple[Protocol, int]]) -> None:
-        tried = _tried(net, fleet, kinds)
+    @settings(max_examples=50)
+    @given(fleet=fleets(), data=st.data())
+    def agrees(fleet: Fleet, data: st.DataObject) -> None:
+        world = World(fleet, Known())
+        sites = [*(site_of(machine, world) for machine in fleet.machines()), THE_WORLD]
+        ported = st.tuples(st.sampled_from((Protocol.TCP, Protocol.UDP)), st.sampled_from(_telling(sites)))
+        kinds = data.draw(st.lists(ported, min_size=4, max_size=4, unique=True))
+        tried = _tried(net, sites, [*kinds, data.draw(st.sampled_from(PORTLESS))])
         assert [(trial, found) for trial, found in tried if found != trial.allowed] == []
         seen.update((trial.packet.protocol, trial.packet.version, found) for trial, found in tried)
 
@@ -54,10 +53,16 @@ def test_the_kernel_agrees(net: Net) -> None:
     assert min(seen.values()) > 20
 
 
-def _tried(net: Net, fleet: Fleet, kinds: list[tuple[Protocol, int]]) -> list[tuple[Trial, bool]]:
-    """From each machine to each other one, the world included: what is said to become of packets, and what did."""
-    world = World(fleet, Known())
-    sites = [*(site_of(machine, world) for machine in fleet.machines()), THE_WORLD]
+def _telling(sites: Iterable[Site]) -> list[int]:
+    """Ports at the ends of what rules are about, and next to them."""
+    filters = [site.filter.rules for site in sites if site.filter is not None]
+    ranges = {ports for one in filters for rule in (*one.ingress, *one.egress) for ports in rule.ports}
+    ends = {port for one in ranges for port in (one.first - 1, one.first, one.last, one.last + 1)}
+    return sorted(ends & {*range(1, 65536)} | {4, 9})
+
+
+def _tried(net: Net, sites: Sequence[Site], kinds: Sequence[tuple[Protocol, int]]) -> list[tuple[Trial, bool]]:
+    """From each site to each other one: what is said to become of packets, and what did."""
     net.filter({site.name: site.filter.rules for site in sites if site.filter is not None})
     said = [
         (one.name, other.name, trial)
