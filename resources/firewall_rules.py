@@ -1,7 +1,7 @@
 """From all that is written to the packet filter of one machine: a function of the whole fleet. Pure.
 
 The order of a machine's rules: ssh, then what Firewalls say, by their names and in the order of their lists, then what
-is derived from Services, by their names.
+is derived from Services and VPNs, by their names.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from drivers.items.rules import Action, Group, Ports, Protocol, Rule, RuleSet
+from resources import vpn_nodes
 from resources.base import AnyResource, Path, Resource, Selector
 from resources.firewall_spec import FirewallSpec, RuleSpec
-from resources.peers import Peer, addresses, collapsed, networks
+from resources.peers import Addresses, Peer, collapsed, is_ip
 from resources.ports import ports_of
 from resources.world import World
 
 FirewallResource = Resource[FirewallSpec]
 
+# What VPNs are carried by: tinc has control connections besides.
+_CARRIERS = {"tinc": (Protocol.TCP, Protocol.UDP), "wireguard": (Protocol.UDP,)}
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 
 
@@ -95,12 +98,13 @@ def filter_of(machine: AnyResource, world: World) -> Filter | None:
         return None
     derive = any(firewall.spec.derive for firewall in firewalls)
     ingress, egress = _default(firewalls, "ingress"), _default(firewalls, "egress")
-    into = [*_ssh(machine, firewalls, world), *_written(firewalls, "ingress", world)]
-    out = list(_written(firewalls, "egress", world))
+    known = Addresses(world)
+    into = [*_ssh(machine, firewalls, known), *_written(firewalls, "ingress", known)]
+    out = list(_written(firewalls, "egress", known))
     if derive:
-        into += _to_services(machine, world)
+        into += [*_to_services(machine, known), *_to_vpns(machine, world)]
     if derive and egress.action is Action.DENY:
-        out += [*_as_client(machine, world), *_jumps(machine, world)]
+        out += [*_as_client(machine, known), *_over_vpns(machine, world), *_jumps(machine, known)]
     return Filter(Chain(tuple(into), ingress), Chain(tuple(out), egress))
 
 
@@ -111,26 +115,26 @@ def _default(firewalls: Iterable[FirewallResource], direction: str) -> Default:
     return next((default for default in said if default.action is Action.DENY), said[0])
 
 
-def _ssh(machine: AnyResource, firewalls: Iterable[FirewallResource], world: World) -> Iterator[Line]:
+def _ssh(machine: AnyResource, firewalls: Iterable[FirewallResource], known: Addresses) -> Iterator[Line]:
     port: int = machine.spec.ssh.port
     ports = (Ports(port, port),)
     path: Path = ("spec", "ssh")
     said = [one for one in firewalls if one.spec.ssh is not None]
     for one in said:
         rule = Rule(Action.ALLOW, f"{one.ref} spec.ssh", f"ssh.{one.name}", Protocol.TCP, ports)
-        yield _line(rule, one.ref, path, one.spec.ssh, world)
+        yield _line(rule, one.ref, path, one.spec.ssh, known)
     if not said:
         yield Line(Rule(Action.ALLOW, f"{machine.ref} spec.ssh", "", Protocol.TCP, ports), machine.ref, path)
 
 
-def _written(firewalls: Iterable[FirewallResource], direction: str, world: World) -> Iterator[Line]:
+def _written(firewalls: Iterable[FirewallResource], direction: str, known: Addresses) -> Iterator[Line]:
     for one in firewalls:
         written = one.spec.ingress if direction == "ingress" else one.spec.egress
         for position, spec in enumerate(written):
             why = f"{one.ref} spec.{direction}[{spec.name}]"
             group = f"{direction}.{one.name}.{spec.name}"
             peers = getattr(spec, "from_" if direction == "ingress" else "to")
-            yield _line(_rule(spec, why, group), one.ref, ("spec", direction, position), peers, world)
+            yield _line(_rule(spec, why, group), one.ref, ("spec", direction, position), peers, known)
 
 
 def _rule(spec: RuleSpec, why: str, group: str) -> Rule:
@@ -147,43 +151,68 @@ def _rule(spec: RuleSpec, why: str, group: str) -> Rule:
     )
 
 
-def _to_services(machine: AnyResource, world: World) -> Iterator[Line]:
+def _to_services(machine: AnyResource, known: Addresses) -> Iterator[Line]:
     """The clients of the services on the machine come in."""
-    for service in world.select("Service", Selector()):
+    for service in known.world.select("Service", Selector()):
         if service.spec.clients is not None and service.spec.machines.includes(machine):
-            yield from _ports(service, f"clients.{service.name}", service.spec.clients, world)
+            yield from _ports(service, f"clients.{service.name}", service.spec.clients, known)
 
 
-def _as_client(machine: AnyResource, world: World) -> Iterator[Line]:
+def _as_client(machine: AnyResource, known: Addresses) -> Iterator[Line]:
     """The machine gets to the services whose client it is."""
-    for service in world.select("Service", Selector()):
+    for service in known.world.select("Service", Selector()):
         clients: tuple[Peer, ...] = service.spec.clients or ()
-        if any(peer.includes(machine, world) for peer in clients):
-            yield from _ports(service, f"service.{service.name}", (Peer(service=service.name),), world)
+        if any(known.include(peer, machine) for peer in clients):
+            yield from _ports(service, f"service.{service.name}", (Peer(service=service.name),), known)
 
 
-def _ports(service: AnyResource, group: str, peers: tuple[Peer, ...], world: World) -> Iterator[Line]:
+def _ports(service: AnyResource, group: str, peers: tuple[Peer, ...], known: Addresses) -> Iterator[Line]:
     for position, port in enumerate(service.spec.ports):
         why = f"{service.ref} spec.ports[{port.name}]"
         rule = Rule(Action.ALLOW, why, group, Protocol(port.protocol), (Ports(port.port, port.port),))
-        yield _line(rule, service.ref, ("spec", "ports", position), peers, world)
+        yield _line(rule, service.ref, ("spec", "ports", position), peers, known)
 
 
-def _jumps(machine: AnyResource, world: World) -> Iterator[Line]:
+def _to_vpns(machine: AnyResource, world: World) -> Iterator[Line]:
+    """The nodes of its VPNs come in, where they connect to it: from anywhere, as many have no address of their own."""
+    for vpn in world.select("VPN", Selector()):
+        if vpn_nodes.listens(vpn, machine, world):
+            port = vpn.spec.listens_on
+            for protocol in _CARRIERS[vpn.spec.driver]:
+                rule = Rule(Action.ALLOW, f"{vpn.ref} spec.port", "", protocol, (Ports(port, port),))
+                yield Line(rule, vpn.ref, ("spec", "port"))
+
+
+def _over_vpns(machine: AnyResource, world: World) -> Iterator[Line]:
+    """The machine gets to the nodes of its VPNs; where one is known by a DNS name, at its port to everybody."""
+    for vpn in world.select("VPN", Selector()):
+        if not vpn_nodes.is_member(vpn, machine, world):
+            continue
+        found = vpn_nodes.endpoints(vpn, world)
+        named = not all(is_ip(address) for address, _ in found)
+        group, peers = ("", "everybody") if named else (f"vpn.{vpn.name}", f"endpoints of vpn {vpn.name}")
+        networks = () if named else collapsed(tuple(address for address, _ in found))
+        ports = ports_of({str(port) for _, port in found})
+        for protocol in _CARRIERS[vpn.spec.driver] if found else ():
+            rule = Rule(Action.ALLOW, f"{vpn.ref} spec.hubs", group, protocol, ports)
+            yield Line(rule, vpn.ref, ("spec", "hubs"), peers, networks)
+
+
+def _jumps(machine: AnyResource, known: Addresses) -> Iterator[Line]:
     """Over the machine the controller gets to those that name it in ``spec.ssh.via``."""
-    for other in world.select_machines(Selector()):
+    for other in known.world.select_machines(Selector()):
         if other.spec.ssh.via == machine.name:
             # Of one that has only a DNS name, or none, the machine alone knows the address.
-            found = collapsed(addresses(other))
+            found = collapsed(known.of(other))
             group, peers = (f"via.{other.name}", other.name) if found else ("", "everybody")
             port = Ports(other.spec.ssh.port, other.spec.ssh.port)
             rule = Rule(Action.ALLOW, f"{other.ref} spec.ssh.via", group, Protocol.TCP, (port,))
             yield Line(rule, other.ref, ("spec", "ssh", "via"), peers, found)
 
 
-def _line(rule: Rule, ref: str, path: Path, peers: tuple[Peer, ...] | None, world: World) -> Line:
+def _line(rule: Rule, ref: str, path: Path, peers: tuple[Peer, ...] | None, known: Addresses) -> Line:
     """With the addresses of the peers; without a group where these are everybody."""
-    found = networks(peers, world) if peers is not None else EVERYWHERE
+    found = known.networks(peers) if peers is not None else EVERYWHERE
     if found == EVERYWHERE:
         return Line(replace(rule, peers=""), ref, path)
     return Line(rule, ref, path, ", ".join(map(str, peers or ())), found)

@@ -12,6 +12,7 @@ from resources.fleet import Fleet
 from resources.peers import parsed
 from resources.reach_claims import read_claim
 from resources.reach_ends import Ends, broken, told
+from resources.vpn_nodes import presumed
 from resources.world import Known, World
 
 
@@ -21,11 +22,16 @@ def failed_tests(fleet: Fleet) -> Iterator[Problem]:
     tests = [one for one in fleet.of("Firewall") if one.whole and one.spec.tests]
     if not tests or not all(one.whole for one in fleet):
         return
-    ends = Ends(World(fleet, Known()))
+    ends = Ends(_presumed(fleet))
     for one in tests:
         for position, text in enumerate(one.spec.tests):
             if message := _failure(text, ends):
                 yield Problem(one.ref, ("spec", "tests", position), message)
+
+
+def _presumed(fleet: Fleet) -> World:
+    """What can be known of manifests alone: in VPNs each machine has some address."""
+    return World(fleet, Known(allocations=presumed(World(fleet, Known()))))
 
 
 def _failure(text: str, ends: Ends) -> str:
@@ -38,7 +44,7 @@ def _failure(text: str, ends: Ends) -> str:
 
 def useless(fleet: Fleet) -> Iterator[Problem]:
     """Rules that decide nothing on any machine: they match nobody, or what is before them takes all that they match."""
-    world = World(fleet, Known())
+    world = _presumed(fleet)
     found: defaultdict[tuple[str, Path], set[str]] = defaultdict(set)
     for machine in fleet.machines():
         made = filter_of(machine, world)

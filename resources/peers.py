@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Annotated
 
 from pydantic import Field
 
-from resources.base import AnyResource, Model, Name, Path, Problem, Reference
+from resources import vpn_nodes
+from resources.base import AnyResource, Model, Name, Path, Problem, Reference, Selector
 from resources.fleet import Fleet, machine_kind
 from resources.net import Cidr, Network, cidr
 from resources.targets import Targets
@@ -17,14 +19,16 @@ from resources.world import Known, World
 
 
 class Peer(Model):
-    """One of: machines, the machines of a service, a network."""
+    """One of: machines, the machines of a service, a VPN, a network."""
 
     machines: Targets | None = None
-    """Machines, by the addresses that their manifests give them: ``spec.address`` of a Host, the static ones of a
-    VirtualMachine.
+    """Machines, by the addresses that their manifests give them (``spec.address`` of a Host, the static ones of a
+    VirtualMachine), and by those that they have in VPNs.
     """
     service: Name | None = None
     """A Service: all machines that it is on."""
+    vpn: Name | None = None
+    """A VPN: its whole network, nodes outside the fleet included, and not what is behind its nodes."""
     cidr: Cidr | None = None
     """A network, or one address. All there is: ``0.0.0.0/0`` (IPv4) and ``::/0`` (IPv6), an entry each."""
 
@@ -34,22 +38,15 @@ class Peer(Model):
             return f"service {self.service}"
         if self.machines is not None:
             return f"machines {self.machines}"
-        return self.cidr or "nobody"
+        return f"vpn {self.vpn}" if self.vpn is not None else self.cidr or "nobody"
 
     def select(self, world: World) -> tuple[AnyResource, ...]:
         """The machines that are meant."""
-        targets = self._targets(world)
+        targets = self.targets(world)
         return targets.select(world) if targets is not None else ()
 
-    def includes(self, machine: AnyResource, world: World) -> bool:
-        """Whether the machine is meant, or one of its addresses is in the network."""
-        targets = self._targets(world)
-        if targets is not None:
-            return targets.includes(machine)
-        network = parsed((self.cidr,) if self.cidr else ())
-        return any(address in one for address in map(ipaddress.ip_address, addresses(machine)) for one in network)
-
-    def _targets(self, world: World) -> Targets | None:
+    def targets(self, world: World) -> Targets | None:
+        """What says which machines; None for a network."""
         if self.service is None:
             return self.machines
         service = world.get("Service", self.service)
@@ -59,16 +56,44 @@ class Peer(Model):
 Peers = Annotated[tuple[Peer, ...], Field(min_length=1)]
 
 
-def addresses(machine: AnyResource) -> tuple[str, ...]:
-    """The IP addresses that are known of a machine; a DNS name is none, as a packet filter sees no names."""
-    return tuple(address for address in machine_kind(machine).addresses(machine) if _is_ip(address))
+@dataclass
+class Addresses:
+    """The IP addresses by which others see the packets of machines come, as far as they are known now."""
+
+    world: World
+
+    @cached_property
+    def _in_vpns(self) -> Mapping[str, tuple[str, ...]]:
+        return vpn_nodes.addresses(self.world)
+
+    def of(self, machine: AnyResource) -> tuple[str, ...]:
+        """Those in its manifest, then those in VPNs. A DNS name is none: a packet filter sees no names."""
+        return (*_written(machine), *self._in_vpns.get(machine.name, ()))
+
+    def networks(self, peers: Iterable[Peer]) -> tuple[str, ...]:
+        """The peers' addresses as a ``Group`` has them: sorted, collapsed, IPv4 first."""
+        found: list[str] = []
+        for peer in peers:
+            found += [peer.cidr] if peer.cidr is not None else []
+            vpn = self.world.get("VPN", peer.vpn) if peer.vpn is not None else None
+            found += [vpn.spec.cidr] if vpn is not None else []
+            found += [address for machine in peer.select(self.world) for address in self.of(machine)]
+        return collapsed(tuple(found))
+
+    def include(self, peer: Peer, machine: AnyResource) -> bool:
+        """Whether the machine is meant by a peer, or one of its addresses is."""
+        if peer.vpn is not None:
+            vpn = self.world.get("VPN", peer.vpn)
+            return vpn is not None and vpn_nodes.is_member(vpn, machine, self.world)
+        targets = peer.targets(self.world)
+        if targets is not None:
+            return targets.includes(machine)
+        network = parsed((peer.cidr,) if peer.cidr else ())
+        return any(address in one for address in map(ipaddress.ip_address, self.of(machine)) for one in network)
 
 
-def networks(peers: Iterable[Peer], world: World) -> tuple[str, ...]:
-    """The peers' addresses as a ``Group`` has them: sorted, collapsed, IPv4 first."""
-    written = [peer.cidr for peer in peers if peer.cidr is not None]
-    machines = [address for peer in peers for machine in peer.select(world) for address in addresses(machine)]
-    return collapsed((*written, *machines))
+def _written(machine: AnyResource) -> tuple[str, ...]:
+    return tuple(address for address in machine_kind(machine).addresses(machine) if is_ip(address))
 
 
 # Of the same machines many others want it: that they are the same is told faster than they are sorted.
@@ -88,24 +113,27 @@ def parsed(texts: tuple[str, ...]) -> tuple[Network, ...]:
 
 
 def references(peers: Iterable[Peer] | None, path: Path) -> Iterator[Reference]:
-    """The machines and services that peers name; ``path`` is where the list stands."""
+    """The machines, services and VPNs that peers name; ``path`` is where the list stands."""
     for position, peer in enumerate(peers or ()):
         if peer.machines is not None:
             yield from peer.machines.references((*path, position, "machines"))
         if peer.service is not None:
             yield Reference((*path, position, "service"), ("Service",), peer.service)
+        if peer.vpn is not None:
+            yield Reference((*path, position, "vpn"), ("VPN",), peer.vpn)
 
 
 def problems(ref: str, peers: Iterable[Peer] | None, path: Path, fleet: Fleet) -> Iterator[Problem]:
     """None or several of the ways to say who is meant; machines whose addresses nobody can know."""
     for position, peer in enumerate(peers or ()):
         here = (*path, position)
-        if [peer.machines, peer.service, peer.cidr].count(None) != 2:
-            yield Problem(ref, here, "write one of machines, service and cidr")
+        if [peer.machines, peer.service, peer.vpn, peer.cidr].count(None) != 3:
+            yield Problem(ref, here, "write one of machines, service, vpn and cidr")
             continue
         if peer.machines is not None:
             yield from peer.machines.problems(ref, (*here, "machines"))
-        if bare := [machine.ref for machine in peer.select(World(fleet, Known())) if not addresses(machine)]:
+        world = World(fleet, Known())
+        if bare := [machine.ref for machine in peer.select(world) if not _can_be_known(machine, world)]:
             more = f" and {len(bare) - 3} more" if len(bare) > 3 else ""
             yield Problem(
                 ref,
@@ -115,7 +143,13 @@ def problems(ref: str, peers: Iterable[Peer] | None, path: Path, fleet: Fleet) -
             )
 
 
-def _is_ip(address: str) -> bool:
+def _can_be_known(machine: AnyResource, world: World) -> bool:
+    vpns = world.select("VPN", Selector())
+    return bool(_written(machine)) or any(vpn_nodes.is_member(vpn, machine, world) for vpn in vpns if vpn.whole)
+
+
+def is_ip(address: str) -> bool:
+    """Whether it is an IP address, and no DNS name."""
     try:
         cidr(address)
     except ValueError:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from drivers.items.rules import Action, Protocol, Rule
 from resources.base import AnyResource, Path
 from resources.firewall_rules import Chain, Filter, Line, filter_of
-from resources.peers import addresses, parsed
+from resources.peers import Addresses, parsed
 from resources.world import World
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -81,7 +81,7 @@ class Trial:
 
 def site_of(machine: AnyResource, world: World) -> Site:
     """A machine as one end."""
-    return Site(machine.name, addresses(machine), filter_of(machine, world))
+    return Site(machine.name, Addresses(world).of(machine), filter_of(machine, world))
 
 
 THE_WORLD = Site(WORLD, is_world=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -167,6 +168,48 @@ def _address(vpn: Vpn, name: str, spec: VPNNodeSpec, given: Mapping[str, str]) -
     address = given.get(name, "") if spec.address is None else spec.address
     free = spec.address is None or not holder(spec.address, name, given)
     return address if address and free and usable(address, vpn.spec.cidr) else ""
+
+
+def addresses(world: World) -> Mapping[str, tuple[str, ...]]:
+    """The addresses that machines have in VPNs, by machine; without those that are not known yet."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for vpn in world.select("VPN", EVERYTHING):
+        given = world.pool(vpn.ref, ADDRESS)
+        settled = {node.machine: node for node in _settled(vpn, world) if node.machine is not None}
+        plain = VPNNodeSpec(vpn=vpn.name)
+        for machine in members(vpn, world):
+            if address := _address(vpn, machine.name, settled.get(machine.name, plain), given):
+                found[machine.name].append(address)
+    return {name: tuple(some) for name, some in found.items()}
+
+
+def presumed(world: World) -> Mapping[tuple[str, str], str]:
+    """Addresses as they could be given, for checks of manifests alone: which it is makes no difference there."""
+    found: dict[tuple[str, str], str] = {}
+    for vpn in world.select("VPN", EVERYTHING):
+        open_ = tuple(choices(vpn, world))
+        free = iter(open_[0].allowed if open_ else ())
+        found |= {(vpn.ref, choice.what): address for choice, address in zip(open_, free, strict=False)}
+    return found
+
+
+def listens(vpn: Vpn, machine: AnyResource, world: World) -> bool:
+    """Whether others connect to the machine, rather than it to them."""
+    return is_member(vpn, machine, world) and _seen_at(vpn, machine, world) is not None
+
+
+def endpoints(vpn: Vpn, world: World) -> tuple[tuple[str, int], ...]:
+    """Where nodes connect to: addresses or DNS names, and ports."""
+    outside = (node.spec for node in resources_of(vpn, world) if node.spec.machine is None)
+    found = [_endpoint(vpn, spec, spec.hub, None) for spec in outside]
+    found += [_seen_at(vpn, machine, world) for machine in members(vpn, world)]
+    return tuple(one for one in found if one is not None)
+
+
+def _seen_at(vpn: Vpn, machine: AnyResource, world: World) -> tuple[str, int] | None:
+    written = (node for node in _settled(vpn, world) if node.machine == machine.name)
+    spec = next(written, VPNNodeSpec(vpn=vpn.name))
+    return _endpoint(vpn, spec, spec.hub or vpn.spec.hubs.includes(machine), machine)
 
 
 def holder(address: str, name: str, given: Mapping[str, str]) -> str:

@@ -43,14 +43,13 @@ def test_the_kernel_agrees(net: Net) -> None:
         sites = [*(site_of(machine, world) for machine in fleet.machines()), THE_WORLD]
         ported = st.tuples(st.sampled_from((Protocol.TCP, Protocol.UDP)), st.sampled_from(_telling(sites)))
         kinds = data.draw(st.lists(ported, min_size=4, max_size=4, unique=True))
-        tried = _tried(net, sites, [*kinds, data.draw(st.sampled_from(PORTLESS))])
+        tried = _tried(net, sites, [*kinds, *PORTLESS])
         assert [(trial, found) for trial, found in tried if found != trial.allowed] == []
         seen.update((trial.packet.protocol, trial.packet.version, found) for trial, found in tried)
 
     agrees()
     # Each protocol, by each version of IP, was let through and was not.
     assert len(seen) == 4 * 2 * 2
-    assert min(seen.values()) > 20
 
 
 def _telling(sites: Iterable[Site]) -> list[int]:

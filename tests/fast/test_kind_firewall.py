@@ -13,7 +13,7 @@ from drivers.items.rules import RuleSet
 from resources.base import AnyResource
 from resources.fleet import Fleet
 from resources.world import Known
-from tests.fast.manifests import firewall, host, problems, refused, service, vm
+from tests.fast.manifests import firewall, host, problems, refused, resource, service, vm
 
 
 def machine(name: str, address: str, role: str) -> AnyResource:
@@ -68,8 +68,9 @@ def test_what_cannot_be_meant_is_refused_with_what_is_allowed(wrong: dict[str, A
         ({"egress": rule(ports=[1], protocol="any")}, "spec.egress.0.ports", "protocol is any"),
         ({"ingress": rule(action="deny", perMinute=5)}, "spec.ingress.0.perMinute", "is of use where action is allow"),
         ({"egress": rule() + rule()}, "spec.egress.1.name", "'x' is there already"),
-        ({"egress": rule(to=[{}])}, "spec.egress.0.to.0", "write one of machines, service and cidr"),
-        ({"ssh": [{"cidr": "10.0.0.0/8", "service": "hub"}]}, "spec.ssh.0", "write one of machines, service and cidr"),
+        ({"egress": rule(to=[{}])}, "spec.egress.0.to.0", "write one of machines, service, vpn and cidr"),
+        ({"ssh": [{"cidr": "10.0.0.0/8", "vpn": "net"}]}, "spec.ssh.0", "write one of machines, service, vpn and cidr"),
+        ({"ssh": [{"vpn": "nett"}]}, "spec.ssh.0.vpn", "there is no VPN named 'nett'; did you mean 'net'?"),
         ({"ssh": [{"service": "hubb"}]}, "spec.ssh.0.service", "there is no Service named 'hubb'; did you mean 'hub'?"),
         ({"ssh": [{"machines": {"names": ["db2"]}}]}, "spec.ssh.0.machines.names.0", "did you mean 'db'?"),
         ({"ssh": [{"machines": {}}]}, "spec.ssh.0.machines", "write either names or selector"),
@@ -85,7 +86,9 @@ def test_what_is_wrong_among_others_is_told_at_its_place(wrong: dict[str, Any], 
     hub = service("hub", machines={"names": ["named", "dynamic"]})
     named = host("named", address="named.example.org")
     dynamic = vm("dynamic", interfaces=[{"name": "eth0", "dhcp": True}])
-    found = [one for one in problems(DB, hub, named, dynamic, firewall(**wrong)) if "there is no Image" not in one]
+    spec = {"driver": "tinc", "cidr": "10.9.0.0/16", "members": {"names": ["db"]}, "hubs": {"names": ["db"]}}
+    net = resource("VPN", "net", spec)
+    found = [one for one in problems(DB, hub, named, dynamic, net, firewall(**wrong)) if "no Image" not in one]
     assert len(found) == 1
     assert found[0].startswith(f"Firewall/wall {place}: ")
     assert sentence in found[0]
