@@ -28,7 +28,7 @@ from drivers.base import (
     Verb,
 )
 from drivers.items.shell import ShellItem
-from drivers.ssh import batch, probe
+from drivers.ssh import batch, probe, trial
 from drivers.ssh.connection import Connection
 from drivers.ssh.fence import session
 from drivers.ssh.frames import boundary
@@ -156,7 +156,8 @@ class ShellDriver:
         """Makes a perilous change and confirms it over a new connection (rule 8); how that went. Raises Fenced."""
         item, until = _shell(change), time.monotonic() + self._window
         try:
-            script = batch.Script(item.script(change), item.uninterruptible)
+            mark = boundary()
+            script = batch.Script(trial.marked(item.script(change), mark, self._state), item.uninterruptible)
             # The change may silence the connection that it is told by: then there is still time for a new one.
             silence = max(1, min(self._target.command_timeout, self._window // 3))
             [error] = self._run(self._connection, [script], [item.key], epoch, silence=silence)
@@ -164,18 +165,23 @@ class ShellDriver:
             raise
         except DriverError as refused:
             return refused
-        if error is not None and not isinstance(error, Unreachable):
-            return error
-        confirmation = item.confirmation(change)
-        error = self._anew(confirmation, item.key, epoch, until)
-        if error is None or (not isinstance(error, Unreachable) and time.monotonic() < until):
+        if isinstance(error, Unreachable):
+            error = self._anew(trial.awaited(mark, self._state, self._window), item.key, epoch, until)
+        if error is None:
+            error = self._anew(item.confirmation(change), item.key, epoch, until)
+            if error is None or (not isinstance(error, Unreachable) and time.monotonic() < until):
+                return error
+        elif not isinstance(error, Unreachable):
             return error
         # It is over. Perhaps it was confirmed, and only the answer was lost: then confirming it again does nothing.
-        error = self._anew(confirmation, item.key, epoch, until + RETURN)
+        back = until + RETURN
+        error = self._anew(trial.awaited(mark, self._state, 0), item.key, epoch, back)
+        if error is not None:
+            return error
+        error = self._anew(item.confirmation(change), item.key, epoch, back)
         if error is None or isinstance(error, Unreachable):
             return error
-        error = self._anew(item.refused(change), item.key, epoch, until + RETURN)
-        return error or self._rolled_back(item)
+        return self._anew(item.refused(change), item.key, epoch, back) or self._rolled_back(item)
 
     def _anew(self, script: str, name: str, epoch: int, until: float) -> DriverError | None:
         """Runs the script over a new connection, as soon as there is one; Unreachable when there is none until then."""

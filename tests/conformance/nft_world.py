@@ -10,7 +10,6 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -36,11 +35,10 @@ exec sleep infinity
 class Box:
     """The namespaces, and the ways in: ``machine`` for items, ``sshd`` and ``driver`` for the whole way."""
 
-    def __init__(self, pid: int, stack: ExitStack, folder: Path) -> None:
+    def __init__(self, pid: int, stack: ExitStack) -> None:
         self.into = ("nsenter", f"--target={pid}", "--net", "--mount", "--")
         self.machine = items.Machine(self._run)
         self._stack = stack
-        self._folder = folder
 
     def _run(self, shell: Sequence[str], text: str, stdin: bytes) -> items.Done:
         clock = "export SALVUS_NOW=1700000000 SALVUS_WINDOW=60\n"
@@ -95,7 +93,7 @@ def entered(pid: int) -> Iterator[None]:
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
+def box() -> Iterator[Box]:
     """A machine for one test, which is in the network beside it."""
     if os.geteuid() != 0 and not os.environ.get("CI"):
         pytest.skip("needs root: namespaces and packet filters are made")
@@ -103,7 +101,7 @@ def box(tmp_path: Path) -> Iterator[Box]:
         outside = stack.enter_context(held("ip link set lo up\necho ready\nexec sleep infinity\n"))
         inside = stack.enter_context(held(_INSIDE))
         stack.enter_context(entered(outside))
-        box = Box(inside, stack, tmp_path)
+        box = Box(inside, stack)
         subprocess.run(
             ["ip", "link", "add", "c0", "type", "veth", "peer", "name", "eth0", "netns", str(inside)], check=True
         )

@@ -201,11 +201,22 @@ def test_what_the_machine_does_not_want_to_keep_is_a_failure(ssh: World) -> None
 
 def test_a_change_that_ends_its_own_connection_is_confirmed_over_another(ssh: World) -> None:
     sshd, made = ssh.sshd(), ssh.folder / "made"
-    kill = f"{CUT.format(sshd.pid)}; sleep 2"
+    # Who came in before its end came in by what was there before.
+    change = f"{CUT.format(sshd.pid)}; sleep 2; touch {made}"
+    confirm = f"[ -e {made} ] && echo >>{made}"
     driver = ssh.driver(sshd, window=9)
-    [done] = driver.apply([creation(Risky("a", change=kill, confirm=f"echo >>{made}"))], 1)
+    [done] = driver.apply([creation(Risky("a", change=change, confirm=confirm))], 1)
     assert done.error is None
     assert made.read_text() == "\n"
+
+
+def test_a_change_that_ended_half_way_is_not_confirmed(ssh: World) -> None:
+    sshd, never = ssh.sshd(), ssh.folder / "never"
+    item = Risky("a", change=f"{CUT.format(sshd.pid)}; sleep 1; false", confirm=f"touch {never}")
+    [done] = ssh.driver(sshd, window=3).apply([creation(item)], 1)
+    assert isinstance(done.error, Failed)
+    assert "the change did not come to its end" in str(done.error)
+    assert not never.exists()
 
 
 def test_an_answer_that_was_lost_is_asked_for_again(ssh: World) -> None:
