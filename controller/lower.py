@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from controller.log import LOGGER
 from drivers.base import Fields, Grade, Item, SshTarget
-from resources.base import AnyResource, Invalid, NotYet, Placed
+from resources.base import AnyResource, Invalid, NotYet, Partly, Placed
 from resources.fleet import Fleet, kinds, machine_kind
 from resources.world import Known, World
 
@@ -37,11 +37,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Why a resource is not lowered: a reason in CamelCase and a sentence; ``final`` until the manifests change."""
+    """Why a resource is not lowered: a reason in CamelCase and a sentence; ``final`` until the manifests change.
+
+    ``partly``: what could be lowered already was.
+    """
 
     reason: str
     message: str
     final: bool = False
+    partly: bool = False
 
 
 def answer(who: AnyResource, ask: Callable[[], Iterable[T]]) -> tuple[T, ...] | Wait:
@@ -49,7 +53,7 @@ def answer(who: AnyResource, ask: Callable[[], Iterable[T]]) -> tuple[T, ...] | 
     try:
         return tuple(ask())
     except NotYet as wait:
-        return Wait(wait.reason, wait.message)
+        return Wait(wait.reason, wait.message, partly=isinstance(wait, Partly))
     except Invalid as error:
         return Wait("Invalid", str(error), final=True)
     except Exception as defect:
@@ -68,7 +72,7 @@ class Lowered:
         wanted: in an order in which every item comes after those it needs.
         reads: names of everything read (see ``World``); when one changes, the machine is lowered again.
         refs: the resources that were lowered whole.
-        waiting: the resources that were not, and why.
+        waiting: the resources that were not, and why; of some there are items all the same.
         ceilings: the highest grade of change that each resource allows.
         target: how to reach the machine, or why that is not known yet.
         hypervisor: libvirt is to be asked on it.
@@ -93,10 +97,10 @@ def lower(machine: str, on_machine: Iterable[AnyResource], fleet: Fleet, known: 
     for resource in on_machine:
         kind = kinds()[resource.kind]
         ceilings[resource.ref] = kind.ceiling(resource)
-        found = answer(resource, partial(kind.items, resource, machine, world))
-        if isinstance(found, Wait):
-            waiting[resource.ref] = found
-        else:
+        found, wait = _items(resource, partial(kind.items, resource, machine, world))
+        if wait is not None:
+            waiting[resource.ref] = wait
+        if wait is None or wait.partly:
             placed[resource.ref] = found
     for ref, conflict in _conflicts(placed).items():
         waiting[ref] = conflict
@@ -107,12 +111,25 @@ def lower(machine: str, on_machine: Iterable[AnyResource], fleet: Fleet, known: 
         machine,
         wanted,
         frozenset(world.reads),
-        frozenset(placed) - cyclic.keys(),
+        frozenset(placed) - cyclic.keys() - waiting.keys(),
         waiting | cyclic,
         ceilings,
         target,
         hypervisor,
     )
+
+
+def _items(resource: AnyResource, ask: Callable[[], Iterable[Placed]]) -> tuple[tuple[Placed, ...], Wait | None]:
+    """What it wants, as far as it is said, and what it waits for."""
+    given: list[Placed] = []
+
+    def noting() -> Iterator[Placed]:
+        for item in ask():
+            given.append(item)
+            yield item
+
+    found = answer(resource, noting)
+    return tuple(given), found if isinstance(found, Wait) else None
 
 
 def _target(machine: str, world: World) -> tuple[SshTarget | Wait, bool]:

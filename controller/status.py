@@ -35,7 +35,8 @@ def verdicts(outcome: Outcome) -> Mapping[str, tuple[Verdict, ...]]:
 
 def _synced(ref: str, keys: Iterable[str], outcome: Outcome) -> Verdict:
     mine = set(keys)
-    if (wait := outcome.lowered.waiting.get(ref)) is not None:
+    wait = outcome.lowered.waiting.get(ref)
+    if wait is not None and not wait.partly:
         return Verdict("Synced", "False", "Stalled" if wait.final else wait.reason, wait.message)
     if outcome.unreachable:
         return _silent("Synced", outcome)
@@ -53,7 +54,13 @@ def _synced(ref: str, keys: Iterable[str], outcome: Outcome) -> Verdict:
     if left:
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
         return Verdict("Synced", "False", "Progressing", f"{left[0].verb} of {left[0].item.key}{more} is to be done")
-    return Verdict("Synced", "True", "InSync", f"{len(mine)} item{'s' if len(mine) != 1 else ''} as wanted")
+    return _as_wanted(len(mine), wait)
+
+
+def _as_wanted(items: int, wait: Wait | None) -> Verdict:
+    if wait is not None:
+        return Verdict("Synced", "False", wait.reason, wait.message)
+    return Verdict("Synced", "True", "InSync", f"{items} item{'s' if items != 1 else ''} as wanted")
 
 
 def reachable(outcome: Outcome) -> Verdict:

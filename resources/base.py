@@ -246,6 +246,10 @@ class NotYet(Exception):
         self.message = message
 
 
+class Partly(NotYet):
+    """Raised at the end of ``items``: what was given before is made, and the resource waits for the rest."""
+
+
 class Invalid(Exception):
     """Raised while lowering: it will not work until the manifests change. The resource is stalled; others go on."""
 

@@ -10,7 +10,7 @@ from drivers.base import Item
 from drivers.items.file import File
 from drivers.items.file_block import FileBlock
 from drivers.items.systemd_unit import Watched
-from resources.base import Invalid, NotYet, Placed
+from resources.base import Invalid, NotYet, Partly, Placed
 from resources.net import Network
 from resources.vpn_nodes import ADDRESS, PUBLIC_KEY, Node, Vpn, connected, holder, nodes, resources_of, with_key
 from resources.world import World
@@ -20,21 +20,30 @@ _PROTOCOL = 121
 
 
 def placed(vpn: Vpn, machine: str, world: World) -> Iterator[Placed]:
-    """Packages, the key pair, configuration with all that is known of the others, the unit; and names.
+    """Packages and the key pair; when that is told, configuration with all that is known of others, the unit, names.
 
-    Raises NotYet while the machine has no address, Invalid when it cannot have the one that it should.
+    Raises NotYet while the machine has no address, Invalid when it cannot have the one that it should, and Partly in
+    the end while keys are to come.
     """
     everybody = nodes(vpn, world)
-    me = next(node for node in everybody if node.name == machine)
+    me = with_key(vpn, next(node for node in everybody if node.name == machine), world)
     if not me.address:
         raise _no_address(vpn, machine, world)
-    others = tuple(_heard(vpn, me, node, world) for node in everybody if node.address and node is not me)
+    others = tuple(_heard(vpn, me, node, world) for node in everybody if node.address and node.name != machine)
     if vpn.spec.driver == "tinc":
-        from resources.vpn_tinc import items  # here, because of one driver the other is not needed
+        from resources.vpn_tinc import beginning, items  # here, because of one driver the other is not needed
     else:
-        from resources.vpn_wireguard import items
-    yield from items(vpn, me, others)
+        from resources.vpn_wireguard import beginning, items
+    first = beginning(vpn, me)
+    yield from in_order(first)
+    if me.public_key is None:
+        raise Partly("FactUnknown", f"waits for the public key of {machine}; it is read when the pair is made")
+    yield from items(vpn, me, others, first)
     yield Placed(FileBlock("/etc/hosts", vpn.ref, hosts((me, *others))))
+    late = [node.name for node in others if node.awaited and not node.public_key and connected(vpn, me, node)]
+    if late:
+        more = f" and {len(late) - 5} more" if len(late) > 5 else ""
+        raise Partly("FactUnknown", f"waits for the public keys of {', '.join(late[:5])}{more}; others are in it")
 
 
 def _heard(vpn: Vpn, me: Node, other: Node, world: World) -> Node:

@@ -35,6 +35,7 @@ class Node:
         keepalive: seconds, its own or the VPN's.
         public_key: None while it is not known, and where nobody asked for it.
         aliases: further names.
+        awaited: it is meant to be on, so that its key is to be expected.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Node:
     keepalive: int
     public_key: str | None
     aliases: tuple[str, ...] = ()
+    awaited: bool = False
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -138,6 +140,7 @@ def _node(
         keepalive=spec.keepalive or vpn.spec.keepalive,
         public_key=_right_key(vpn, spec.public_key),
         aliases=(label,) if label else (),
+        awaited=machine is not None and machine_kind(machine).answers(machine),
     )
 
 
@@ -251,11 +254,12 @@ def unit(vpn: Vpn) -> str:
 def units_of(machine: str, world: World) -> Iterator[str]:
     """Keys of the items that run the VPNs of a machine: what uses these is started after them.
 
-    Raises NotYet while the machine has no address in one of them.
+    Raises NotYet while the machine has no address in one of them, or no key: then it is not even configured.
     """
     resource = world.machine(machine)
     for vpn in world.select("VPN", EVERYTHING) if resource is not None else ():
         if resource is not None and is_member(vpn, resource, world):
             if not any(node.machine == machine and node.address for node in _settled(vpn, world)):
                 world.allocation(vpn.ref, f"{ADDRESS}/{machine}")
+            world.fact(vpn.ref, f"{PUBLIC_KEY}/{machine}")
             yield f"{SystemdUnit.type()}:{unit(vpn)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 
+from drivers.base import Item
 from drivers.items.directory import Directory
 from drivers.items.file import File
 from drivers.items.file_set import FileSet
@@ -15,7 +16,7 @@ from drivers.items.key_pair import KeyPair
 from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit
 from resources.base import Placed
-from resources.vpn_items import fact, in_order, routes, watched, with_prefix
+from resources.vpn_items import fact, routes, watched, with_prefix
 from resources.vpn_nodes import Node, Vpn, connected, unit
 
 _WRITTEN = "# Written by salvus: changes in here are undone.\n"
@@ -26,10 +27,20 @@ def tinc_name(name: str) -> str:
     return name.replace("-", "_")
 
 
-def items(vpn: Vpn, me: Node, others: tuple[Node, ...]) -> Iterator[Placed]:
-    """All that a node has. Its own files need no key of anybody: it starts, and hears of the others as they come."""
-    folder = f"/etc/tinc/{vpn.name}"
-    key = KeyPair(f"{folder}/rsa_key.priv", "tinc", fact(me))
+def _folder(vpn: Vpn) -> str:
+    return f"/etc/tinc/{vpn.name}"
+
+
+def beginning(vpn: Vpn, me: Node) -> tuple[Item, ...]:
+    """What comes first, each after the one before: the package, directories, the key pair."""
+    directories = (_folder(vpn), f"{_folder(vpn)}/conf.d", _drop_ins(vpn))
+    key = KeyPair(f"{_folder(vpn)}/rsa_key.priv", "tinc", fact(me))
+    return (Package("tinc"), *map(Directory, directories), key)
+
+
+def items(vpn: Vpn, me: Node, others: tuple[Node, ...], first: tuple[Item, ...]) -> Iterator[Placed]:
+    """All that comes after. No key of anybody else is needed: tincd starts, and hears of the others as they come."""
+    folder = _folder(vpn)
     trusted = tuple(node for node in others if node.public_key and connected(vpn, me, node))
     files = ((tinc_name(node.name), host_file(node)) for node in (me, *trusted))
     hosts = FileSet(f"{folder}/hosts", tuple(files))
@@ -40,10 +51,8 @@ def items(vpn: Vpn, me: Node, others: tuple[Node, ...]) -> Iterator[Placed]:
         File(f"{folder}/tinc-up", tinc_up(vpn, me, ways), "0755"),
         File(f"{_drop_ins(vpn)}/salvus.conf", drop_in(ways)),
     )
-    first = (Package("tinc"), *(Directory(path) for path in (folder, f"{folder}/conf.d", _drop_ins(vpn))))
-    then = (key, hosts, *fixed, ways)
-    yield from in_order(first)
     before = tuple(item.key for item in first)
+    then = (hosts, *fixed, ways)
     yield from (Placed(item, after=before) for item in then)
     # Before tincd is told of it, the files are to be there.
     yield Placed(connect, after=(*before, hosts.key))
@@ -71,7 +80,7 @@ def connect_conf(hosts: FileSet, trusted: Iterable[Node]) -> str:
 
 
 def tinc_conf(vpn: Vpn, me: Node) -> str:
-    """What needs another start. A MAC of 16 bytes, as 4 are few."""
+    """What needs another start, as another key does. A MAC of 16 bytes, as 4 are few."""
     lines = {
         "Name": tinc_name(me.name),
         "Interface": vpn.spec.device(vpn.name),
@@ -79,7 +88,8 @@ def tinc_conf(vpn: Vpn, me: Node) -> str:
         "PingInterval": str(me.keepalive),
         "MACLength": "16",
     }
-    return _WRITTEN + "".join(f"{key} = {value}\n" for key, value in lines.items())
+    key = hashlib.sha256((me.public_key or "").encode()).hexdigest()
+    return f"{_WRITTEN}# with key {key}\n" + "".join(f"{name} = {value}\n" for name, value in lines.items())
 
 
 def tinc_up(vpn: Vpn, me: Node, ways: File) -> str:

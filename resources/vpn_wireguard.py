@@ -4,30 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from drivers.base import Item
 from drivers.items.directory import Directory
 from drivers.items.file import File
 from drivers.items.key_pair import KeyPair
 from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit
 from resources.base import Placed
-from resources.vpn_items import fact, in_order, network, routes, watched, with_prefix
+from resources.vpn_items import fact, network, routes, watched, with_prefix
 from resources.vpn_nodes import Node, Vpn, connected, unit
 
 _WRITTEN = "# Written by salvus: changes in here are undone.\n"
 
 
-def items(vpn: Vpn, me: Node, others: tuple[Node, ...]) -> Iterator[Placed]:
-    """All that a node has. It starts with its own key, and hears of the others as they come."""
-    folder = f"/etc/wireguard/{vpn.name}"
-    key = KeyPair(f"{folder}/key", "wireguard", fact(me))
+def _folder(vpn: Vpn) -> str:
+    return f"/etc/wireguard/{vpn.name}"
+
+
+def beginning(vpn: Vpn, me: Node) -> tuple[Item, ...]:
+    """What comes first, each after the one before: packages, the directory, the key pair."""
+    key = KeyPair(f"{_folder(vpn)}/key", "wireguard", fact(me))
+    return (Package("wireguard-tools"), Package("wireguard-go"), Directory(_folder(vpn), "0700"), key)
+
+
+def items(vpn: Vpn, me: Node, others: tuple[Node, ...], first: tuple[Item, ...]) -> Iterator[Placed]:
+    """All that comes after. No key of anybody else is needed: it starts, and hears of the others as they come."""
+    folder = _folder(vpn)
     ways = routes(f"{folder}/routes", vpn, others)
     peers = File(f"{folder}/peers.conf", peers_conf(vpn, me, others))
     run = File(f"{folder}/run", script(vpn, me, folder, ways), "0755")
     own = File(f"/etc/systemd/system/{unit(vpn)}", unit_file(vpn, run))
-    first = (Package("wireguard-tools"), Package("wireguard-go"), Directory(folder, "0700"))
-    yield from in_order(first)
-    before = tuple(item.key for item in first)
-    then = (key, ways, peers, run, own)
+    before, then = tuple(item.key for item in first), (ways, peers, run, own)
     yield from (Placed(item, after=before) for item in then)
     daemon = SystemdUnit(unit(vpn), True, True, watched(run, own), watched(peers, ways))
     yield Placed(daemon, after=(*before, *(item.key for item in then)))
@@ -41,7 +48,8 @@ def peers_conf(vpn: Vpn, me: Node, others: tuple[Node, ...]) -> str:
     peers = tuple(node for node in others if node.public_key and connected(vpn, me, node))
     relay = next((node for node in peers if node.hub), None) if me.endpoint is None else None
     apart = tuple(node for node in others if me.endpoint is None and node.endpoint is None)
-    text = f"{_WRITTEN}[Interface]\nListenPort = {vpn.spec.listens_on}\n"
+    # Another key is taken over with a reload, too.
+    text = f"{_WRITTEN}# with key {me.public_key}\n[Interface]\nListenPort = {vpn.spec.listens_on}\n"
     for node in peers:
         more = (vpn.spec.cidr, *(s for one in apart for s in one.subnets)) if node is relay else ()
         text += _peer(node, (*node.networks, *more), 0 if me.endpoint else me.keepalive)

@@ -30,6 +30,7 @@ TUNNEL = "Tunnel:vpn-net"
 def fleet(cli: Cli) -> Cli:
     """Two hosts in a network, and a laptop; all is there."""
     cli("apply", "-f", cli.write(HOST, OTHER, VPN, LAPTOP))
+    cli("diff")  # apply ends when all have all keys, and not before
     return cli
 
 

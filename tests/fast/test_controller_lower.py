@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 import pytest
@@ -9,8 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controller.lower import NO_MACHINE, Lowered, Wait, lower
+from controller.plan import Circumstances
+from controller.reconcile import reconcile
+from controller.status import verdicts
 from drivers.base import Grade, SshTarget
-from resources.base import AnyResource, Invalid, NotYet, Placed
+from drivers.simulated import SimulatedDriver, SimulatedFleet
+from resources.base import AnyResource, Invalid, NotYet, Partly, Placed
 from resources.fleet import Fleet, machine_named
 from resources.world import Known, World
 from tests.fast.manifests import host
@@ -49,6 +54,24 @@ def test_an_item_that_several_want_is_one_with_the_needs_of_all(toys: Toys) -> N
     assert shared.owner == "Toy/a"
     assert found.wanted[-1] == shared
     assert found.refs == {"Toy/a", "Toy/b"}
+
+
+def test_what_is_said_before_waiting_for_the_rest_is_made(toys: Toys) -> None:
+    def some(world: World, error: NotYet) -> Iterable[Placed]:
+        yield Placed(Thing("x"))
+        raise error
+
+    toys.what["a"] = lambda world: some(world, Partly("FactUnknown", "waits for the rest"))
+    toys.what["b"] = lambda world: some(world, NotYet("FactUnknown", "waits for all"))
+    found = on("alpha", toy("a"), toy("b"))
+    assert [(wanted.key, wanted.producers) for wanted in found.wanted] == [("Thing:x", ("Toy/a",))]
+    assert found.refs == frozenset(), "nothing of what it has is taken away meanwhile"
+    assert found.waiting["Toy/a"] == Wait("FactUnknown", "waits for the rest", partly=True)
+    driver = SimulatedDriver(SimulatedFleet().machine("alpha"))
+    outcome = reconcile(found, (), driver, Circumstances(time.time()), 1, remember=lambda _: None)
+    (said,) = verdicts(outcome)["Toy/a"]
+    assert (said.status, said.reason, said.message) == ("False", "FactUnknown", "waits for the rest")
+    assert "Thing:x" in driver.machine.items
 
 
 def test_an_item_may_belong_to_another_resource(toys: Toys) -> None:

@@ -20,12 +20,18 @@ from tests.fast.manifests import KEY
 FLEET = load([Path(__file__).parents[2] / "manifests" / "examples"]).fleet
 
 
+_PEM = "-----BEGIN RSA PUBLIC KEY-----"
+
+
 def known(fleet: Fleet) -> Known:
     """All that is decided, told and true once a fleet is up."""
     uids = {resource.ref: str(uuid5(NAMESPACE_URL, resource.ref)) for resource in fleet}
     decisions, waiting = allocate(fleet, Known(uids=uids))
     assert waiting == {}
     facts = {(ref, "domain_type"): "kvm" for ref in uids} | {(ref, "ssh_host_key"): KEY for ref in uids}
+    keys = {"tinc": f"{_PEM}\nMIIB\n{_PEM.replace('BEGIN', 'END')}", "wireguard": f"{'A' * 43}="}
+    for vpn in fleet.of("VPN"):
+        facts |= {(vpn.ref, f"public_key/{machine.name}"): keys[vpn.spec.driver] for machine in fleet.machines()}
     conditions = {(ref, "Ready"): "True" for ref in uids}
     return Known({(d.ref, d.what): d.value for d in decisions}, facts, conditions, uids)
 

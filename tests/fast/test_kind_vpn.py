@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,14 +17,14 @@ from drivers.items.file import File
 from drivers.items.file_block import FileBlock
 from drivers.items.file_set import FileSet
 from drivers.items.systemd_unit import SystemdUnit
-from resources.base import AnyResource, Invalid, NotYet
+from resources.base import AnyResource, Invalid, NotYet, Partly, Placed
 from resources.fleet import Fleet, kinds
 from resources.net import Network
 from resources.vpn_nodes import Addresses, Node, nodes, with_key
 from resources.vpn_spec import split_endpoint
 from resources.vpn_tinc import tinc_name
 from resources.world import Known, World
-from tests.fast.manifests import host, image, items, lowered, problems, refused, resource, service, vm
+from tests.fast.manifests import host, image, items, problems, refused, resource, service, vm
 
 WG_KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 PEM = "-----BEGIN RSA PUBLIC KEY-----\nMIIBigKCAYEAqqka\n-----END RSA PUBLIC KEY-----"
@@ -58,6 +59,23 @@ def decided(
 def seen(world: World) -> dict[str, Node]:
     net = world.fleet.by_kind["VPN"]["net"]
     return {one.name: with_key(net, one, world) for one in nodes(net, world)}
+
+
+def lowered(target: AnyResource, machine: str, world: World) -> list[Placed]:
+    """What the resource wants on the machine, as far as it is known."""
+    found: list[Placed] = []
+    with suppress(Partly):
+        found.extend(kinds()[target.kind].items(target, machine, world))
+    return found
+
+
+def waits(world: World, machine: str) -> str:
+    """What the VPN waits for on the machine, though its items are made."""
+    try:
+        list(kinds()["VPN"].items(world.fleet.by_kind["VPN"]["net"], machine, world))
+    except Partly as wait:
+        return wait.message
+    return ""
 
 
 def text(world: World, machine: str, path: str) -> str:
@@ -132,7 +150,12 @@ def test_addresses_are_given_once_and_those_that_are_written_to_nobody_else() ->
 
 def test_a_written_address_that_was_given_to_another_is_refused_there_and_the_others_go_on() -> None:
     world = decided(
-        host("a"), host("b"), vpn(), node("b-in-net", machine="b", address="10.1.0.7"), before={"a": "10.1.0.7"}
+        host("a"),
+        host("b"),
+        vpn(),
+        node("b-in-net", machine="b", address="10.1.0.7"),
+        before={"a": "10.1.0.7"},
+        keys={"a": PEM},
     )
     net = world.fleet.by_kind["VPN"]["net"]
     with pytest.raises(
@@ -146,7 +169,7 @@ def test_a_network_that_leaves_addresses_outside_stalls_the_machines_as_they_are
     world = decided(host("a"), host("b"), vpn(cidr="10.2.0.0/24"), before={"a": "10.1.0.1"})
     with pytest.raises(Invalid, match=r"its address stays 10\.1\.0\.1, which is not in 10\.2\.0\.0/24"):
         lowered(world.fleet.by_kind["VPN"]["net"], "a", world)
-    wider = decided(host("a"), vpn(cidr="10.0.0.0/8"), before={"a": "10.1.0.1"})
+    wider = decided(host("a"), vpn(cidr="10.0.0.0/8"), before={"a": "10.1.0.1"}, keys={"a": PEM})
     assert "ip address add 10.1.0.1/8" in text(wider, "a", "/etc/tinc/net/tinc-up")
 
 
@@ -211,16 +234,23 @@ def test_whoever_comes_and_goes_no_address_is_had_by_two_and_none_changes(
 
 def test_with_tinc_a_machine_starts_alone_and_hears_of_hubs_and_a_hub_of_all() -> None:
     fleet = (host("a"), host("b-1"), host("c"), vpn(aliases="role"))
-    alone = decided(*fleet)
+    nothing = decided(*fleet)
+    assert [type(item).__name__ for item in items(lowered(nothing.fleet.by_kind["VPN"]["net"], "b-1", nothing))] == [
+        *("Package", "Directory", "Directory", "Directory", "KeyPair")
+    ]
+    assert waits(nothing, "b-1").startswith("waits for the public key of b-1")
+    alone = decided(*fleet, keys={"b-1": PEM})
+    assert waits(alone, "b-1") == "waits for the public keys of a; others are in it"
     net = alone.fleet.by_kind["VPN"]["net"]
     assert isinstance(items(lowered(net, "b-1", alone))[-2], SystemdUnit)
     assert (
         text(alone, "b-1", "/etc/tinc/net/hosts/b_1")
-        == f"Address = {host('b-1').spec.address} 655\nSubnet = 10.1.0.2/32\n"
+        == f"Address = {host('b-1').spec.address} 655\nSubnet = 10.1.0.2/32\n{PEM}\n"
     )
     assert text(alone, "b-1", "/etc/tinc/net/hosts/a") == ""
     assert "ConnectTo" not in text(alone, "b-1", "/etc/tinc/net/conf.d/connect.conf")
     world = decided(*fleet, keys={"a": PEM, "b-1": PEM, "c": PEM})
+    assert waits(world, "b-1") == ""
     assert PEM in text(world, "b-1", "/etc/tinc/net/hosts/a")
     assert text(world, "b-1", "/etc/tinc/net/hosts/c") == "", "they talk over the hub, and then by themselves"
     assert "ConnectTo = a\n" in text(world, "b-1", "/etc/tinc/net/conf.d/connect.conf")
@@ -244,6 +274,8 @@ def test_of_tinc_only_what_it_reads_at_its_start_restarts_it() -> None:
         decided(*fleet, vpn(), node("b-in-net", machine="b", subnets=["10.9.0.0/24"]), keys={"a": PEM, "b": PEM})
     )
     assert first.restart_on == behind.restart_on
+    rotated = unit(decided(*fleet, vpn(), keys={"a": PEM.replace("MII", "MIJ"), "b": PEM}))
+    assert first.restart_on != rotated.restart_on, "its own key is read at the start"
     assert first.restart_on != unit(decided(*fleet, vpn(port=700), keys={"a": PEM, "b": PEM})).restart_on
 
 
@@ -251,13 +283,13 @@ def test_with_tinc_a_key_concerns_its_machine_and_the_hubs_only() -> None:
     everything = (*map(host, "abcd"), vpn())
 
     def keys_read(machine: str) -> set[str]:
-        world = decided(*everything)
+        world = decided(*everything, keys=dict.fromkeys("abcd", PEM))
         world.reads.clear()
         lowered(world.fleet.by_kind["VPN"]["net"], machine, world)
         return {read.rpartition("/")[2] for read in world.reads if "public_key" in read}
 
-    assert keys_read("a") == {"b", "c", "d"}
-    assert keys_read("b") == {"a"}
+    assert keys_read("a") == {"a", "b", "c", "d"}
+    assert keys_read("b") == {"a", "b"}
 
 
 def peers(world: World, machine: str) -> dict[str, dict[str, str]]:
@@ -291,9 +323,11 @@ def test_with_wireguard_those_who_cannot_reach_each_other_talk_over_the_first_hu
 
 
 def test_with_wireguard_who_has_no_key_yet_holds_up_nobody() -> None:
-    world = decided(*map(host, "abc"), vpn(driver="wireguard"), keys={"b": WG_KEY})
+    world = decided(*map(host, "abc"), vpn(driver="wireguard"), keys={"a": WG_KEY, "b": WG_KEY})
     assert peers(world, "a").keys() == {"b"}
-    assert peers(world, "c").keys() == {"b"}
+    assert waits(world, "a") == "waits for the public keys of c; others are in it"
+    off = vm("off", runStrategy="Halted")
+    assert waits(decided(host("a"), off, vpn(), keys={"a": PEM}), "a") == "", "who is off is not waited for"
 
 
 @settings(max_examples=60, deadline=None)
@@ -327,12 +361,20 @@ def test_with_wireguard_every_pair_has_a_way(reachable: dict[str, bool], without
 
 
 def test_hosts_have_all_names_and_the_value_of_a_label_but_no_name_twice() -> None:
-    world = decided(host("a", {"role": "web"}), host("b", {"role": "a"}), host("c"), vpn(aliases="role"))
+    world = decided(
+        host("a", {"role": "web"}), host("b", {"role": "a"}), host("c"), vpn(aliases="role"), keys={"c": PEM}
+    )
     assert text(world, "c", "/etc/hosts") == "10.1.0.1 a web\n10.1.0.2 b\n10.1.0.3 c\n"
 
 
 def test_routes_lead_to_what_is_behind_others() -> None:
-    world = decided(host("a"), host("b"), vpn(), node("b-in-net", machine="b", subnets=["10.9.0.0/24", "10.8.0.1"]))
+    world = decided(
+        host("a"),
+        host("b"),
+        vpn(),
+        node("b-in-net", machine="b", subnets=["10.9.0.0/24", "10.8.0.1"]),
+        keys={"a": PEM, "b": PEM},
+    )
     assert 'wanted="10.8.0.1 10.9.0.0/24"' in text(world, "a", "/etc/tinc/net/routes")
     assert 'wanted=""' in text(world, "b", "/etc/tinc/net/routes")
     assert "Subnet = 10.9.0.0/24\n" in text(world, "b", "/etc/tinc/net/hosts/b")
@@ -346,12 +388,14 @@ def test_a_service_starts_after_the_networks_of_its_machine_and_waits_for_its_ad
         vpn(),
         vpn("other", driver="wireguard", hubs={"names": ["b"]}, members={"names": ["b"]}),
         web,
+        keys={"a": PEM},
     )
     unit = lowered(web, "a", world)[-1]
     assert "SystemdUnit:tinc@net.service" in unit.after
     assert "SystemdUnit:salvus-vpn-other.service" not in unit.after
-    with pytest.raises(NotYet):
-        lowered(web, "a", World(world.fleet, Known()))
+    for missing in (Known(), Known(world.known.allocations)):
+        with pytest.raises(NotYet):
+            lowered(web, "a", World(world.fleet, missing))
 
 
 # Names
