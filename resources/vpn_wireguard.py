@@ -81,15 +81,12 @@ def script(vpn: Vpn, me: Node, folder: str, ways: File) -> str:
 
 
 # The private key comes from its file and goes through a pipe: it is in no argument and no other file.
+# What is right already is not told again, as `wg syncconf` does: wireguard-go opens its socket anew when it is told its
+# port, though that is the same, and what is on the way then is lost.
 _SCRIPT = """\
 #!/bin/sh
 {written}set -eu
-configure() {{
-    {{
-        printf '[Interface]\\nPrivateKey = '
-        cat {folder}/key {folder}/peers.conf
-    }} | wg "$1" {device} /dev/stdin
-}}
+has() {{ [ "$(wg show {device} "$1")" = "$2" ]; }}
 case $1 in
     device)
         ip link del dev {device} 2>/dev/null || true
@@ -103,13 +100,22 @@ case $1 in
             [ $tries -lt 100 ] || exit 1
             sleep 0.1
         done
-        configure setconf
+        {{
+            printf '[Interface]\\nPrivateKey = '
+            cat {folder}/key {folder}/peers.conf
+        }} | wg setconf {device} /dev/stdin
         ip address add {address} dev {device}
         ip link set dev {device} up
 {forward}        {routes}
         ;;
     sync)
-        configure syncconf
+        port=$(sed -n 's/^ListenPort = //p' {folder}/peers.conf)
+        has listen-port "$port" || wg set {device} listen-port "$port"
+        has public-key "$(cat {folder}/key.pub)" || wg set {device} private-key {folder}/key
+        for key in $(wg show {device} peers); do
+            grep -qxF "PublicKey = $key" {folder}/peers.conf || wg set {device} peer "$key" remove
+        done
+        sed -n '/^\\[Peer\\]/,$p' {folder}/peers.conf | wg addconf {device} /dev/stdin
         {routes}
         ;;
     down)
