@@ -21,6 +21,8 @@ FirewallResource = Resource[FirewallSpec]
 
 # What VPNs are carried by: tinc has control connections besides.
 _CARRIERS = {"tinc": (Protocol.TCP, Protocol.UDP), "wireguard": (Protocol.UDP,)}
+# The field by which ssh is let in, of Firewalls and of machines.
+SSH: Path = ("spec", "ssh")
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 
 
@@ -93,12 +95,16 @@ def firewalls_of(machine: AnyResource, world: World) -> tuple[FirewallResource, 
 
 def filter_of(machine: AnyResource, world: World) -> Filter | None:
     """The packet filter of a machine; None when no Firewall selects it: then everything is let through."""
+    return world.once(f"filter/{machine.name}", lambda: _filter(machine, world))
+
+
+def _filter(machine: AnyResource, world: World) -> Filter | None:
     firewalls = firewalls_of(machine, world)
     if not firewalls:
         return None
     derive = any(firewall.spec.derive for firewall in firewalls)
     ingress, egress = _default(firewalls, "ingress"), _default(firewalls, "egress")
-    known = Addresses(world)
+    known = Addresses.known(world)
     into = [*_ssh(machine, firewalls, known), *_written(firewalls, "ingress", known)]
     out = list(_written(firewalls, "egress", known))
     if derive:
@@ -118,13 +124,12 @@ def _default(firewalls: Iterable[FirewallResource], direction: str) -> Default:
 def _ssh(machine: AnyResource, firewalls: Iterable[FirewallResource], known: Addresses) -> Iterator[Line]:
     port: int = machine.spec.ssh.port
     ports = (Ports(port, port),)
-    path: Path = ("spec", "ssh")
     said = [one for one in firewalls if one.spec.ssh is not None]
     for one in said:
         rule = Rule(Action.ALLOW, f"{one.ref} spec.ssh", f"ssh.{one.name}", Protocol.TCP, ports)
-        yield _line(rule, one.ref, path, one.spec.ssh, known)
+        yield _line(rule, one.ref, SSH, one.spec.ssh, known)
     if not said:
-        yield Line(Rule(Action.ALLOW, f"{machine.ref} spec.ssh", "", Protocol.TCP, ports), machine.ref, path)
+        yield Line(Rule(Action.ALLOW, f"{machine.ref} spec.ssh", "", Protocol.TCP, ports), machine.ref, SSH)
 
 
 def _written(firewalls: Iterable[FirewallResource], direction: str, known: Addresses) -> Iterator[Line]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from drivers.items.rules import Protocol, Rule
 from resources.base import Path, Problem
-from resources.firewall_rules import Chain, Line, filter_of
+from resources.firewall_rules import SSH, Line, filter_of
 from resources.fleet import Fleet
 from resources.peers import parsed
 from resources.reach_claims import read_claim
@@ -46,23 +46,30 @@ def useless(fleet: Fleet) -> Iterator[Problem]:
     """Rules that decide nothing on any machine: they match nobody, or what is before them takes all that they match."""
     world = _presumed(fleet)
     found: defaultdict[tuple[str, Path], set[str]] = defaultdict(set)
+    judged: dict[tuple[str, ...], tuple[str, ...]] = {}
     for machine in fleet.machines():
         made = filter_of(machine, world)
         for chain in (made.ingress, made.egress) if made else ():
-            for line, why in _judged(chain):
-                found[line.ref, line.path].add(why)
+            # Machines differ in ssh alone: of all else there are few lists, and each is long to look through.
+            first = [line for line in chain.lines if line.path == SSH]
+            rest = chain.lines[len(first) :]
+            key = tuple(line.rule.why for line in rest)
+            if key not in judged:
+                judged[key] = tuple(_doubt(line, rest[:position]) for position, line in enumerate(rest))
+            for line, why in zip(rest, judged[key], strict=True):
+                found[line.ref, line.path].add(why or _hidden(line, first))
+            for position, line in enumerate(first):
+                found[line.ref, line.path].add(_doubt(line, first[:position]))
     for (ref, path), reasons in found.items():
         if "" not in reasons:
             yield Problem(ref, path, min(reasons))
 
 
-def _judged(chain: Chain) -> Iterator[tuple[Line, str]]:
-    """Each rule, and why it is of no use; empty for one that is."""
-    for position, line in enumerate(chain.lines):
-        if line.rule.peers and not line.networks:
-            yield line, f"matches nobody: {line.peers} have no address at the moment"
-        else:
-            yield line, _hidden(line, chain.lines[:position])
+def _doubt(line: Line, before: Iterable[Line]) -> str:
+    """Why a rule is of no use; empty for one that is."""
+    if line.rule.peers and not line.networks:
+        return f"matches nobody: {line.peers} have no address at the moment"
+    return _hidden(line, before)
 
 
 def _hidden(line: Line, before: Iterable[Line]) -> str:

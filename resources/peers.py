@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field
 
@@ -61,6 +61,12 @@ class Addresses:
     """The IP addresses by which others see the packets of machines come, as far as they are known now."""
 
     world: World
+    _networks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def known(cls, world: World) -> Self:
+        """Those of a world: what many rules ask for is looked up once."""
+        return world.once("addresses", lambda: cls(world))
 
     @cached_property
     def _in_vpns(self) -> Mapping[str, tuple[str, ...]]:
@@ -72,13 +78,17 @@ class Addresses:
 
     def networks(self, peers: Iterable[Peer]) -> tuple[str, ...]:
         """The peers' addresses as a ``Group`` has them: sorted, collapsed, IPv4 first."""
-        found: list[str] = []
-        for peer in peers:
-            found += [peer.cidr] if peer.cidr is not None else []
+        return collapsed(tuple(network for peer in peers for network in self._of_peer(peer)))
+
+    def _of_peer(self, peer: Peer) -> tuple[str, ...]:
+        if peer.cidr is not None:
+            return (peer.cidr,)
+        key = peer.model_dump_json()
+        if key not in self._networks:
             vpn = self.world.get("VPN", peer.vpn) if peer.vpn is not None else None
-            found += [vpn.spec.cidr] if vpn is not None else []
-            found += [address for machine in peer.select(self.world) for address in self.of(machine)]
-        return collapsed(tuple(found))
+            machines = (address for machine in peer.select(self.world) for address in self.of(machine))
+            self._networks[key] = (vpn.spec.cidr,) if vpn is not None else tuple(machines)
+        return self._networks[key]
 
     def include(self, peer: Peer, machine: AnyResource) -> bool:
         """Whether the machine is meant by a peer, or one of its addresses is."""
@@ -148,6 +158,7 @@ def _can_be_known(machine: AnyResource, world: World) -> bool:
     return bool(_written(machine)) or any(vpn_nodes.is_member(vpn, machine, world) for vpn in vpns if vpn.whole)
 
 
+@lru_cache(maxsize=8192)
 def is_ip(address: str) -> bool:
     """Whether it is an IP address, and no DNS name."""
     try:

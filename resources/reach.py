@@ -81,7 +81,7 @@ class Trial:
 
 def site_of(machine: AnyResource, world: World) -> Site:
     """A machine as one end."""
-    return Site(machine.name, Addresses(world).of(machine), filter_of(machine, world))
+    return Site(machine.name, Addresses.known(world).of(machine), filter_of(machine, world))
 
 
 THE_WORLD = Site(WORLD, is_world=True)

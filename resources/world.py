@@ -5,11 +5,14 @@ A change to something that was read queues the reader's machine. There is no oth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from resources.base import AnyResource, NotYet, Selector, pool_of
 from resources.fleet import Fleet
+
+T = TypeVar("T")
 
 # The fact by which the controller tells its own public keys, a line each.
 CONTROLLER_KEYS = ("Controller/self", "ssh_public_keys")
@@ -43,6 +46,14 @@ class World:
     fleet: Fleet
     known: Known
     reads: set[str] = field(default_factory=set)
+    _kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: str, make: Callable[[], T]) -> T:
+        """What was worked out under the key before, else what is made now: who asks again reads nothing else."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        found: T = self._kept[key]
+        return found
 
     def get(self, kind: str, name: str) -> AnyResource | None:
         """The resource, or None."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from resources.base import AnyResource
 from resources.fleet import Fleet
-from tests.fast.manifests import firewall, host, service, vm
+from tests.fast.manifests import firewall, host, resource, service, vm
 
 NAMES = ("alpha", "beta", "gamma", "delta")
 ROLES = ("web", "db", "none")
@@ -26,6 +26,7 @@ PEER: st.SearchStrategy[dict[str, Any]] = st.one_of(
     TARGETS.map(lambda targets: {"machines": targets}),
     st.sampled_from(SERVICES).map(lambda name: {"service": name}),
     st.sampled_from(CIDRS).map(lambda cidr: {"cidr": cidr}),
+    st.just({"vpn": "net"}),
 )
 PEERS = st.lists(PEER, min_size=1, max_size=3)
 DIRECTION = st.sampled_from(["allow", "deny"])
@@ -73,8 +74,16 @@ def services(draw: st.DrawFn, name: str) -> AnyResource:
 
 
 @st.composite
+def vpns(draw: st.DrawFn) -> AnyResource:
+    """A VPN of some machines."""
+    driver = draw(st.sampled_from(("tinc", "wireguard")))
+    spec = {"driver": driver, "cidr": "10.0.0.0/29", "members": draw(TARGETS), "hubs": {"names": [NAMES[0]]}}
+    return resource("VPN", "net", spec | {"port": draw(st.sampled_from([None, 4, 655]))})
+
+
+@st.composite
 def fleets(draw: st.DrawFn) -> Fleet:
-    """Machines with one address of either version or both, services, and up to three firewalls."""
+    """Machines with one address of either version or both, services, a VPN, and up to three firewalls."""
     machines: list[AnyResource] = []
     for number, name in enumerate(NAMES, 1):
         labels = {"role": draw(ROLE)}
@@ -86,4 +95,5 @@ def fleets(draw: st.DrawFn) -> Fleet:
         else:
             machines.append(host(name, labels, address=four if kind == "IPv4" else six, hypervisor=None))
     some = [draw(walls(name)) for name in ("one", "three", "two")[: draw(st.integers(0, 3))]]
-    return Fleet.of_resources([*machines, *(draw(services(name)) for name in SERVICES), *some])
+    others = [*(draw(services(name)) for name in SERVICES), draw(vpns())]
+    return Fleet.of_resources([*machines, *others, *some])

@@ -127,7 +127,11 @@ def test_any_connection_at_all_is_found_by_trying_all_that_differ(fleet: Fleet) 
         each = [
             *(reach(one, other, port, protocol) for protocol in (Protocol.TCP, Protocol.UDP) for port in range(1, 30)),
             *(reach(one, other, 0, protocol) for protocol in (Protocol.ICMP, Protocol.ANY)),
-            *(reach(one, other, port, protocol) for protocol in (Protocol.TCP, Protocol.UDP) for port in (9999, 65535)),
+            *(
+                reach(one, other, port, protocol)
+                for protocol in (Protocol.TCP, Protocol.UDP)
+                for port in (655, 9999, 51820, 65535)
+            ),
         ]
         assert reach(one, other).reached == any(answer.reached for answer in each)
 

@@ -12,7 +12,7 @@ from drivers.items.package import Package
 from drivers.items.rules import RuleSet
 from resources.base import AnyResource
 from resources.fleet import Fleet
-from resources.world import Known
+from resources.world import Known, World
 from tests.fast.manifests import firewall, host, problems, refused, resource, service, vm
 
 
@@ -161,6 +161,16 @@ def test_another_firewall_or_service_of_the_machine_changes_its_rules() -> None:
     touched = {"resource/Service/hub", "kind/Service"}
     assert "db" in updated(view, DB, WEB, WALL, more, hub, touched=touched)
     assert len(rules(view, "db").ingress) == count + 2
+
+
+def test_in_one_world_things_are_worked_out_once() -> None:
+    world = World(Fleet(), Known())
+    made = [world.once("a", lambda: world.get("Host", "x")), world.once("b", list), world.once("b", lambda: [1])]
+    assert made == [None, [], []]
+    assert world.reads == {"resource/Host/x"}
+    with pytest.raises(ZeroDivisionError):
+        world.once("c", lambda: 1 // 0)
+    assert world.once("c", lambda: 3) == 3
 
 
 def test_a_machine_without_firewalls_gets_no_table() -> None:
