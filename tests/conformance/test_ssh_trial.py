@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -59,11 +59,12 @@ def observed(driver: ShellDriver, item: NftTable) -> Present:
     return state
 
 
-def test_a_good_change_stays_and_who_is_connected_stays_so(box: Box) -> None:
+@pytest.mark.parametrize("egress", Action)
+def test_a_good_change_stays_and_who_is_connected_stays_so(box: Box, egress: Action) -> None:
     controller, other = box.sshd(), box.sshd()
     driver, connected = box.driver(controller), box.driver(other)
     connected.observe([SHUT])
-    item = NftTable(allowing(controller.port))
+    item = NftTable(replace(allowing(controller.port), default_egress=egress))
     assert mend(driver, item).error is None
     assert needed(item, observed(driver, item)) is None
     assert observed(connected, item).fields["trial"] == "", "its connection was there before"
