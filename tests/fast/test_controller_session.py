@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +56,24 @@ class Desk:
 
     def put(self, *texts: str, source: str = "apply") -> list[str]:
         return [f"{put.ref} {put.verb}" for put in self.session.put(self.load(*texts), source)]
+
+
+def beaten(desk: Desk, monkeypatch: pytest.MonkeyPatch, write: Callable[[str, Mapping[str, str]], object]) -> None:
+    """Whenever a resource is about to be written, ``write`` is called before, with its partition and what is put."""
+    genuine = desk.ledger.store.compare_and_set
+
+    def swap(
+        table: Table,
+        partition: str,
+        expected: Mapping[str, int | None],
+        puts: Mapping[str, str],
+        deletes: Collection[str] = (),
+    ) -> bool:
+        if table is Table.RESOURCE:
+            write(partition, puts)
+        return genuine(table, partition, expected, puts, deletes)
+
+    monkeypatch.setattr(desk.ledger.store, "compare_and_set", swap)
 
 
 @pytest.fixture
@@ -114,21 +132,7 @@ def test_who_wrote_it_is_kept_and_a_conflict_names_both(desk: Desk, monkeypatch:
 
 
 def test_two_that_write_the_same_at_the_same_moment_both_do(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = desk.ledger.store
-    genuine = store.compare_and_set
-
-    def beaten(
-        table: Table,
-        partition: str,
-        expected: Mapping[str, int | None],
-        puts: Mapping[str, str],
-        deletes: Collection[str] = (),
-    ) -> bool:
-        if table is Table.RESOURCE:
-            assert genuine(table, partition, expected, puts, deletes)
-        return genuine(table, partition, expected, puts, deletes)
-
-    monkeypatch.setattr(store, "compare_and_set", beaten)
+    beaten(desk, monkeypatch, lambda partition, puts: desk.ledger.store.write(Table.RESOURCE, partition, puts))
     assert desk.put(HOST) == ["Host/alpha unchanged"]
     assert desk.ledger.resource("Host/alpha") is not None
 
@@ -278,21 +282,12 @@ def test_a_name_that_was_moved_from_and_is_used_again_is_somebody_else(desk: Des
 
 def test_who_writes_at_the_same_time_is_not_overwritten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.put(HOST)
-    store = desk.ledger.store
-    genuine = store.compare_and_set
 
-    def beaten(
-        table: Table,
-        partition: str,
-        expected: Mapping[str, int | None],
-        puts: Mapping[str, str],
-        deletes: Collection[str] = (),
-    ) -> bool:
-        if table is Table.RESOURCE:
-            store.write(table, partition, {key: value.replace("192.0.2.2", "192.0.2.3") for key, value in puts.items()})
-        return genuine(table, partition, expected, puts, deletes)
+    def other(partition: str, puts: Mapping[str, str]) -> None:
+        there = {key: value.replace("192.0.2.2", "192.0.2.3") for key, value in puts.items()}
+        desk.ledger.store.write(Table.RESOURCE, partition, there)
 
-    monkeypatch.setattr(store, "compare_and_set", beaten)
+    beaten(desk, monkeypatch, other)
     with pytest.raises(
         Conflict, match=r"was changed at the same time by \S+@\S+ \(from apply, revision \w+, .*\); what "
     ):
