@@ -1,4 +1,5 @@
-"""``make demo``: a fleet comes up from YAML on the lab's hosts, is broken in three ways, and mends itself.
+"""``make demo``: a fleet comes up from YAML on the lab's hosts, is broken in three ways, and mends itself; then it is
+locked out by mistake, and lets in again.
 
 Everything is done with salvusctl, as a user would. At the end, and on Ctrl-C, everything is taken down; what a killed
 demo left goes with the next one.
@@ -6,6 +7,7 @@ demo left goes with the next one.
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import sys
@@ -13,7 +15,21 @@ from pathlib import Path
 
 import lab
 from lab import Lab
-from tools.stage import BIN, ROOT, Controller, Missed, act, console, controller, in_sync, run, shell, tell, until
+from tools.stage import (
+    BIN,
+    ROOT,
+    Controller,
+    Missed,
+    act,
+    console,
+    controller,
+    in_sync,
+    output,
+    run,
+    shell,
+    tell,
+    until,
+)
 
 LAB = "demo"
 PAGE = "127.0.0.1:9465"
@@ -81,6 +97,22 @@ def repairs(folder: Path, found: Lab) -> None:
     tell(f"booted, and everything as it was written, after {seconds:.0f} s more")
 
 
+def lockout(folder: Path) -> None:
+    """Shows that a firewall which lets nobody in is put back by the machine, and that its correction goes through."""
+    firewall = "manifests/firewall.yaml"
+    shell(f"sed -i s,198.18.0.0/15,192.0.2.0/24, {firewall}", folder)
+    tell(f"put back after {until(lambda: rolled_back(folder), 'the machine putting it back', pause=1.0):.0f} s")
+    shell("salvusctl why firewall/host2", folder)
+    shell(f"sed -i s,192.0.2.0/24,198.18.0.0/15, {firewall}", folder)
+    tell(f"as it was written after {until(lambda: in_sync(folder), 'the correction', pause=1.0):.0f} s")
+
+
+def rolled_back(folder: Path) -> bool:
+    """Whether the controller says so of the firewall."""
+    found = json.loads(output("salvusctl get firewall -o json", folder))["items"]
+    return any(one["reason"] == "RolledBack" for item in found for one in item["status"]["conditions"])
+
+
 def nothing_to_do(daemon: Controller) -> None:
     """Shows that passes in sync write nothing."""
     counters = "salvus_pass_seconds_count", "salvus_driver_writes_total"
@@ -108,7 +140,9 @@ def demo(folder: Path, keep: bool) -> None:
     )
     with controller(folder, f"--resync {RESYNC}", PAGE) as daemon:
         repairs(folder, found)
-        act(5, "Nothing is left to do: passes go on, and write nothing to any machine")
+        act(5, "A mistake: a firewall by which nobody can log in to host2, its controller included")
+        lockout(folder)
+        act(6, "Nothing is left to do: passes go on, and write nothing to any machine")
         nothing_to_do(daemon)
         shell("salvusctl diff", folder)
         if keep:
