@@ -15,7 +15,8 @@ from resources.fields import PublicKey, User, bare_key
 from resources.fleet import Fleet
 from resources.hypervisor import HypervisorSpec
 from resources.net import HostAddress
-from resources.ssh import SshAccess, via_circle, via_references
+from resources.ssh import SshAccess, ssh_references, via_circle
+from resources.ways import ways
 from resources.world import World
 
 
@@ -58,8 +59,8 @@ class HostKind(MachineKind[HostSpec]):
     )
 
     def references(self, resource: Resource[HostSpec]) -> Iterator[Reference]:
-        """The machine to jump over."""
-        yield from via_references(resource.spec.ssh, ("Host", "VirtualMachine"))
+        """The machine to jump over, and VPNs by which it is reached."""
+        yield from ssh_references(resource.spec.ssh, ("Host", "VirtualMachine"))
 
     def check_together(self, fleet: Fleet) -> Iterator[Problem]:
         """Jumps that go in a circle."""
@@ -79,9 +80,10 @@ class HostKind(MachineKind[HostSpec]):
             yield Placed(Trash(hypervisor.storage.trash, hypervisor.trash.keep))
 
     def target(self, resource: Resource[HostSpec], world: World) -> SshTarget:
-        """By its address and its pinned keys; always known."""
+        """By its addresses and its pinned keys; always known."""
         ssh = resource.spec.ssh
-        return ssh.target(resource.spec.address, ssh.user, tuple(map(bare_key, ssh.host_keys)))
+        addresses = ways(resource, resource.spec.address, world)
+        return ssh.target(addresses, ssh.user, tuple(map(bare_key, ssh.host_keys)))
 
     def address(self, resource: Resource[HostSpec]) -> str:
         """``spec.address``."""

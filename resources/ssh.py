@@ -5,20 +5,52 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from drivers.base import SshTarget
 from resources.base import AnyResource, Model, Name, Problem, Reference
 from resources.fields import ControllerPath
 from resources.fleet import Fleet
+from resources.net import host_address
 from resources.quantity import Timeout
+from resources.words import WORDS
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+# Before the name of a VPN, where an address may be written.
+IN_VPN = "vpn/"
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
+
+
+def way(text: str) -> str:
+    """``vpn/NAME``, an IP address, or a DNS name in lower case. Raises ValueError."""
+    if not text.startswith(IN_VPN):
+        return host_address(text)
+    try:
+        return IN_VPN + _NAME.validate_python(text.removeprefix(IN_VPN))
+    except ValidationError as error:
+        raise ValueError(f"{text!r} names no VPN; write vpn/NAME") from error
+
+
+Way = Annotated[
+    str,
+    AfterValidator(way),
+    WithJsonSchema(
+        {
+            "type": "string",
+            WORDS: "an IP address, a DNS name, or vpn/NAME for the machine's address in a VPN",
+            "examples": ["vpn/fleet", "203.0.113.7"],
+        }
+    ),
+]
 
 
 class SshAccess(Model):
     """How salvus reaches a machine by ssh."""
 
+    addresses: tuple[Way, ...] = ()
+    """Addresses, DNS names, or ``vpn/NAME`` for its address in a VPN, which are tried in this order; then the address
+    that it has anyway. So a machine is reached by the VPN when that is up, and by its public address before and else.
+    """
     port: Port = 22
     """The port sshd listens on."""
     identity_files: tuple[ControllerPath, ...] = ()
@@ -34,10 +66,10 @@ class SshAccess(Model):
     nothing that is sent is acknowledged, is noticed after 15 s.
     """
 
-    def target(self, address: str, user: str, host_keys: tuple[str, ...]) -> SshTarget:
+    def target(self, addresses: tuple[str, ...], user: str, host_keys: tuple[str, ...]) -> SshTarget:
         """All that a connection needs. ``host_keys`` are public key lines without comments."""
         return SshTarget(
-            addresses=(address,),
+            addresses=addresses,
             port=self.port,
             user=user,
             host_keys=host_keys,
@@ -52,10 +84,13 @@ class SshAccess(Model):
 VIA = ("spec", "ssh", "via")
 
 
-def via_references(access: SshAccess, machine_kinds: tuple[str, ...]) -> Iterator[Reference]:
-    """The reference in ``spec.ssh.via``, if there is one."""
+def ssh_references(access: SshAccess, machine_kinds: tuple[str, ...]) -> Iterator[Reference]:
+    """The machine in ``spec.ssh.via``, and the VPNs in ``spec.ssh.addresses``."""
     if access.via is not None:
         yield Reference(VIA, machine_kinds, access.via)
+    for position, written in enumerate(access.addresses):
+        if written.startswith(IN_VPN):
+            yield Reference(("spec", "ssh", "addresses", position), ("VPN",), written.removeprefix(IN_VPN))
 
 
 def via_circle(resource: AnyResource, fleet: Fleet) -> Iterator[Problem]:

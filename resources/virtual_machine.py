@@ -21,9 +21,10 @@ from resources.base import (
 )
 from resources.fleet import Fleet
 from resources.net import without_prefix
-from resources.ssh import via_circle, via_references
+from resources.ssh import ssh_references, via_circle
 from resources.vm_checks import alone, together
 from resources.vm_spec import Placement, VirtualMachineSpec
+from resources.ways import ways
 from resources.world import World
 
 Vm = Resource[VirtualMachineSpec]
@@ -55,7 +56,7 @@ class VirtualMachineKind(MachineKind[VirtualMachineSpec]):
         yield Reference(("spec", "image"), ("Image",), spec.image)
         if spec.placement.host is not None:
             yield Reference(("spec", "placement", "host"), ("Host",), spec.placement.host)
-        yield from via_references(spec.ssh, ("Host", "VirtualMachine"))
+        yield from ssh_references(spec.ssh, ("Host", "VirtualMachine"))
 
     def check(self, resource: Vm, fleet: Fleet) -> Iterator[Problem]:
         """Contradictions, a host that runs no machines."""
@@ -100,22 +101,23 @@ class VirtualMachineKind(MachineKind[VirtualMachineSpec]):
         return resource.spec.disruption.grade
 
     def target(self, resource: Vm, world: World) -> SshTarget:
-        """By its first static address, and the host key that was made with it.
+        """By ``spec.ssh.addresses`` or its first static address, and the host key that was made with it.
 
         Raises NotYet while the key is not made, and for a machine that is to be off or has no static address.
         """
         spec = resource.spec
         if spec.run_strategy == "Halted":
             raise NotYet("Halted", f"{resource.ref} is off, as spec.runStrategy says")
-        address = self.address(resource)
-        if address is None:
+        addresses = ways(resource, self.address(resource), world)
+        if not addresses:
             raise NotYet("NoAddress", f"{resource.ref} has no static address; write one in spec.interfaces")
         host_key = world.fact(resource.ref, "ssh_host_key")
-        return spec.ssh.target(address, spec.ssh.user or spec.cloud_init.user, (host_key,))
+        return spec.ssh.target(addresses, spec.ssh.user or spec.cloud_init.user, (host_key,))
 
     def answers(self, resource: Vm) -> bool:
         """Whether it is to run, and can be reached."""
-        return resource.spec.run_strategy == "Always" and self.address(resource) is not None
+        reached = self.address(resource) is not None or bool(resource.spec.ssh.addresses)
+        return resource.spec.run_strategy == "Always" and reached
 
     def address(self, resource: Vm) -> str | None:
         """Its first static address."""

@@ -215,6 +215,14 @@ def _seen_at(vpn: Vpn, machine: AnyResource, world: World) -> tuple[str, int] | 
     return _endpoint(vpn, spec, spec.hub or vpn.spec.hubs.includes(machine), machine)
 
 
+def address_of(vpn: Vpn, machine: str, world: World) -> str:
+    """The address of one machine, without looking at the others; empty while there is none."""
+    plain = VPNNodeSpec(vpn=vpn.name)
+    spec = next((node for node in _settled(vpn, world) if node.machine == machine), plain)
+    given = world.known_allocation(vpn.ref, f"{ADDRESS}/{machine}")
+    return _address(vpn, machine, spec, {machine: given} if given is not None else {})
+
+
 def holder(address: str, name: str, given: Mapping[str, str]) -> str:
     """The other node that was given this address; empty when there is none."""
     return next((node for node, value in given.items() if value == address and node != name), "")

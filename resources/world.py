@@ -101,6 +101,11 @@ class World:
             raise NotYet("NotAllocated", f"waits for the {what} of {ref} to be decided")
         return value
 
+    def known_allocation(self, ref: str, what: str) -> str | None:
+        """What the controller decided, or None: then whoever asked is asked again when it does."""
+        self.reads.add(f"allocation/{ref}/{what}")
+        return self.known.allocations.get((ref, what))
+
     def pool(self, ref: str, pool: str) -> Mapping[str, str]:
         """All that was ever given out of a pool of a resource: for whom → value. Read again after each gift."""
         self.reads.add(f"allocation/{ref}/{pool}")

@@ -134,6 +134,8 @@ def demo(folder: Path, keep: bool) -> None:
     act(3, "`apply` does it: images are pushed, disks made, two Debian guests boot, under emulation")
     shell("salvusctl apply", folder)
     shell("salvusctl get all", folder)
+    shell("salvusctl lab exec host2 -- ping -c 2 web01", folder)
+    tell("through the private network of manifests/vpn.yaml, by name")
     act(
         4,
         f"A controller keeps it so, hears from libvirt, looks at each machine every {RESYNC} s. Three things break",
