@@ -104,7 +104,10 @@ exec {ways.path}
 
 
 def drop_in(ways: File) -> str:
-    """tincd goes before what uses its network, and before all else that wants the processor: it carries the rest."""
+    """tincd goes before what uses its network, and before all else that wants the processor: it carries the rest.
+
+    Where nothing made /dev/net/tun at boot, its module does; in a container there is no module to be loaded.
+    """
     return f"""\
 {_WRITTEN}[Unit]
 Before=network-online.target
@@ -112,5 +115,6 @@ Before=network-online.target
 [Service]
 Nice=-19
 Restart=always
+ExecStartPre=-modprobe --quiet tun
 ExecReload={ways.path}
 """
