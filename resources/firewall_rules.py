@@ -1,7 +1,7 @@
 """From all that is written to the packet filter of one machine: a function of the whole fleet. Pure.
 
-The order of a machine's rules: ssh, then what Firewalls say, by their names and in the order of their lists, then what
-is derived from Services and VPNs, by their names.
+The order of a machine's rules: ssh, also that to machines behind it, then what Firewalls say, by their names and in the
+order of their lists, then what is derived from Services and VPNs, by their names.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from drivers.items.rules import Action, Group, Ports, Protocol, Rule, RuleSet
 from resources import vpn_nodes
 from resources.base import AnyResource, Path, Resource, Selector
 from resources.firewall_spec import FirewallSpec, RuleSpec
+from resources.fleet import machine_kind
 from resources.peers import Addresses, Peer, collapsed, is_ip
 from resources.ports import ports_of
+from resources.ssh import IN_VPN
 from resources.world import World
 
 FirewallResource = Resource[FirewallSpec]
@@ -106,11 +108,11 @@ def _filter(machine: AnyResource, world: World) -> Filter | None:
     ingress, egress = _default(firewalls, "ingress"), _default(firewalls, "egress")
     known = Addresses.known(world)
     into = [*_ssh(machine, firewalls, known), *_written(firewalls, "ingress", known)]
-    out = list(_written(firewalls, "egress", known))
+    out = [*_jumps(machine, known), *_written(firewalls, "egress", known)]
     if derive:
         into += [*_to_services(machine, known), *_to_vpns(machine, world)]
     if derive and egress.action is Action.DENY:
-        out += [*_as_client(machine, known), *_over_vpns(machine, world), *_jumps(machine, known)]
+        out += [*_as_client(machine, known), *_over_vpns(machine, world)]
     return Filter(Chain(tuple(into), ingress), Chain(tuple(out), egress))
 
 
@@ -204,11 +206,16 @@ def _over_vpns(machine: AnyResource, world: World) -> Iterator[Line]:
 
 
 def _jumps(machine: AnyResource, known: Addresses) -> Iterator[Line]:
-    """Over the machine the controller gets to those that name it in ``spec.ssh.via``."""
+    """Over the machine the controller gets to those that name it in ``spec.ssh.via``: no trial of its own rules sees
+    that it does not, so no rule is before these.
+    """
     for other in known.world.select_machines(Selector()):
         if other.spec.ssh.via == machine.name:
-            # Of one that has only a DNS name, or none, the machine alone knows the address.
-            found = collapsed(known.of(other))
+            own = machine_kind(other).addresses(other)
+            said = (way for way in other.spec.ssh.addresses if not way.startswith(IN_VPN))
+            ways = (*own, *said, *known.of(other))
+            # What a DNS name, or a guest without a static address, leads to, the machine alone knows.
+            found = collapsed(ways) if ways and all(map(is_ip, ways)) else ()
             group, peers = (f"via.{other.name}", other.name) if found else ("", "everybody")
             port = Ports(other.spec.ssh.port, other.spec.ssh.port)
             rule = Rule(Action.ALLOW, f"{other.ref} spec.ssh.via", group, Protocol.TCP, (port,))

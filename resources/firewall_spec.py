@@ -82,8 +82,8 @@ class FirewallSpec(Model):
     derive: bool = True
     """Whether rules are also made from the graph, after those that are written: ``ports`` of the Services on the
     machine are open to their ``clients``, the port of its VPNs to all nodes; where ``default.egress`` is ``deny``, the
-    machine may connect to the services whose client it is, to its VPNs, and to the machines that ``ssh.via`` reaches
-    over it. Of several Firewalls on a machine one that derives is enough.
+    machine may connect to the services whose client it is, and to its VPNs. Of several Firewalls on a machine one that
+    derives is enough.
     """
     ssh: Peers | None = None
     """Where ssh to the machine, at its ``spec.ssh.port``, is let in from, before all rules: name the controller, and

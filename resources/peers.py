@@ -77,7 +77,7 @@ class Addresses:
         return (*_written(machine), *self._in_vpns.get(machine.name, ()))
 
     def networks(self, peers: Iterable[Peer]) -> tuple[str, ...]:
-        """The peers' addresses as a ``Group`` has them: sorted, collapsed, IPv4 first."""
+        """The peers' addresses as a ``Group`` has them: as `collapsed` gives them."""
         return collapsed(tuple(network for peer in peers for network in self._of_peer(peer)))
 
     def _of_peer(self, peer: Peer) -> tuple[str, ...]:
@@ -109,11 +109,16 @@ def _written(machine: AnyResource) -> tuple[str, ...]:
 # Of the same machines many others want it: that they are the same is told faster than they are sorted.
 @lru_cache(maxsize=1024)
 def collapsed(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Addresses and networks, sorted, without those that are in others, neighbours put together; IPv4 first."""
-    found = [ipaddress.ip_network(text) for text in dict.fromkeys(texts)]
-    v4 = ipaddress.collapse_addresses(one for one in found if isinstance(one, ipaddress.IPv4Network))
-    v6 = ipaddress.collapse_addresses(one for one in found if isinstance(one, ipaddress.IPv6Network))
-    return tuple(map(str, (*v4, *v6)))
+    """Addresses and networks, sorted, without those that are in others; IPv4 first.
+
+    Neighbours are not put together: a machine more is to be a member more, and not other ones.
+    """
+    found: list[Network] = []
+    for one in sorted(map(ipaddress.ip_network, dict.fromkeys(texts)), key=ipaddress.get_mixed_type_key):
+        # A network stands before all that are in it.
+        if not found or one.network_address not in found[-1]:
+            found.append(one)
+    return tuple(map(str, found))
 
 
 @lru_cache(maxsize=1024)

@@ -64,8 +64,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Addresses that rules name: networks as ``ipaddress`` writes them (``10.1.0.0/16``, ``fd00::1/128``), sorted and
-    collapsed (``ipaddress.collapse_addresses``), IPv4 first. An empty group matches nothing.
+    """Addresses that rules name: networks as ``ipaddress`` writes them (``10.1.0.0/16``, ``fd00::1/128``), sorted,
+    none in another, IPv4 first; neighbours stay apart. An empty group matches nothing.
     """
 
     name: str

@@ -81,7 +81,7 @@ def test_all_that_a_rule_can_say() -> None:
     dns = Rule(ALLOW, "Firewall/wall spec.egress[dns]", "egress.wall.dns", TCP, (Ports(53, 53),))
     assert found.egress == (dns,)
     assert found.groups == (
-        Group("ingress.wall.cql", ("10.0.0.2/31",)),
+        Group("ingress.wall.cql", ("10.0.0.2/32", "10.0.0.3/32")),
         Group("egress.wall.dns", ("10.0.0.53/32", "fd00::/8")),
     )
 
@@ -176,16 +176,21 @@ def test_also_by_an_address_in_a_network() -> None:
     assert rules(DB, WEB, cassandra, closed, of="db").egress == ()
 
 
-def test_over_a_machine_that_others_are_reached_by_the_controller_gets_to_them() -> None:
+@pytest.mark.parametrize("default", ["allow", "deny"])
+def test_over_a_machine_that_others_are_reached_by_the_controller_gets_to_them_whatever_is_written(
+    default: str,
+) -> None:
     keys = DB.spec.ssh.host_keys
-    behind = machine("behind", "10.0.0.9", ssh={"via": "db", "port": 2222, "hostKeys": keys})
+    behind = machine("behind", "10.0.0.9", ssh={"via": "db", "port": 2222, "addresses": ["10.0.1.9"], "hostKeys": keys})
     named = machine("named", "named.example.org", ssh={"via": "db", "hostKeys": keys})
-    found = rules(DB, behind, named, firewall(default={"egress": "deny"}))
-    assert found.egress == (
+    none = [{"name": "none", "ports": [22, 2222], "action": "deny"}]
+    found = rules(DB, behind, named, firewall(default={"egress": default}, derive=False, egress=none))
+    assert found.egress[:2] == (
         Rule(ALLOW, "Host/behind spec.ssh.via", "via.behind", TCP, (Ports(2222, 2222),)),
         Rule(ALLOW, "Host/named spec.ssh.via", "", TCP, (Ports(22, 22),)),
     )
-    assert found.groups == (Group("via.behind", ("10.0.0.9/32",)),)
+    assert [rule.why for rule in found.egress[2:]] == ["Firewall/wall spec.egress[none]"]
+    assert found.groups == (Group("via.behind", ("10.0.0.9/32", "10.0.1.9/32")),)
 
 
 def test_reasons_fit_into_a_comment() -> None:

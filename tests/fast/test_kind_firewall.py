@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from controller.view import View
+from drivers.base import Change, Grade, Verb, drift
 from drivers.items.nft_table import NftTable
 from drivers.items.package import Package
 from drivers.items.rules import RuleSet
@@ -140,11 +141,14 @@ def test_a_new_node_is_let_in_by_the_old_ones_in_the_same_sync_and_by_nobody_els
     updated(view, DB, WEB, WALL, elsewhere)
     assert [group.networks for group in rules(view, "db").groups] == [("10.0.0.2/32",)]
     view.lowered("elsewhere")
+    old = NftTable(rules(view, "db")).fields()
     new = machine("web2", "10.0.0.3", "web")
     touched = {"resource/Host/web2", "kind/Host"}
     assert updated(view, DB, WEB, WALL, elsewhere, new, touched=touched) == {"db", "web2"}
     before, after = rules(view, "db"), [group.networks for group in rules(view, "db").groups]
-    assert after == [("10.0.0.2/31",)]
+    table = NftTable(rules(view, "db"))
+    assert not table.perilous(Change(table, Verb.UPDATE, drift(table.fields(), old), Grade.LIVE)), "a member more"
+    assert after == [("10.0.0.2/32", "10.0.0.3/32")]
     assert updated(view, DB, WEB, WALL, elsewhere, touched=touched) == {"db", "web2"}
     assert rules(view, "db").ingress == before.ingress
     assert [group.networks for group in rules(view, "db").groups] == [("10.0.0.2/32",)]
