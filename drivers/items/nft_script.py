@@ -110,21 +110,23 @@ echo "add element {table} trial {{ ipv4 timeout ${{SALVUS_WINDOW}}s, ipv6 timeou
 nft -f "$dir/next.nft"
 rm -f -- "$dir/next.nft"
 """
-# That an element can still be deleted proves that it is there; in the same transaction.
+# That an element can still be deleted proves that it is there; in the same transaction. Where they are no more on trial,
+# but in force, who confirmed them may have died before the files were written.
 _CONFIRM = """\
-if [ -f "$dir/boot.nft" ] && [ "$(sha256sum <"$dir/boot.nft")" = "{digest}  -" ] &&
-    now=$(nft -t list table {table}) && case $now in *'	set trial {{'*) false ;; esac
-then
-    exit 0
+if found=$(nft -s list set {table} trial 2>/dev/null); then
+    older=trial_older end='delete element {table} trial {{ ipv4, ipv6 }}'
+else
+    found=$(nft -s list set {table} older 2>/dev/null) || found=
+    older=older end=
 fi
-case $(nft -s list set {table} trial 2>/dev/null) in
-    *{digest}*) ;;
+case $found in
+    *'comment "{digest}"'*) ;;
     *) fail "these rules are not on trial" ;;
 esac
 {{
-echo 'delete element {table} trial {{ ipv4, ipv6 }}'
+echo "$end"
 echo 'include "{folder}/boot.new"'
-case $(nft list set {table} trial_older) in *elements*) echo "{older}" ;; esac
+case $(nft list set {table} "$older") in *elements*) echo "{older}" ;; esac
 }} >"$dir/next.nft"
 """
 _KEEP = f"""\
@@ -168,7 +170,7 @@ def on_trial(rules: RuleSet) -> str:
 
 
 def confirm(rules: RuleSet) -> str:
-    """What is on trial stays, at the next boot too; nothing is done where it stays already."""
+    """What is on trial stays, at the next boot too; where it stays already, that is made sure of."""
     text = _CONFIRM.format(
         table=nft_text.TABLE, digest=nft_text.digest(rules), folder=FOLDER, older=_OLDER.format("older")
     )

@@ -3,6 +3,7 @@
 On trial, the new chains and sets stand beside what is there, under names that begin with ``trial_``, and the first rule
 of each base chain leads to them while the elements of the set ``trial`` last; these have a timeout in the kernel. So
 what was there before is not touched, and counts again when the time is over, whatever has become of all processes.
+The comment of ``trial``, and that of ``older`` where the table stays, is the digest: of which rules the kernel has.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _TO_TRIAL = f"""\
 insert rule {TABLE} input meta nfproto @trial goto {TRIAL}input
 insert rule {TABLE} output meta nfproto @trial goto {TRIAL}output
 """
+_OLDER = "\t\ttypeof meta nfproto\n\t\tflags timeout\n"
+_MARK = re.compile(rf'({_OLDER})\t\tcomment "[0-9a-f]{{64}}"\n')
 _COMMENT = 120  # bytes; nft takes 128 with the end
 _PREFIX = 100
 # Of the kernel, IFNAMSIZ; a star at the end would mean all that begin so.
@@ -51,19 +54,16 @@ _FIELDS = {"ingress": "saddr", "egress": "daddr"}
 
 def whole(rules: RuleSet) -> str:
     """The table as it stays, in place of whatever stands there."""
-    return _ANEW + _block(rules, "") + _elements(members(rules), "")
+    return _whole(rules, f'\t\tcomment "{digest(rules)}"\n')
 
 
 def digest(rules: RuleSet) -> str:
     """By which it is known again what was wanted: SHA-256."""
-    return hashlib.sha256(whole(rules).encode()).hexdigest()
+    return hashlib.sha256(_whole(rules, "").encode()).hexdigest()
 
 
 def on_trial(rules: RuleSet) -> str:
-    """The table beside what stands there. Whoever runs it adds the elements of the set ``trial``, with their timeout.
-
-    The set's comment is the digest.
-    """
+    """The table beside what stands there. Whoever runs it adds the elements of the set ``trial``, with their timeout."""
     timed = f'add set {TABLE} trial {{ typeof meta nfproto; flags timeout; comment "{digest(rules)}"; }}\n'
     return timed + _block(rules, TRIAL) + _elements(members(rules), TRIAL) + _TO_TRIAL
 
@@ -85,7 +85,7 @@ def members(rules: RuleSet) -> tuple[str, ...]:
 
 def taken_apart(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """``lines`` and ``members`` of a text that ``whole`` made; of another one whatever is in it."""
-    rest = text.removeprefix(_ANEW)
+    rest = _MARK.sub(r"\1", text.removeprefix(_ANEW), count=1)
     elements = [line for line in rest.split("\n") if line.startswith(_ELEMENTS)]
     found = (re.fullmatch(r"(\S+)_[46] \{ (.*) \}", line.removeprefix(_ELEMENTS)) for line in elements)
     parts = [f"{match[1]} {network}" for match in found if match for network in match[2].split(", ")]
@@ -122,7 +122,11 @@ def quoted(text: str, most: int = _COMMENT) -> str:
     return f'"{short.decode("utf-8", "ignore")}"'
 
 
-def _block(rules: RuleSet, prefix: str) -> str:
+def _whole(rules: RuleSet, mark: str) -> str:
+    return _ANEW + _block(rules, "", mark) + _elements(members(rules), "")
+
+
+def _block(rules: RuleSet, prefix: str, mark: str = "") -> str:
     sets = (
         f"\tset {prefix}{_set(group.name)}_{version} {{\n"
         f"\t\ttype ipv{version}_addr\n\t\tflags interval\n\t\tcomment {quoted(group.name)}\n\t}}\n"
@@ -134,7 +138,7 @@ def _block(rules: RuleSet, prefix: str) -> str:
         ("output", "egress", rules.egress, rules.default_egress),
     )
     chains = (_chains(name, way, some, default, prefix) for name, way, some, default in both)
-    older = f"\tset {prefix}older {{\n\t\ttypeof meta nfproto\n\t\tflags timeout\n\t}}\n"
+    older = f"\tset {prefix}older {{\n{_OLDER}{mark}\t}}\n"
     return f"table {TABLE} {{\n{older}{''.join(sets)}{''.join(chains)}}}\n"
 
 

@@ -80,6 +80,24 @@ def test_killed_anywhere_it_converges(box: Box) -> None:
     assert box.machine.killed_anywhere_it_converges(Example(ITEM), clean) > 20
 
 
+def test_a_confirmation_killed_when_the_kernel_had_the_rules_can_be_made_again(box: Box) -> None:
+    box.machine.mended(ITEM)
+    other = NftTable(allowing(1))
+    change = needed(other, box.machine.see(other))
+    assert change is not None
+    confirmation = other.confirmation(change)
+    move = 'mv -fT -- "$dir/boot.new"'
+    killed = box.machine.run(
+        ["sh", "-eu"], other.script(change) + confirmation.replace(move, f"kill -KILL $$\n{move}"), b""
+    )
+    assert killed.returncode in (-9, 137), killed.stderr.decode()
+    assert "set trial" not in box.sh("nft list table inet salvus")
+    assert box.machine.run(["sh", "-eu"], ITEM.confirmation(change), b"").returncode != 0, "others are in force"
+    box.sh(confirmation)
+    assert needed(other, box.machine.see(other)) is None
+    assert box.sh(f"cat {FOLDER}/boot.nft") == nft_text.whole(other.rules)
+
+
 def test_deleted_nothing_is_left_and_what_others_have_there_was_never_touched(box: Box) -> None:
     box.sh("nft 'add table ip mine; add chain ip mine c { type filter hook forward priority 0; policy drop; }'")
     others = box.sh("nft list table ip mine")
