@@ -110,8 +110,8 @@ echo "add element {table} trial {{ ipv4 timeout ${{SALVUS_WINDOW}}s, ipv6 timeou
 nft -f "$dir/next.nft"
 rm -f -- "$dir/next.nft"
 """
-# That an element can still be deleted proves that it is there; in the same transaction. Where they are no more on trial,
-# but in force, who confirmed them may have died before the files were written.
+# That an element can still be deleted proves that it is there; in the same transaction. Where they are in force and no
+# more on trial, who confirmed them may have died before the files were written.
 _CONFIRM = """\
 if found=$(nft -s list set {table} trial 2>/dev/null); then
     older=trial_older end='delete element {table} trial {{ ipv4, ipv6 }}'

@@ -37,7 +37,7 @@ _BASE = {"input": "iifname", "output": "oifname"}
 # What is let through before all rules, see rules.py. Connections older than the table are not known to the kernel where
 # nothing had it track them: while the elements of ``older`` last, their next packet tells it. ICMPv6: errors, MLD,
 # neighbour discovery, and with it inverse and secured discovery and multicast router discovery (RFC 4890, 4.4.1). Ports
-# of DHCPv6: RFC 8415, 7.2.
+# of DHCP: RFC 2131, 4.1; of DHCPv6: RFC 8415, 7.2.
 _ALWAYS = """\
 {interface} "lo" accept
 ct state established,related accept
@@ -46,7 +46,11 @@ icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} accept
 icmpv6 type {{ 1-4, 130-136, 141-143, 148-149, 151-153 }} accept
 {dhcp}ct state invalid drop
 """
-_DHCP = {"input": "ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept\n", "output": ""}
+_DHCP = {
+    "input": "ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept\n",
+    "output": "meta nfproto ipv4 udp sport 68 udp dport 67 accept\n"
+    "ip6 daddr { fe80::/10, ff02::1:2 } udp sport 546 udp dport 547 accept\n",
+}
 _VERDICTS = {Action.ALLOW: "accept", Action.DENY: "drop"}
 _FAMILIES = {"4": ("ip", "icmp"), "6": ("ip6", "ipv6-icmp")}
 _FIELDS = {"ingress": "saddr", "egress": "daddr"}
@@ -63,7 +67,7 @@ def digest(rules: RuleSet) -> str:
 
 
 def on_trial(rules: RuleSet) -> str:
-    """The table beside what stands there. Whoever runs it adds the elements of the set ``trial``, with their timeout."""
+    """The table beside what stands there. Whoever runs it adds the elements of ``trial``, with their timeout."""
     timed = f'add set {TABLE} trial {{ typeof meta nfproto; flags timeout; comment "{digest(rules)}"; }}\n'
     return timed + _block(rules, TRIAL) + _elements(members(rules), TRIAL) + _TO_TRIAL
 

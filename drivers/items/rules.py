@@ -2,8 +2,9 @@
 
 Order counts: the first rule that matches decides, then the default of its direction. Before all rules, and not written
 as such, every backend lets through: what goes over loopback, what belongs to a connection that was let through, and the
-ICMP without which IP does not work (errors; for IPv6 neighbour discovery and MLD, RFC 4890), and what DHCPv6 servers of
-the link answer, as nobody asked them under the address they answer from (RFC 8415); the invalid is dropped.
+ICMP without which IP does not work (errors; for IPv6 neighbour discovery and MLD, RFC 4890), what the machine asks
+servers as a client of DHCP (UDP from port 68 to 67, RFC 2131; DHCPv6 on the link: from 546 to 547, RFC 8415), and what
+DHCPv6 servers of the link answer, as nobody asked them under the address they answer from; the invalid is dropped.
 Forwarded packets (of virtual machines, of containers) are never looked at.
 """
 

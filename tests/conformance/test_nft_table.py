@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +17,7 @@ from drivers.items.nft_script import FOLDER, UNIT_FILE
 from drivers.items.nft_table import NftTable
 from drivers.items.rules import Action, Group, Ports, Protocol, Rule, RuleSet
 from tests.conformance.items import Example, needed
-from tests.conformance.nft_world import Box, allowing
+from tests.conformance.nft_world import HERE, Box, allowing
 from tests.hostile import rule_sets
 
 pytestmark = pytest.mark.conformance
@@ -96,6 +99,33 @@ def test_a_confirmation_killed_when_the_kernel_had_the_rules_can_be_made_again(b
     box.sh(confirmation)
     assert needed(other, box.machine.see(other)) is None
     assert box.sh(f"cat {FOLDER}/boot.nft") == nft_text.whole(other.rules)
+
+
+def test_who_denies_all_egress_still_renews_its_address(box: Box) -> None:
+    subprocess.run(["ip", "address", "add", "fe80::c0/64", "dev", "c0", "nodad"], check=True)
+    box.sh("ip address add fe80::e0/64 dev eth0 nodad")
+    box.machine.mended(NftTable(RuleSet(default_egress=Action.DENY)))
+    assert _arrives(box, HERE, 68, 67)
+    assert _arrives(box, "fe80::c0%{}", 546, 547)
+    assert not _arrives(box, HERE, 1024, 67)
+    assert not _arrives(box, HERE, 68, 53)
+    assert not _arrives(box, "fe80::c0%{}", 1024, 547)
+
+
+def _arrives(box: Box, to: str, sport: int, dport: int) -> bool:
+    """Whether a datagram of the machine reaches the network beside it."""
+    send = "import socket, sys; host, sport, dport = sys.argv[1], *map(int, sys.argv[2:])\n"
+    send += "*kind, _, to = socket.getaddrinfo(host, dport, type=socket.SOCK_DGRAM)[0]\n"
+    send += "with socket.socket(*kind) as s: s.bind(('', sport)); s.sendto(b'x', to)\n"
+    family = socket.AF_INET6 if ":" in to else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as there:
+        there.bind(("", dport))
+        there.settimeout(0.5)
+        argv = [*box.into, sys.executable, "-c", send, to.format("eth0"), str(sport), str(dport)]
+        subprocess.run(argv, stderr=subprocess.DEVNULL, check=False)
+        with contextlib.suppress(TimeoutError):
+            return there.recv(1) == b"x"
+    return False
 
 
 def test_deleted_nothing_is_left_and_what_others_have_there_was_never_touched(box: Box) -> None:
