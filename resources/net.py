@@ -98,6 +98,11 @@ def _host(text: str) -> str | None:
     return _ip(text) or (text.lower() if name else None)
 
 
+def is_address(host: str) -> bool:
+    """Whether what ``host_address`` gave is an IP address, and no DNS name."""
+    return _ip(host) is not None
+
+
 def mac(text: str) -> str:
     """A unicast MAC address with colons, in lower case. Raises ValueError."""
     if re.fullmatch("([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}", text) is None:

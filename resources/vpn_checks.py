@@ -10,6 +10,7 @@ from resources.fleet import Fleet
 from resources.vpn_keys import no_key
 from resources.vpn_nodes import Vpn, members, nodes, usable
 from resources.vpn_spec import VPNNodeSpec
+from resources.vpn_underlay import covered, devices, subnet_covers
 from resources.world import Known, World
 
 
@@ -20,7 +21,10 @@ def alone(vpn: Vpn, fleet: Fleet) -> Iterator[Problem]:
     network = ipaddress.ip_network(vpn.spec.cidr)
     if network.num_addresses < 4:
         yield Problem(vpn.ref, ("spec", "cidr"), f"{vpn.spec.cidr} has no room for two nodes; write a network")
-    for hub in (node for node in nodes(vpn, _world(fleet)) if node.hub and node.endpoint is None):
+    world = _world(fleet)
+    yield from covered(vpn, world)
+    yield from devices(vpn, fleet, world)
+    for hub in (node for node in nodes(vpn, world) if node.hub and node.endpoint is None):
         what = f"{hub.name} is a hub, and no address is known at which others reach it"
         yield Problem(vpn.ref, ("spec", "hubs"), f"{what}; write a VPNNode for it, with spec.endpoint")
 
@@ -48,6 +52,7 @@ def node_alone(node: Resource[VPNNodeSpec], fleet: Fleet) -> Iterator[Problem]:
         if ipaddress.ip_network(subnet).overlaps(network):
             message = f"{subnet} overlaps {vpn.spec.cidr}, in which all nodes are reached by themselves"
             yield Problem(node.ref, ("spec", "subnets", position), message)
+    yield from subnet_covers(node, vpn, _world(fleet)) if spec.subnets else ()
     if spec.public_key is not None and (why := no_key(vpn.spec.driver, spec.public_key)):
         yield Problem(node.ref, ("spec", "publicKey"), why)
 

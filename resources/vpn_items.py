@@ -17,6 +17,8 @@ from resources.world import World
 
 # Routes of ours are marked with this number of a routing protocol (ip-route(8)); the low ones have an owner.
 _PROTOCOL = 121
+# Behind what the machine has by itself, its own networks and its default route: those are not replaced, and decide.
+_METRIC = 4242
 
 
 def placed(vpn: Vpn, machine: str, world: World) -> Iterator[Placed]:
@@ -100,7 +102,8 @@ def routes(path: str, vpn: Vpn, others: Iterable[Node]) -> File:
     # As ip(8) prints them: without the prefix length where it is that of one address.
     wanted = " ".join(sorted(_bare(subnet) for node in others for subnet in node.subnets))
     device = vpn.spec.device(vpn.name)
-    return File(path, _ROUTES.format(ref=vpn.ref, wanted=wanted, device=device, number=_PROTOCOL), "0755")
+    text = _ROUTES.format(ref=vpn.ref, wanted=wanted, device=device, number=_PROTOCOL, metric=_METRIC)
+    return File(path, text, "0755")
 
 
 def _bare(subnet: str) -> str:
@@ -122,7 +125,7 @@ for family in -4 -6; do
     done
 done
 for network in $wanted; do
-    ip route replace "$network" dev {device} proto {number}
+    ip route replace "$network" dev {device} proto {number} metric {metric}
 done
 """
 

@@ -11,6 +11,7 @@ from drivers.items.key_pair import KeyPair
 from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit
 from resources.base import Placed
+from resources.net import is_address
 from resources.vpn_items import fact, network, routes, watched, with_prefix
 from resources.vpn_nodes import Node, Vpn, connected, unit
 
@@ -60,9 +61,10 @@ def _peer(node: Node, networks: tuple[str, ...], keepalive: int) -> str:
     lines = [f"# {node.name}", "[Peer]", f"PublicKey = {node.public_key}", f"AllowedIPs = {', '.join(networks)}"]
     if node.endpoint is not None:
         address, port = node.endpoint
-        lines.append(f"Endpoint = {f'[{address}]' if ':' in address else address}:{port}")
-        # Who cannot be reached keeps the way open by which it is answered.
-        lines += [f"PersistentKeepalive = {keepalive}"] if keepalive else []
+        where = f"{f'[{address}]' if ':' in address else address}:{port}"
+        lines.append(f"Endpoint = {where}" if is_address(address) else f"# Found at {node.public_key} {where}")
+    # Who cannot be reached keeps the way open by which it is answered.
+    lines.append(f"PersistentKeepalive = {keepalive if node.endpoint is not None else 0}")
     return "\n" + "\n".join(lines) + "\n"
 
 
@@ -72,6 +74,7 @@ def script(vpn: Vpn, me: Node, folder: str, ways: File) -> str:
     forward = _FORWARD.format(version=network(vpn).version, device=device) if me.hub else ""
     return _SCRIPT.format(
         written=_WRITTEN,
+        ref=vpn.ref,
         device=device,
         folder=folder,
         address=with_prefix(vpn, me),
@@ -82,16 +85,34 @@ def script(vpn: Vpn, me: Node, folder: str, ways: File) -> str:
 
 # The private key comes from its file and goes through a pipe: it is in no argument and no other file.
 # What is right already is not told again, as `wg syncconf` does: wireguard-go opens its socket anew when it is told its
-# port, though that is the same, and what is on the way then is lost.
+# port, though that is the same, and what is on the way then is lost. A keepalive that is gone from the file is told as
+# 0; an endpoint that is gone stays the place where the peer was seen last, as of one that has none.
 _SCRIPT = """\
 #!/bin/sh
 {written}set -eu
+there() {{ [ -e /sys/class/net/{device} ]; }}
+clear() {{
+    there || return 0
+    if wg show {device} >/dev/null 2>&1; then ip link del dev {device}; return; fi
+    echo "there is a {device} that is not WireGuard's, and it is left alone; choose another spec.interface of {ref}" >&2
+    return 1
+}}
 has() {{ [ "$(wg show {device} "$1")" = "$2" ]; }}
+# DNS names, each by itself: of a whole file wg takes nothing while one of them is not known.
+names() {{
+    sed -n 's/^# Found at //p' {folder}/peers.conf | while read -r key endpoint; do
+        if [ "$1" = all ] || wg show {device} endpoints | grep -qxF "$key$(printf '\\t(none)')"; then
+            wg set {device} peer "$key" endpoint "$endpoint" || echo "$endpoint is tried again" >&2
+        fi
+    done
+}}
 case $1 in
     device)
-        ip link del dev {device} 2>/dev/null || true
-        if ip link add dev {device} type wireguard 2>/dev/null; then exec sleep infinity; fi
-        exec wireguard-go -f {device}
+        clear
+        ip link add dev {device} type wireguard 2>/dev/null || wireguard-go -f {device} &
+        while sleep 5 && there; do names new; done
+        echo "{device} is gone" >&2
+        exit 1
         ;;
     up)
         tries=0
@@ -117,9 +138,10 @@ case $1 in
         done
         sed -n '/^\\[Peer\\]/,$p' {folder}/peers.conf | wg addconf {device} /dev/stdin
         {routes}
+        names all
         ;;
     down)
-        ip link del dev {device} 2>/dev/null || true
+        clear
         ;;
 esac
 """
@@ -143,8 +165,8 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=exec
-# Names that cannot be looked up yet are tried again with the unit.
-Environment=WG_ENDPOINT_RESOLUTION_RETRIES=2
+# Names that cannot be looked up yet are tried again by the script, and hold up no other.
+Environment=WG_ENDPOINT_RESOLUTION_RETRIES=0
 ExecStart={run.path} device
 ExecStartPost={run.path} up
 ExecReload={run.path} sync

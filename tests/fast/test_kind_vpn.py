@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -314,12 +316,34 @@ def test_with_wireguard_those_who_cannot_reach_each_other_talk_over_the_first_hu
     assert x["b"]["PersistentKeepalive"] == "7"
     b = peers(world, "b")
     assert b.keys() == {"a", "x", "y", "z"}
-    assert b["x"] == {"PublicKey": keys["x"], "AllowedIPs": "10.1.0.3/32"}
+    assert b["x"] == {"PublicKey": keys["x"], "AllowedIPs": "10.1.0.3/32", "PersistentKeepalive": "0"}
     assert b["a"]["Endpoint"] == f"{host('a').spec.address}:51820"
-    assert "PersistentKeepalive" not in b["a"]
+    assert b["a"]["PersistentKeepalive"] == "0", "told, so that one that was there before goes"
     assert b["z"]["AllowedIPs"] == "10.1.0.5/32, 10.9.0.0/24"
     assert "ipv4/conf/vpn-net/forwarding" in text(world, "a", "/etc/wireguard/net/run")
     assert "forwarding" not in text(world, "b", "/etc/wireguard/net/run")
+
+
+def test_with_wireguard_a_name_that_cannot_be_looked_up_holds_up_nobody() -> None:
+    named = node("b-in-net", machine="b", endpoint="b.example.org")
+    world = decided(*map(host, "abc"), vpn(driver="wireguard"), named, keys={n: n.upper() + WG_KEY[1:] for n in "abc"})
+    conf = text(world, "a", "/etc/wireguard/net/peers.conf")
+    assert f"\n# Found at B{WG_KEY[1:]} b.example.org:51820\n" in conf, "wg does not read it with the rest"
+    assert re.findall("^Endpoint = (.*)", conf, re.MULTILINE) == [f"{host('c').spec.address}:51820"]
+
+
+@pytest.mark.parametrize("step", ["device", "down"])
+def test_with_wireguard_a_device_that_is_somebody_elses_is_not_deleted(step: str, tmp_path: Path) -> None:
+    world = decided(host("a"), vpn(driver="wireguard", interface="lo"), keys={"a": WG_KEY})
+    for program, does in (("ip", f"echo $* >>{tmp_path}/done"), ("wg", "exit 1")):
+        (tmp_path / program).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / program).chmod(0o755)
+    script = text(world, "a", "/etc/wireguard/net/run")
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    ended = subprocess.run(["sh", "-c", script, "run", step], env=env, capture_output=True, text=True, timeout=20)
+    assert ended.returncode == 1
+    assert "there is a lo that is not WireGuard's, and it is left alone" in ended.stderr
+    assert not (tmp_path / "done").exists()
 
 
 def test_with_wireguard_who_has_no_key_yet_holds_up_nobody() -> None:
@@ -376,6 +400,7 @@ def test_routes_lead_to_what_is_behind_others() -> None:
         keys={"a": PEM, "b": PEM},
     )
     assert 'wanted="10.8.0.1 10.9.0.0/24"' in text(world, "a", "/etc/tinc/net/routes")
+    assert "proto 121 metric 4242\n" in text(world, "a", "/etc/tinc/net/routes"), "behind routes of the machine's own"
     assert 'wanted=""' in text(world, "b", "/etc/tinc/net/routes")
     assert "Subnet = 10.9.0.0/24\n" in text(world, "b", "/etc/tinc/net/hosts/b")
 
@@ -448,6 +473,54 @@ def test_two_networks_on_one_machine_do_not_get_in_each_others_way() -> None:
     ]
     apart = {"members": {"names": ["b"]}, "hubs": {"names": ["b"]}}
     assert problems(host("a"), host("b"), vpn(members={"names": ["a"]}), vpn("two", **apart)) == []
+
+
+def test_a_network_does_not_lead_away_what_carries_it() -> None:
+    guest = vm("g", interfaces=[{"name": "eth0", "bridge": "lan", "address": "198.51.100.7/24"}])
+    base = (host("a", address="192.0.2.1"), host("b", address="b.example.org"), image(), guest)
+    for cidr, inside in (("192.0.0.0/8", "192.0.2.1"), ("198.51.100.0/24", "198.51.100.7")):
+        assert problems(*base, vpn(cidr=cidr)) == [
+            (
+                f"VPN/net spec.cidr: {inside}, at which a node is reached without the VPN, is in {cidr}; "
+                "choose a network that is used nowhere else"
+            )
+        ]
+    subnets = ["0.0.0.0/0", "192.0.2.0/24", "10.9.0.0/16", "10.8.0.0/24"]
+    behind = node("b-in-net", machine="b", endpoint="10.8.0.1:700", subnets=subnets)
+    assert problems(*base, vpn(), behind) == [
+        "VPNNode/b-in-net spec.subnets.0: 0.0.0.0/0 overlaps 10.1.0.0/24, in which all nodes are reached by themselves",
+        (
+            "VPNNode/b-in-net spec.subnets.0: 0.0.0.0/0 is everything, so also what carries the VPN; "
+            "name the networks behind the node"
+        ),
+        (
+            "VPNNode/b-in-net spec.subnets.1: 192.0.2.1, at which a node of VPN/net is reached without it, "
+            "is in 192.0.2.0/24; leave it out"
+        ),
+        (
+            "VPNNode/b-in-net spec.subnets.3: 10.8.0.1, at which a node of VPN/net is reached without it, "
+            "is in 10.8.0.0/24; leave it out"
+        ),
+    ]
+
+
+def test_a_name_in_the_network_is_not_where_a_node_is_reached_without_it() -> None:
+    (found,) = problems(host("a", address="a"), host("b"), vpn())
+    assert found.startswith("VPN/net spec.members: a is where a node is reached without the VPN, and a name in it")
+    outside = node("laptop", publicKey=PEM, endpoint="Web:700")
+    assert "web is where" in problems(host("a", {"role": "WEB"}), vpn(aliases="role"), outside)[0]
+    assert problems(host("a", {"role": "WEB"}), vpn(), outside) == []
+    assert "called localhost" in problems(host("a", {"role": "localhost"}), vpn(aliases="role"))[0]
+    assert "called localhost" in problems(host("a"), vpn(), node("localhost", publicKey=PEM))[0]
+
+
+def test_a_device_of_something_else_is_not_taken() -> None:
+    guest = vm("g", interfaces=[{"name": "nic1", "bridge": "lan", "address": "198.51.100.7/24"}])
+    for interface, whose in (("br0", "Host/a"), ("lan", "Host/a"), ("nic1", "VirtualMachine/g")):
+        assert problems(host("a"), image(), guest, vpn(interface=interface)) == [
+            f"VPN/net spec.interface: {interface} is a bridge or an interface of {whose}; choose another name"
+        ]
+    assert problems(host("a", hypervisor=None), vpn(interface="br0")) == [], "nobody knows of it"
 
 
 def test_what_is_wrong_in_a_node() -> None:
