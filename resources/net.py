@@ -52,7 +52,7 @@ def interface_address(text: str) -> str:
 
 def _interface(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface | None:
     try:
-        return ipaddress.ip_interface(text) if "/" in text else None
+        return ipaddress.ip_interface(text) if "/" in text and not _unmapped(text) else None
     except ValueError:
         return None
 
@@ -60,7 +60,7 @@ def _interface(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface |
 def cidr(text: str) -> str:
     """A network with its prefix length (``10.1.0.0/16``); an address alone becomes one. Raises ValueError."""
     try:
-        if "%" not in text:
+        if "%" not in text and not _unmapped(text):
             return str(ipaddress.ip_network(text))
     except ValueError:
         pass
@@ -68,9 +68,24 @@ def cidr(text: str) -> str:
     raise ValueError(f"{quoted(text)} is not {CIDR}, as in 10.1.0.0/16 or 10.1.1.2{_why(text)}{near}")
 
 
+def _unmapped(text: str) -> str:
+    """``::ffff:10.0.0.0/104`` → ``10.0.0.0/8``, as packets have it (RFC 4291, 2.5.5.2); empty for all others."""
+    address, _, prefix = text.partition("/")
+    try:
+        inside = ipaddress.IPv6Address(address).ipv4_mapped
+    except ValueError:
+        return ""
+    if inside is None:
+        return ""
+    return f"{inside}/{int(prefix) - 96}" if prefix.isdecimal() and 96 <= int(prefix) <= 128 else str(inside)
+
+
 def _why(text: str) -> str:
     """Which number of a mistyped address it is; or nothing."""
-    address, _, prefix = "".join(text[:64].split()).partition("/")
+    bare = "".join(text[:64].split())
+    if inside := _unmapped(bare):
+        return f"; that is of IPv4, write {inside}"
+    address, _, prefix = bare.partition("/")
     if re.fullmatch(r"[0-9]+(\.[0-9]+){3}", address):
         for part in address.split("."):
             if int(part) > 255:

@@ -49,6 +49,8 @@ WALL = firewall(**selecting("db"), ingress=rule(**{"from": [selecting("web")], "
         ({"ingress": rule(**{"from": [{"cidr": "10.1.1.2/24"}]})}, "did you mean '10.1.1.0/24'?"),
         ({"ingress": rule(**{"from": [{"cidr": "fe80::1%eth0"}]})}, "is not an address or a network"),
         ({"ingress": rule(**{"from": [{"cidr": "web.example.org"}]})}, "is not an address or a network"),
+        ({"ingress": rule(**{"from": [{"cidr": "::ffff:10.0.0.1"}]})}, "that is of IPv4, write 10.0.0.1"),
+        ({"ingress": rule(**{"from": [{"cidr": "::ffff:10.0.0.0/104"}]})}, "that is of IPv4, write 10.0.0.0/8"),
         ({"ingress": rule(name="n" * 33)}, "at most 32 characters"),
         ({"ingress": rule(name='x"; drop')}, "String should match pattern"),
         ({"ingress": rule(perMinute=0)}, "greater than or equal to 1"),
