@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from controller import execute
-from drivers.base import Change, DriverError, InUse, Rejected, Unreachable, Verb
+from drivers.base import Change, DriverError, InUse, Rejected, RolledBack, Unreachable, Verb
 from drivers.items.domain import Domain
 
 FIRST = 5.0
@@ -61,9 +61,10 @@ class Rests:
     def failed(self, machine: str, change: Change, error: DriverError, reason: str = "Failed") -> None:
         """The change went wrong: each time it rests twice as long; for good when it is refused as it is.
 
-        What could not be told says nothing of the change.
+        What could not be told says nothing of the change; what the machine put back is noted there, and only there:
+        who removes the note has it tried again.
         """
-        if isinstance(error, Unreachable):
+        if isinstance(error, (Unreachable, RolledBack)):
             return
         key = change.item.key
         with self._lock:

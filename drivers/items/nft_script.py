@@ -5,7 +5,7 @@ Under ``FOLDER`` on the machine, which only root may read, are
 - ``boot.nft``: the table as it was last confirmed; ``UNIT`` loads it before the network is up;
 - ``listing``: how the kernel listed the table when salvus had just written it: what is listed otherwise was changed by
   somebody else. What the kernel lists is not the text that it was given;
-- ``refused``: the digest of the rules that were put back last, and when, in seconds since the epoch.
+- ``refused``: the attempt that was put back last (``nft_text.attempt``), and when, in seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -129,12 +129,23 @@ echo 'include "{folder}/boot.new"'
 case $(nft list set {table} "$older") in *elements*) echo "{older}" ;; esac
 }} >"$dir/next.nft"
 """
+# What is listed after a change counts as ours.
+_UNTOUCHED = f"""\
+nft -s list table {nft_text.TABLE} | salvus_lines | cmp -s - "$dir/listing" ||
+    fail "somebody else changed the table {nft_text.TABLE} meanwhile; nothing was added"
+"""
 _KEEP = f"""\
 nft -f "$dir/next.nft"
 nft -s list table {nft_text.TABLE} | salvus_lines >"$dir/listing.new"
+sync -d -- "$dir/listing.new"
 mv -fT -- "$dir/boot.new" "$dir/boot.nft"
 mv -fT -- "$dir/listing.new" "$dir/listing"
 rm -f -- "$dir/next.nft" "$dir/refused"
+sync -- "$dir"
+"""
+_REFUSED = """\
+sync -d -- "$dir/refused.new"
+mv -fT -- "$dir/refused.new" "$dir/refused"
 sync -- "$dir"
 """
 _RELOAD = """\
@@ -146,9 +157,11 @@ wanted() {{
 if [ ! -L "$link" ] || ! wanted | cmp -s - "$unit"; then
     umask 022
     wanted >"$unit.salvus-new"
+    sync -d -- "$unit.salvus-new"
     mv -fT -- "$unit.salvus-new" "$unit"
     mkdir -p -- "${{link%/*}}"
     ln -sfT -- "$unit" "$link"
+    sync -- "${{unit%/*}}" "${{link%/*}}"
     {_RELOAD}fi
 """
 REMOVE = f"""\
@@ -178,15 +191,15 @@ def confirm(rules: RuleSet) -> str:
 
 
 def add(rules: RuleSet, new: tuple[str, ...]) -> str:
-    """More members: nothing else of the table is touched."""
-    more = f'{{ {here(nft_text.added(new).encode())}}} >"$dir/next.nft"\n'
+    """More members: nothing else of the table is touched. Fails where somebody else did so since salvus wrote it."""
+    more = _UNTOUCHED + f'{{ {here(nft_text.added(new).encode())}}} >"$dir/next.nft"\n'
     return _BEGIN + (_file(rules) + more + _KEEP if new else "") + _AT_BOOT
 
 
 def refuse(rules: RuleSet) -> str:
     """It is noted that the machine put back what was there before these rules."""
-    note = f'printf "%s %s\\n" {shlex.quote(nft_text.digest(rules))} "$SALVUS_NOW" >"$dir/refused.new"\n'
-    return _BEGIN + note + 'mv -fT -- "$dir/refused.new" "$dir/refused"\n'
+    note = f'printf "%s %s\\n" {shlex.quote(nft_text.attempt(rules))} "$SALVUS_NOW" >"$dir/refused.new"\n'
+    return _BEGIN + note + _REFUSED
 
 
 def _file(rules: RuleSet) -> str:

@@ -22,8 +22,8 @@ class NftTable(ShellItem):
 
     Fields: ``rules`` and ``members``, a line each, as last confirmed; ``by_hand``, lines that somebody else added
     (``+``) or took away (``-``) since; ``trial``, ``pending`` or ``expired`` where rules were never confirmed;
-    ``at_boot``, whether the unit is there that loads them. Observed besides: ``refused``, digest and time of what was
-    put back last.
+    ``at_boot``, whether the unit is there that loads them. Observed besides: ``refused``, the attempt that was put back
+    last, and its time.
     """
 
     forgets: ClassVar[frozenset[str]] = frozenset({"rules"})
@@ -54,9 +54,9 @@ class NftTable(ShellItem):
         return True
 
     def refusal(self, observed: Fields) -> RolledBack | None:
-        """See Item. Just these rules were put back before."""
-        digest, _, at = str(observed.get("refused", "")).partition(" ")
-        if not digest or digest != nft_text.digest(self.rules):
+        """See Item. These rules were put back before, and who may log in is the same as then."""
+        attempt, _, at = str(observed.get("refused", "")).partition(" ")
+        if not attempt or attempt != nft_text.attempt(self.rules):
             return None
         when = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(int(at)))
         return RolledBack(

@@ -13,7 +13,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, product
 
 from drivers.base import Rejected
 from drivers.items.rules import Action, Ports, Protocol, Rule, RuleSet
@@ -64,6 +64,16 @@ def whole(rules: RuleSet) -> str:
 def digest(rules: RuleSet) -> str:
     """By which it is known again what was wanted: SHA-256."""
     return hashlib.sha256(_whole(rules, "").encode()).hexdigest()
+
+
+def attempt(rules: RuleSet) -> str:
+    """By which it is known again with what nobody could log in: SHA-256 of the rules, and of who may where one does.
+
+    A member elsewhere could not help: it makes no other attempt.
+    """
+    named = {rule.peers for rule in rules.ingress for door in rules.ingress[:1] if _meet(rule, door)}
+    who = (f"{group.name} {network}" for group in rules.groups if group.name in named for network in group.networks)
+    return hashlib.sha256("\n".join((*lines(rules), *who)).encode("utf-8", "replace")).hexdigest()
 
 
 def on_trial(rules: RuleSet) -> str:
@@ -124,6 +134,14 @@ def quoted(text: str, most: int = _COMMENT) -> str:
     safe = "".join(letter if letter.isprintable() else "?" for letter in text)
     short = safe.translate({ord('"'): "'", ord("\\"): "/"}).encode("utf-8", "replace")[:most]
     return f'"{short.decode("utf-8", "ignore")}"'
+
+
+def _meet(one: Rule, other: Rule) -> bool:
+    """Whether a packet may be that both rules are about, whoever their peers are."""
+    if Protocol.ANY not in {one.protocol, other.protocol} and one.protocol is not other.protocol:
+        return False
+    pairs = product(one.ports, other.ports)
+    return not one.ports or not other.ports or any(a.first <= b.last and b.first <= a.last for a, b in pairs)
 
 
 def _whole(rules: RuleSet, mark: str) -> str:

@@ -75,7 +75,10 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """The rules of one machine, with the groups that they name; what no rule matches meets the default."""
+    """The rules of one machine, with the groups that they name; what no rule matches meets the default.
+
+    The first rule of ingress is about the port at which one logs in.
+    """
 
     ingress: tuple[Rule, ...] = ()
     egress: tuple[Rule, ...] = ()

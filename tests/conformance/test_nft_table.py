@@ -181,6 +181,18 @@ def test_more_members_are_added_and_nothing_else_is_touched(box: Box) -> None:
     box.machine.mended(few)
 
 
+def test_what_was_done_by_hand_meanwhile_is_not_taken_for_ours(box: Box) -> None:
+    few, more = (NftTable(allowing(22, members=some)) for some in (["10.0.0.1/32"], ["10.0.0.1/32", "fd00::/64"]))
+    box.machine.mended(few)
+    change = needed(more, box.machine.see(more))
+    assert change is not None
+    box.sh("nft add rule inet salvus input tcp dport 9 accept")
+    assert "meanwhile; nothing was added" in box.machine.tell(change).stderr.decode()
+    assert "fd00::/64" not in box.sh("nft list table inet salvus")
+    box.machine.mended(more)
+    assert "dport 9" not in box.sh("nft list table inet salvus")
+
+
 def test_ten_thousand_members_in_one_transaction(box: Box) -> None:
     networks = [f"10.{number // 250}.{number % 250}.0/30" for number in range(10_000)]
     item = NftTable(allowing(22, members=networks[:-1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -119,12 +120,43 @@ def test_letting_more_in_is_not_perilous_and_anything_else_is() -> None:
 
 def test_only_what_was_put_back_is_refused() -> None:
     item, _ = grown(Action.ALLOW)
-    refused = {"refused": f"{nft_text.digest(item.rules)} 1700000000"}
+    refused = {"refused": f"{nft_text.attempt(item.rules)} 1700000000"}
     error = item.refusal(refused)
     assert isinstance(error, RolledBack)
     assert "noted 2023-11-14 22:13:20Z" in str(error)
     assert NftTable(RuleSet()).refusal(refused) is None
     assert item.refusal(item.fields()) is None
+
+
+def test_a_member_makes_another_attempt_only_where_one_logs_in() -> None:
+    ssh = Rule(Action.ALLOW, "ssh", "admins", Protocol.TCP, (Ports(22, 22),))
+    written = Rule(Action.ALLOW, "written", "more admins", Protocol.TCP, (Ports(20, 30),))
+    web = Rule(Action.ALLOW, "web", WEB.name, Protocol.TCP, (Ports(80, 80),))
+    dns = Rule(Action.ALLOW, "dns", "resolvers", Protocol.UDP)
+
+    def attempt(*changed: Group, rules: tuple[Rule, ...] = (ssh, written, web, dns)) -> str:
+        groups = {name: Group(name, WEB.networks) for name in ("admins", "more admins", WEB.name, "resolvers", "out")}
+        groups |= {group.name: group for group in changed}
+        return nft_text.attempt(RuleSet(rules, (Rule(Action.DENY, "out", "out"),), groups=tuple(groups.values())))
+
+    for name in (WEB.name, "resolvers", "out"):
+        assert attempt(Group(name, ("10.9.9.9/32",))) == attempt(), name
+    for name in ("admins", "more admins"):
+        assert attempt(Group(name, ("10.9.9.9/32",))) != attempt(), name
+    assert attempt(rules=(ssh, written, dns)) != attempt()
+
+
+def test_what_takes_a_name_is_on_the_disk_before_and_the_name_after() -> None:
+    """Rule 11."""
+    item, before = grown(Action.ALLOW)
+    more = Change(item, Verb.UPDATE, drift(item.fields(), before), Grade.LIVE)
+    for text in (item.confirmation(more), item.refused(more), item.script(more)):
+        moves = list(re.finditer(r'^ *mv -fT -- ("\S+") "(\S+?)(?:/\w+)?(?:\.\w+)?"$', text, re.MULTILINE))
+        assert len(moves) == text.count("mv ")
+        for move in moves:
+            assert f"sync -d -- {move[1]}\n" in text[: move.start()]
+            folder = "${unit%/*}" if move[2] == "$unit" else move[2]
+            assert f'sync -- "{folder}"' in text[move.end() :]
 
 
 def answer(item: NftTable, *more: str, table: str = "there") -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
 
-from controller.rests import FIRST, LONGEST, STARTS, WITHIN, Rest, Rests
+from controller.rests import FIRST, LONGEST, STARTS, WITHIN, Rests
 from drivers.base import Change, Drift, Failed, Grade, Item, Rejected, RolledBack, Unreachable, Verb
 from tests.fast.domains import DOMAIN
 from tests.fast.things import Thing
@@ -93,9 +92,9 @@ def test_what_was_refused_for_good_rests_until_somebody_asks(rests: Rests, clock
     assert rests.of("m") == {}
 
 
-def test_what_the_machine_put_back_rests_too(rests: Rests) -> None:
+def test_what_the_machine_put_back_is_remembered_by_its_note_alone(rests: Rests) -> None:
     rests.failed("m", THING, RolledBack("nobody came in"))
-    assert rests.of("m")["Thing:x"] == Rest(THING, "RolledBack", "Thing:x: nobody came in", math.inf)
+    assert rests.of("m") == {}
 
 
 def test_what_is_to_be_done_no_more_and_who_left_are_dropped(rests: Rests) -> None:
