@@ -39,13 +39,14 @@ class Wanted:
 class Wait:
     """Why a resource is not lowered: a reason in CamelCase and a sentence; ``final`` until the manifests change.
 
-    ``partly``: what could be lowered already was.
+    ``partly``: what could be lowered already was. ``whole``: that is all items there will be, so that others may go.
     """
 
     reason: str
     message: str
     final: bool = False
     partly: bool = False
+    whole: bool = False
 
 
 def answer(who: AnyResource, ask: Callable[[], Iterable[T]]) -> tuple[T, ...] | Wait:
@@ -53,7 +54,9 @@ def answer(who: AnyResource, ask: Callable[[], Iterable[T]]) -> tuple[T, ...] | 
     try:
         return tuple(ask())
     except NotYet as wait:
-        return Wait(wait.reason, wait.message, partly=isinstance(wait, Partly))
+        if isinstance(wait, Partly):
+            return Wait(wait.reason, wait.message, partly=True, whole=wait.whole)
+        return Wait(wait.reason, wait.message)
     except Invalid as error:
         return Wait("Invalid", str(error), final=True)
     except Exception as defect:
@@ -71,8 +74,8 @@ class Lowered:
     Attributes:
         wanted: in an order in which every item comes after those it needs.
         reads: names of everything read (see ``World``); when one changes, the machine is lowered again.
-        refs: the resources that were lowered whole.
-        waiting: the resources that were not, and why; of some there are items all the same.
+        refs: the resources of which all items are there.
+        waiting: the resources that wait for something, and why; of some there are items all the same.
         ceilings: the highest grade of change that each resource allows.
         target: how to reach the machine, or why that is not known yet.
         hypervisor: libvirt is to be asked on it.
@@ -111,7 +114,7 @@ def lower(machine: str, on_machine: Iterable[AnyResource], fleet: Fleet, known: 
         machine,
         wanted,
         frozenset(world.reads),
-        frozenset(placed) - cyclic.keys() - waiting.keys(),
+        frozenset(placed) - cyclic.keys() - {ref for ref, wait in waiting.items() if not wait.whole},
         waiting | cyclic,
         ceilings,
         target,

@@ -247,7 +247,14 @@ class NotYet(Exception):
 
 
 class Partly(NotYet):
-    """Raised at the end of ``items``: what was given before is made, and the resource waits for the rest."""
+    """Raised at the end of ``items``: what was given before is made, and the resource waits for the rest.
+
+    ``whole``: all items were given, though not as they will be: those of before that are not among them are removed.
+    """
+
+    def __init__(self, reason: str, message: str, whole: bool = False) -> None:
+        super().__init__(reason, message)
+        self.whole = whole
 
 
 class Invalid(Exception):

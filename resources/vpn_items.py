@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from drivers.base import Item
 from drivers.items.file import File
@@ -31,7 +33,8 @@ def placed(vpn: Vpn, machine: str, world: World) -> Iterator[Placed]:
     me = with_key(vpn, next(node for node in everybody if node.name == machine), world)
     if not me.address:
         raise _no_address(vpn, machine, world)
-    others = tuple(_heard(vpn, me, node, world) for node in everybody if node.address and node.name != machine)
+    heard = tuple(_heard(vpn, me, node, world) for node in everybody if node.address and node.name != machine)
+    others, twice = _own_keys(me, heard)
     if vpn.spec.driver == "tinc":
         from resources.vpn_tinc import beginning, items  # here, because of one driver the other is not needed
     else:
@@ -42,14 +45,27 @@ def placed(vpn: Vpn, machine: str, world: World) -> Iterator[Placed]:
         raise Partly("FactUnknown", f"waits for the public key of {machine}; it is read when the pair is made")
     yield from items(vpn, me, others, first)
     yield Placed(FileBlock("/etc/hosts", vpn.ref, hosts((me, *others))))
-    late = [node.name for node in others if node.awaited and not node.public_key and connected(vpn, me, node)]
+    late = [node.name for node in heard if node.awaited and not node.public_key and connected(vpn, me, node)]
     if late:
         more = f" and {len(late) - 5} more" if len(late) > 5 else ""
-        raise Partly("FactUnknown", f"waits for the public keys of {', '.join(late[:5])}{more}; others are in it")
+        raise Partly(
+            "FactUnknown", f"waits for the public keys of {', '.join(late[:5])}{more}; others are in it", whole=True
+        )
+    if twice:
+        raise Partly(
+            "KeyTwice", f"{', '.join(twice)} tell a public key that another node has, too: none is let in", True
+        )
 
 
 def _heard(vpn: Vpn, me: Node, other: Node, world: World) -> Node:
     return with_key(vpn, other, world) if connected(vpn, me, other) else other
+
+
+def _own_keys(me: Node, others: tuple[Node, ...]) -> tuple[tuple[Node, ...], tuple[str, ...]]:
+    """The nodes without keys that two have, and who has these: nobody knows whose it is, and it may be taken once."""
+    count = Counter(node.public_key for node in (me, *others) if node.public_key)
+    twice = tuple(node.name for node in others if node.public_key and count[node.public_key] > 1)
+    return tuple(replace(node, public_key=None) if node.name in twice else node for node in others), twice
 
 
 def _no_address(vpn: Vpn, machine: str, world: World) -> Exception:

@@ -260,14 +260,8 @@ def unit(vpn: Vpn) -> str:
 
 
 def units_of(machine: str, world: World) -> Iterator[str]:
-    """Keys of the items that run the VPNs of a machine: what uses these is started after them.
-
-    Raises NotYet while the machine has no address in one of them, or no key: then it is not even configured.
-    """
+    """Keys of the items that run the VPNs of a machine: what is there as well is started after them."""
     resource = world.machine(machine)
     for vpn in world.select("VPN", EVERYTHING) if resource is not None else ():
         if resource is not None and is_member(vpn, resource, world):
-            if not any(node.machine == machine and node.address for node in _settled(vpn, world)):
-                world.allocation(vpn.ref, f"{ADDRESS}/{machine}")
-            world.fact(vpn.ref, f"{PUBLIC_KEY}/{machine}")
             yield f"{SystemdUnit.type()}:{unit(vpn)}"

@@ -80,7 +80,7 @@ def connect_conf(hosts: FileSet, trusted: Iterable[Node]) -> str:
 
 
 def tinc_conf(vpn: Vpn, me: Node) -> str:
-    """What needs another start, as another key does. A MAC of 16 bytes, as 4 are few."""
+    """What needs another start, as another key does, or other subnets of its own. A MAC of 16 bytes, as 4 are few."""
     lines = {
         "Name": tinc_name(me.name),
         "Interface": vpn.spec.device(vpn.name),
@@ -89,7 +89,8 @@ def tinc_conf(vpn: Vpn, me: Node) -> str:
         "MACLength": "16",
     }
     key = hashlib.sha256((me.public_key or "").encode()).hexdigest()
-    return f"{_WRITTEN}# with key {key}\n" + "".join(f"{name} = {value}\n" for name, value in lines.items())
+    own = f"# with key {key}\n# with networks {' '.join(me.networks)}\n"
+    return f"{_WRITTEN}{own}" + "".join(f"{name} = {value}\n" for name, value in lines.items())
 
 
 def tinc_up(vpn: Vpn, me: Node, ways: File) -> str:

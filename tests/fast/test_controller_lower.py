@@ -74,6 +74,17 @@ def test_what_is_said_before_waiting_for_the_rest_is_made(toys: Toys) -> None:
     assert "Thing:x" in driver.machine.items
 
 
+def test_what_has_all_its_items_though_not_as_they_will_be_loses_those_of_before(toys: Toys) -> None:
+    def all_of_it(world: World) -> Iterable[Placed]:
+        yield Placed(Thing("x"))
+        raise Partly("FactUnknown", "waits for the rest", whole=True)
+
+    toys.what["a"] = all_of_it
+    found = on("alpha", toy("a"))
+    assert found.refs == {"Toy/a"}
+    assert found.waiting["Toy/a"] == Wait("FactUnknown", "waits for the rest", partly=True, whole=True)
+
+
 def test_an_item_may_belong_to_another_resource(toys: Toys) -> None:
     (wanted,) = on("alpha", toys.make("a", Placed(Thing("x"), owner="Image/i"))).wanted
     assert (wanted.owner, wanted.producers) == ("Image/i", ("Toy/a",))

@@ -30,6 +30,7 @@ from tests.fast.manifests import host, image, items, problems, refused, resource
 
 WG_KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 PEM = "-----BEGIN RSA PUBLIC KEY-----\nMIIBigKCAYEAqqka\n-----END RSA PUBLIC KEY-----"
+PEM_A, PEM_C = PEM.replace("MII", "MIA"), PEM.replace("MII", "MIC")
 SPEC = {"driver": "tinc", "cidr": "10.1.0.0/24", "members": {"selector": {}}, "hubs": {"names": ["a"]}}
 
 
@@ -251,9 +252,9 @@ def test_with_tinc_a_machine_starts_alone_and_hears_of_hubs_and_a_hub_of_all() -
     )
     assert text(alone, "b-1", "/etc/tinc/net/hosts/a") == ""
     assert "ConnectTo" not in text(alone, "b-1", "/etc/tinc/net/conf.d/connect.conf")
-    world = decided(*fleet, keys={"a": PEM, "b-1": PEM, "c": PEM})
+    world = decided(*fleet, keys={"a": PEM_A, "b-1": PEM, "c": PEM_C})
     assert waits(world, "b-1") == ""
-    assert PEM in text(world, "b-1", "/etc/tinc/net/hosts/a")
+    assert PEM_A in text(world, "b-1", "/etc/tinc/net/hosts/a")
     assert text(world, "b-1", "/etc/tinc/net/hosts/c") == "", "they talk over the hub, and then by themselves"
     assert "ConnectTo = a\n" in text(world, "b-1", "/etc/tinc/net/conf.d/connect.conf")
     assert PEM in text(world, "a", "/etc/tinc/net/hosts/b_1")
@@ -268,17 +269,16 @@ def test_of_tinc_only_what_it_reads_at_its_start_restarts_it() -> None:
         found = items(lowered(world.fleet.by_kind["VPN"]["net"], machine, world))
         return next(item for item in found if isinstance(item, SystemdUnit))
 
-    first = unit(decided(*fleet, vpn(), keys={"a": PEM, "b": PEM}))
-    more = unit(decided(*fleet, vpn(), keys={"a": PEM, "b": PEM, "c": PEM}))
+    first = unit(decided(*fleet, vpn(), keys={"a": PEM_A, "b": PEM}))
+    more = unit(decided(*fleet, vpn(), keys={"a": PEM_A, "b": PEM, "c": PEM_C}))
     assert first.restart_on == more.restart_on
     assert first.reload_on != more.reload_on, "it is to look at the new key, or away from an old one"
-    behind = unit(
-        decided(*fleet, vpn(), node("b-in-net", machine="b", subnets=["10.9.0.0/24"]), keys={"a": PEM, "b": PEM})
-    )
-    assert first.restart_on == behind.restart_on
+    behind = decided(*fleet, vpn(), node("b-in-net", machine="b", subnets=["10.9.0.0/24"]), keys={"a": PEM_A, "b": PEM})
+    assert first.restart_on == unit(behind).restart_on
+    assert unit(behind, "b").restart_on != unit(decided(*fleet, vpn(), keys={"b": PEM}), "b").restart_on, "its own"
     rotated = unit(decided(*fleet, vpn(), keys={"a": PEM.replace("MII", "MIJ"), "b": PEM}))
     assert first.restart_on != rotated.restart_on, "its own key is read at the start"
-    assert first.restart_on != unit(decided(*fleet, vpn(port=700), keys={"a": PEM, "b": PEM})).restart_on
+    assert first.restart_on != unit(decided(*fleet, vpn(port=700), keys={"a": PEM_A, "b": PEM})).restart_on
 
 
 def test_with_tinc_a_key_concerns_its_machine_and_the_hubs_only() -> None:
@@ -332,6 +332,16 @@ def test_with_wireguard_a_name_that_cannot_be_looked_up_holds_up_nobody() -> Non
     assert re.findall("^Endpoint = (.*)", conf, re.MULTILINE) == [f"{host('c').spec.address}:51820"]
 
 
+@pytest.mark.parametrize("whose", ["a", "b"])
+def test_a_key_that_another_node_tells_too_lets_nobody_in(whose: str) -> None:
+    keys = {"a": WG_KEY, "b": f"B{WG_KEY[1:]}", "d": f"D{WG_KEY[1:]}"}
+    world = decided(*map(host, "abcd"), vpn(driver="wireguard"), keys=keys | {"c": keys[whose]})
+    assert peers(world, "a").keys() == {"b", "d"} - {whose}
+    assert peers(world, "d").keys() == {"a", "b"} - {whose}
+    names = "c" if whose == "a" else "b, c"
+    assert waits(world, "a") == f"{names} tell a public key that another node has, too: none is let in"
+
+
 @pytest.mark.parametrize("step", ["device", "down"])
 def test_with_wireguard_a_device_that_is_somebody_elses_is_not_deleted(step: str, tmp_path: Path) -> None:
     world = decided(host("a"), vpn(driver="wireguard", interface="lo"), keys={"a": WG_KEY})
@@ -347,7 +357,7 @@ def test_with_wireguard_a_device_that_is_somebody_elses_is_not_deleted(step: str
 
 
 def test_with_wireguard_who_has_no_key_yet_holds_up_nobody() -> None:
-    world = decided(*map(host, "abc"), vpn(driver="wireguard"), keys={"a": WG_KEY, "b": WG_KEY})
+    world = decided(*map(host, "abc"), vpn(driver="wireguard"), keys={"a": WG_KEY, "b": f"B{WG_KEY[1:]}"})
     assert peers(world, "a").keys() == {"b"}
     assert waits(world, "a") == "waits for the public keys of c; others are in it"
     off = vm("off", runStrategy="Halted")
@@ -405,7 +415,7 @@ def test_routes_lead_to_what_is_behind_others() -> None:
     assert "Subnet = 10.9.0.0/24\n" in text(world, "b", "/etc/tinc/net/hosts/b")
 
 
-def test_a_service_starts_after_the_networks_of_its_machine_and_waits_for_its_address() -> None:
+def test_a_service_starts_after_the_networks_of_its_machine_if_they_can_be() -> None:
     web = service("web", machines={"names": ["a"]}, command="/bin/true")
     world = decided(
         host("a"),
@@ -418,9 +428,9 @@ def test_a_service_starts_after_the_networks_of_its_machine_and_waits_for_its_ad
     unit = lowered(web, "a", world)[-1]
     assert "SystemdUnit:tinc@net.service" in unit.after
     assert "SystemdUnit:salvus-vpn-other.service" not in unit.after
-    for missing in (Known(), Known(world.known.allocations)):
-        with pytest.raises(NotYet):
-            lowered(web, "a", World(world.fleet, missing))
+    assert lowered(web, "a", World(world.fleet, Known()))[-1].after == unit.after, (
+        "a network in trouble holds up nobody"
+    )
 
 
 # Names
