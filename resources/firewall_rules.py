@@ -38,6 +38,7 @@ class Line:
         path: the field of it.
         peers: who is meant, in a few words.
         networks: their addresses; of use where the rule names a group.
+        vpn: the VPN whose device the rule names; empty where it names none.
     """
 
     rule: Rule
@@ -45,6 +46,7 @@ class Line:
     path: Path
     peers: str = "everybody"
     networks: tuple[str, ...] = ()
+    vpn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,8 @@ def _filter(machine: AnyResource, world: World) -> Filter | None:
     derive = any(firewall.spec.derive for firewall in firewalls)
     ingress, egress = _default(firewalls, "ingress"), _default(firewalls, "egress")
     known = Addresses.known(world)
-    into = [*_ssh(machine, firewalls, known), *_written(firewalls, "ingress", known)]
-    out = [*_jumps(machine, known), *_written(firewalls, "egress", known)]
+    into = [*_ssh(machine, firewalls, known), *_written(firewalls, "ingress", machine, known)]
+    out = [*_jumps(machine, known), *_written(firewalls, "egress", machine, known)]
     if derive:
         into += [*_to_services(machine, known), *_to_vpns(machine, world)]
     if derive and egress.action is Action.DENY:
@@ -129,19 +131,22 @@ def _ssh(machine: AnyResource, firewalls: Iterable[FirewallResource], known: Add
     said = [one for one in firewalls if one.spec.ssh is not None]
     for one in said:
         rule = Rule(Action.ALLOW, f"{one.ref} spec.ssh", f"ssh.{one.name}", Protocol.TCP, ports)
-        yield _line(rule, one.ref, SSH, one.spec.ssh, known)
+        yield from _lines(rule, one.ref, SSH, one.spec.ssh, machine, known)
     if not said:
         yield Line(Rule(Action.ALLOW, f"{machine.ref} spec.ssh", "", Protocol.TCP, ports), machine.ref, SSH)
 
 
-def _written(firewalls: Iterable[FirewallResource], direction: str, known: Addresses) -> Iterator[Line]:
+def _written(
+    firewalls: Iterable[FirewallResource], direction: str, machine: AnyResource, known: Addresses
+) -> Iterator[Line]:
     for one in firewalls:
         written = one.spec.ingress if direction == "ingress" else one.spec.egress
         for position, spec in enumerate(written):
             why = f"{one.ref} spec.{direction}[{spec.name}]"
             group = f"{direction}.{one.name}.{spec.name}"
             peers = getattr(spec, "from_" if direction == "ingress" else "to")
-            yield _line(_rule(spec, why, group), one.ref, ("spec", direction, position), peers, known)
+            path = ("spec", direction, position)
+            yield from _lines(_rule(spec, why, group), one.ref, path, peers, machine, known)
 
 
 def _rule(spec: RuleSpec, why: str, group: str) -> Rule:
@@ -162,7 +167,7 @@ def _to_services(machine: AnyResource, known: Addresses) -> Iterator[Line]:
     """The clients of the services on the machine come in."""
     for service in known.world.select("Service", Selector()):
         if service.spec.clients is not None and service.spec.machines.includes(machine):
-            yield from _ports(service, f"clients.{service.name}", service.spec.clients, known)
+            yield from _ports(service, f"clients.{service.name}", service.spec.clients, machine, known)
 
 
 def _as_client(machine: AnyResource, known: Addresses) -> Iterator[Line]:
@@ -170,14 +175,16 @@ def _as_client(machine: AnyResource, known: Addresses) -> Iterator[Line]:
     for service in known.world.select("Service", Selector()):
         clients: tuple[Peer, ...] = service.spec.clients or ()
         if any(known.include(peer, machine) for peer in clients):
-            yield from _ports(service, f"service.{service.name}", (Peer(service=service.name),), known)
+            yield from _ports(service, f"service.{service.name}", (Peer(service=service.name),), machine, known)
 
 
-def _ports(service: AnyResource, group: str, peers: tuple[Peer, ...], known: Addresses) -> Iterator[Line]:
+def _ports(
+    service: AnyResource, group: str, peers: tuple[Peer, ...], machine: AnyResource, known: Addresses
+) -> Iterator[Line]:
     for position, port in enumerate(service.spec.ports):
         why = f"{service.ref} spec.ports[{port.name}]"
         rule = Rule(Action.ALLOW, why, group, Protocol(port.protocol), (Ports(port.port, port.port),))
-        yield _line(rule, service.ref, ("spec", "ports", position), peers, known)
+        yield from _lines(rule, service.ref, ("spec", "ports", position), peers, machine, known)
 
 
 def _to_vpns(machine: AnyResource, world: World) -> Iterator[Line]:
@@ -222,9 +229,22 @@ def _jumps(machine: AnyResource, known: Addresses) -> Iterator[Line]:
             yield Line(rule, other.ref, ("spec", "ssh", "via"), peers, found)
 
 
-def _line(rule: Rule, ref: str, path: Path, peers: tuple[Peer, ...] | None, known: Addresses) -> Line:
-    """With the addresses of the peers; without a group where these are everybody."""
-    found = known.networks(peers) if peers is not None else EVERYWHERE
-    if found == EVERYWHERE:
-        return Line(replace(rule, peers=""), ref, path)
-    return Line(rule, ref, path, ", ".join(map(str, peers or ())), found)
+def _lines(
+    rule: Rule, ref: str, path: Path, peers: tuple[Peer, ...] | None, machine: AnyResource, known: Addresses
+) -> Iterator[Line]:
+    """With the addresses of the peers; without a group where these are everybody.
+
+    Those in a VPN of the machine are a line of their own: only what comes out of the VPN's device has proved whose
+    address it is.
+    """
+    for vpn, found in known.networks(peers, machine).items() if peers is not None else [("", EVERYWHERE)]:
+        network = known.world.get("VPN", vpn) if vpn else None
+        who = ", ".join(map(str, peers or ()))
+        if network is not None:
+            device = network.spec.device(vpn)
+            bound = replace(rule, peers=f"{rule.peers}@{vpn}", interface=device)
+            yield Line(bound, ref, path, f"{who} by {device}", found, vpn)
+        elif found == EVERYWHERE:
+            yield Line(replace(rule, peers=""), ref, path)
+        else:
+            yield Line(rule, ref, path, who, found)

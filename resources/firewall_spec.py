@@ -42,7 +42,9 @@ class RuleSpec(Model):
     action: Literal["allow", "deny"] = "allow"
     """What becomes of what matches. What is denied is dropped without an answer."""
     per_minute: Annotated[int, Field(ge=1, le=60000)] | None = None
-    """So many new connections a minute match, all peers taken together; what is above meets the rules that follow."""
+    """So many new connections a minute match, all peers taken together, but those in each VPN of the machine for
+    themselves; what is above meets the rules that follow.
+    """
     log: bool = False
     """Whether the kernel logs new connections that match, ten a minute at most."""
 

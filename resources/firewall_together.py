@@ -53,7 +53,7 @@ def useless(fleet: Fleet) -> Iterator[Problem]:
             # Machines differ in ssh alone: of all else there are few lists, and each is long to look through.
             first = [line for line in chain.lines if line.path == SSH]
             rest = chain.lines[len(first) :]
-            key = tuple(line.rule.why for line in rest)
+            key = tuple(line.rule.why + line.vpn for line in rest)
             if key not in judged:
                 judged[key] = tuple(_doubt(line, rest[:position]) for position, line in enumerate(rest))
             for line, why in zip(rest, judged[key], strict=True):
@@ -88,6 +88,8 @@ def _covers(one: Line, other: Line) -> bool:
     """Whether ``one`` matches all that ``other`` does."""
     # Above its rate a rule lets what matches go on to the next.
     if one.rule.per_minute or one.rule.protocol not in {Protocol.ANY, other.rule.protocol}:
+        return False
+    if one.vpn not in {"", other.vpn}:
         return False
     return _covers_ports(one.rule, other.rule) and _covers_peers(one, other)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -61,7 +62,7 @@ class Addresses:
     """The IP addresses by which others see the packets of machines come, as far as they are known now."""
 
     world: World
-    _networks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _networks: dict[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
     @classmethod
     def known(cls, world: World) -> Self:
@@ -69,26 +70,60 @@ class Addresses:
         return world.once("addresses", lambda: cls(world))
 
     @cached_property
-    def _in_vpns(self) -> Mapping[str, tuple[str, ...]]:
+    def _in_vpns(self) -> Mapping[str, Mapping[str, str]]:
         return vpn_nodes.addresses(self.world)
 
+    @cached_property
+    def _vpns(self) -> Mapping[str, Network]:
+        return {vpn.name: ipaddress.ip_network(vpn.spec.cidr) for vpn in self.world.select("VPN", Selector())}
+
+    def written(self, machine: AnyResource) -> tuple[str, ...]:
+        """Those in its manifest. A DNS name is none: a packet filter sees no names."""
+        return _written(machine)
+
+    def vpns(self, machine: AnyResource) -> Mapping[str, str]:
+        """Those in its VPNs, by VPN; empty while one is not known."""
+        return self._in_vpns.get(machine.name, {})
+
+    def behind(self, address: str) -> frozenset[str]:
+        """The VPNs by one of whose nodes a written address is reached (``spec.subnets`` of a VPNNode)."""
+        nodes = self.world.select("VPNNode", Selector())
+        host = ipaddress.ip_address(address)
+        return frozenset(one.spec.vpn for one in nodes if any(host in net for net in parsed(one.spec.subnets)))
+
     def of(self, machine: AnyResource) -> tuple[str, ...]:
-        """Those in its manifest, then those in VPNs. A DNS name is none: a packet filter sees no names."""
-        return (*_written(machine), *self._in_vpns.get(machine.name, ()))
+        """All of them."""
+        return (*_written(machine), *filter(None, self.vpns(machine).values()))
 
-    def networks(self, peers: Iterable[Peer]) -> tuple[str, ...]:
-        """The peers' addresses as a ``Group`` has them: as `collapsed` gives them."""
-        return collapsed(tuple(network for peer in peers for network in self._of_peer(peer)))
+    def networks(self, peers: Iterable[Peer], machine: AnyResource) -> Mapping[str, tuple[str, ...]]:
+        """The peers' addresses as a ``Group`` has them, by the VPN of this machine that their packets come out of;
+        under ``""`` all others.
+        """
+        own, found = self.vpns(machine), defaultdict[str, list[str]](list)
+        for peer in peers:
+            for vpn, networks in self._of_peer(peer).items():
+                found[vpn if vpn in own else ""] += networks
+        return {vpn: collapsed(tuple(found[vpn])) for vpn in sorted(found)}
 
-    def _of_peer(self, peer: Peer) -> tuple[str, ...]:
-        if peer.cidr is not None:
-            return (peer.cidr,)
+    def _of_peer(self, peer: Peer) -> Mapping[str, tuple[str, ...]]:
         key = peer.model_dump_json()
         if key not in self._networks:
-            vpn = self.world.get("VPN", peer.vpn) if peer.vpn is not None else None
-            machines = (address for machine in peer.select(self.world) for address in self.of(machine))
-            self._networks[key] = (vpn.spec.cidr,) if vpn is not None else tuple(machines)
+            self._networks[key] = self._looked_up(peer)
         return self._networks[key]
+
+    def _looked_up(self, peer: Peer) -> Mapping[str, tuple[str, ...]]:
+        if peer.cidr is not None:
+            (network,) = parsed((peer.cidr,))
+            return {next((name for name, all_ in self._vpns.items() if _inside(network, all_)), ""): (peer.cidr,)}
+        if peer.vpn is not None:
+            return {peer.vpn: (str(self._vpns[peer.vpn]),)} if peer.vpn in self._vpns else {"": ()}
+        found = defaultdict[str, tuple[str, ...]](tuple)
+        for machine in peer.select(self.world):
+            if own := _written(machine):
+                found[""] += own
+            for vpn, address in self.vpns(machine).items():
+                found[vpn] += (address,) if address else ()
+        return found or {"": ()}
 
     def include(self, peer: Peer, machine: AnyResource) -> bool:
         """Whether the machine is meant by a peer, or one of its addresses is."""
@@ -100,6 +135,10 @@ class Addresses:
             return targets.includes(machine)
         network = parsed((peer.cidr,) if peer.cidr else ())
         return any(address in one for address in map(ipaddress.ip_address, self.of(machine)) for one in network)
+
+
+def _inside(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.prefixlen >= other.prefixlen and one.network_address in other
 
 
 def _written(machine: AnyResource) -> tuple[str, ...]:
@@ -148,6 +187,11 @@ def problems(ref: str, peers: Iterable[Peer] | None, path: Path, fleet: Fleet) -
         if peer.machines is not None:
             yield from peer.machines.problems(ref, (*here, "machines"))
         world = World(fleet, Known())
+        if peer.cidr is not None and (vpn := _undecided(peer.cidr, world)):
+            message = (
+                f"{peer.cidr} is inside of VPN/{vpn}, where addresses are given to whoever comes; name the machines"
+            )
+            yield Problem(ref, (*here, "cidr"), f"{message}, or the VPN, or fix the address with a VPNNode")
         if bare := [machine.ref for machine in peer.select(world) if not _can_be_known(machine, world)]:
             more = f" and {len(bare) - 3} more" if len(bare) > 3 else ""
             yield Problem(
@@ -156,6 +200,16 @@ def problems(ref: str, peers: Iterable[Peer] | None, path: Path, fleet: Fleet) -
                 f"the manifests have no IP address of {', '.join(bare[:3])}{more}, and packet filters know no names; "
                 "write one (spec.address, spec.interfaces.address), or say who is meant by cidr",
             )
+
+
+def _undecided(text: str, world: World) -> str:
+    """The VPN of which these are some of the addresses, but not one that a VPNNode fixes; empty if there is none."""
+    (network,) = parsed((text,))
+    fixed = {node.spec.address for node in world.select("VPNNode", Selector())}
+    if network.prefixlen == network.max_prefixlen and str(network.network_address) in fixed:
+        return ""
+    vpns = ((vpn.name, ipaddress.ip_network(vpn.spec.cidr)) for vpn in world.select("VPN", Selector()) if vpn.whole)
+    return next((name for name, all_ in vpns if network != all_ and _inside(network, all_)), "")
 
 
 def _can_be_known(machine: AnyResource, world: World) -> bool:

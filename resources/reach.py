@@ -7,8 +7,8 @@ by ``0.0.0.0/0`` or ``::/0``.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from drivers.items.rules import Action, Protocol, Rule
@@ -20,6 +20,7 @@ from resources.world import World
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 WORLD = "world"
+_DIRECT = frozenset({""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Packet:
         source, destination: addresses; empty for one in the world.
         protocol: ``ANY`` for one that is neither TCP, UDP nor ICMP.
         port: the destination port, of TCP and UDP.
+        vpn: the VPN that it goes through; empty for one that goes by the machines' own networks.
     """
 
     version: int
@@ -38,6 +40,7 @@ class Packet:
     destination: str
     protocol: Protocol
     port: int = 0
+    vpn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,22 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One end: a machine with the addresses that are known, or the world, which has all of them and filters nothing."""
+    """One end: a machine with the addresses that are known, or the world, which has all of them and filters nothing.
+
+    Attributes:
+        vpns: of addresses the VPNs that they are reached through: in one, or behind one of its nodes. Those in a VPN
+            are reached through nothing else.
+    """
 
     name: str
     addresses: tuple[str, ...] = ()
     filter: Filter | None = None
     is_world: bool = False
+    vpns: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def ways(self, address: str) -> frozenset[str]:
+        """How the address is reached: the names of VPNs, and an empty one for the machines' own networks."""
+        return self.vpns.get(address, _DIRECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +94,12 @@ class Trial:
 
 def site_of(machine: AnyResource, world: World) -> Site:
     """A machine as one end."""
-    return Site(machine.name, Addresses.known(world).of(machine), filter_of(machine, world))
+    known = Addresses.known(world)
+    vpns = {address: frozenset({vpn}) for vpn, address in known.vpns(machine).items() if address}
+    for address in known.written(machine):
+        if behind := known.behind(address):
+            vpns[address] = _DIRECT | behind
+    return Site(machine.name, known.of(machine), filter_of(machine, world), vpns=vpns)
 
 
 THE_WORLD = Site(WORLD, is_world=True)
@@ -93,7 +111,11 @@ def decide(chain: Chain, peer: str, packet: Packet) -> Verdict:
     A rule with a rate counts as one that is not exceeded.
     """
     for line in chain.lines:
-        if _speaks_of(line.rule, packet) and (not line.rule.peers or _within(peer, packet.version, line.networks)):
+        if (
+            line.vpn in {"", packet.vpn}
+            and _speaks_of(line.rule, packet)
+            and (not line.rule.peers or _within(peer, packet.version, line.networks))
+        ):
             return Verdict(line.rule.action, line.rule.why, line.ref, line.path)
     default = chain.default
     return Verdict(default.action, default.why, default.ref, default.path)
@@ -119,9 +141,9 @@ def _address(text: str) -> Address:
 
 
 def trials(source: Site, destination: Site, protocol: Protocol, port: int) -> Iterator[Trial]:
-    """One packet by each pair of addresses of one IP version."""
-    for version, one, other in _ways(source, destination):
-        packet = Packet(version, one, other, protocol, port)
+    """One packet by each pair of addresses of one IP version, and each network that has both."""
+    for version, one, other, vpn in _ways(source, destination):
+        packet = Packet(version, one, other, protocol, port, vpn)
         if source.name == destination.name:
             loopback = Verdict(Action.ALLOW, "what a machine sends to itself is not filtered")
             yield Trial(packet, loopback, loopback)
@@ -137,11 +159,15 @@ def _at(site: Site, direction: str, peer: str, packet: Packet) -> Verdict:
     return decide(site.filter.egress if direction == "egress" else site.filter.ingress, peer, packet)
 
 
-def _ways(source: Site, destination: Site) -> Iterator[tuple[int, str, str]]:
+def _ways(source: Site, destination: Site) -> Iterator[tuple[int, str, str, str]]:
     for version in (4, 6):
         for one in _of(source, version):
             for other in _of(destination, version):
-                yield version, one, other
+                if source.is_world or destination.is_world:
+                    yield version, one, other, ""
+                    continue
+                for vpn in sorted(source.ways(one) & destination.ways(other)):
+                    yield version, one, other, vpn
 
 
 def _of(site: Site, version: int) -> tuple[str, ...]:

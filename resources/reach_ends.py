@@ -70,7 +70,7 @@ def told(answer: Answer) -> str:
     """``web03 (10.1.3.3) → cassandra01 (10.1.1.2), tcp 9042: out allow (…), in deny (…)``."""
     trial = answer.trial
     if trial is None:
-        return f"{answer.source} and {answer.destination} have no addresses of the same IP version"
+        return f"{answer.source} and {answer.destination} have no addresses of the same IP version in one network"
     packet = trial.packet
     way = f"{_named(answer.source, packet.source)} → {_named(answer.destination, packet.destination)}, {_what(trial)}"
     out, into = trial.egress, trial.ingress

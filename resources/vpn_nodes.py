@@ -173,17 +173,16 @@ def _address(vpn: Vpn, name: str, spec: VPNNodeSpec, given: Mapping[str, str]) -
     return address if address and free and usable(address, vpn.spec.cidr) else ""
 
 
-def addresses(world: World) -> Mapping[str, tuple[str, ...]]:
-    """The addresses that machines have in VPNs, by machine; without those that are not known yet."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
+def addresses(world: World) -> Mapping[str, Mapping[str, str]]:
+    """The addresses that machines have in VPNs, by machine and VPN; empty where it is not known yet."""
+    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for vpn in world.select("VPN", EVERYTHING):
         given = world.pool(vpn.ref, ADDRESS)
         settled = {node.machine: node for node in _settled(vpn, world) if node.machine is not None}
         plain = VPNNodeSpec(vpn=vpn.name)
         for machine in members(vpn, world):
-            if address := _address(vpn, machine.name, settled.get(machine.name, plain), given):
-                found[machine.name].append(address)
-    return {name: tuple(some) for name, some in found.items()}
+            found[machine.name][vpn.name] = _address(vpn, machine.name, settled.get(machine.name, plain), given)
+    return found
 
 
 def presumed(world: World) -> Mapping[tuple[str, str], str]:

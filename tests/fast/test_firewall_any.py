@@ -91,11 +91,15 @@ PACKETS = [
 ]
 
 
-def painted(chain: Chain, rules: RuleSet) -> dict[object, tuple[Action, str]]:
+# Directly, or through the VPN of random fleets.
+WAYS = {"": "", "net": "vpn-net"}
+
+
+def painted(chain: Chain, rules: RuleSet, device: str) -> dict[object, tuple[Action, str]]:
     """What becomes of each packet, by painting: the default first, then each rule over it, the last one first."""
     groups = {group.name: [*map(ipaddress.ip_network, group.networks)] for group in rules.groups}
     canvas: dict[object, tuple[Action, str]] = dict.fromkeys(PACKETS, (chain.default.action, chain.default.why))
-    for rule in reversed([line.rule for line in chain.lines]):
+    for rule in reversed([line.rule for line in chain.lines if line.rule.interface in {"", device}]):
         peers = {one for one in UNIVERSE if not rule.peers or any(one in network for network in groups[rule.peers])}
         protocols = set(Protocol) if rule.protocol is Protocol.ANY else {rule.protocol}
         numbers = {number for ports in rule.ports for number in range(ports.first, ports.last + 1)} or {0, *SOME_PORTS}
@@ -109,10 +113,10 @@ def painted(chain: Chain, rules: RuleSet) -> dict[object, tuple[Action, str]]:
 @given(fleet=fleets())
 def test_the_first_rule_that_matches_decides(fleet: Fleet) -> None:
     for found in filters(fleet).values():
-        for chain in (found.ingress, found.egress):
-            expected = painted(chain, found.rules)
+        for chain, (vpn, device) in product((found.ingress, found.egress), WAYS.items()):
+            expected = painted(chain, found.rules, device)
             for address, protocol, port in PACKETS:
-                packet = Packet(address.version, str(address), "", protocol, port)
+                packet = Packet(address.version, str(address), "", protocol, port, vpn)
                 verdict = decide(chain, str(address), packet)
                 assert (verdict.action, verdict.why) == expected[address, protocol, port]
 
@@ -141,10 +145,10 @@ def test_any_connection_at_all_is_found_by_trying_all_that_differ(fleet: Fleet) 
 def test_what_is_called_useless_changes_nothing_when_it_is_left_out(fleet: Fleet) -> None:
     doubted = {(problem.ref, problem.path) for problem in useless(fleet)}
     for found in filters(fleet).values():
-        for chain in (found.ingress, found.egress):
+        for chain, vpn in product((found.ingress, found.egress), WAYS):
             kept = tuple(line for line in chain.lines if (line.ref, line.path) not in doubted)
             for address, protocol, port in PACKETS:
-                packet = Packet(address.version, str(address), "", protocol, port)
+                packet = Packet(address.version, str(address), "", protocol, port, vpn)
                 without = decide(Chain(kept, chain.default), str(address), packet)
                 assert without.action is decide(chain, str(address), packet).action
 

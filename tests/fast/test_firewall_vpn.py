@@ -12,6 +12,7 @@ from drivers.items.rules import Action, Group, Ports, Protocol, Rule, RuleSet
 from resources.base import AnyResource
 from resources.firewall_rules import filter_of
 from resources.fleet import Fleet
+from resources.reach import Site, site_of, trials
 from resources.world import Known, World
 from tests.fast.manifests import firewall, host, problems, resource, vm
 
@@ -39,14 +40,55 @@ def net(**more: Any) -> AnyResource:
 
 def test_a_vpn_is_its_whole_network() -> None:
     found = rules(HUB, GUEST, NET, firewall(ssh=[{"vpn": "net"}]), of="guest")
-    assert found.groups == (Group("ssh.wall", ("10.9.0.0/16",)),)
+    assert found.groups == (Group("ssh.wall@net", ("10.9.0.0/16",)),)
 
 
 def test_machines_are_also_meant_by_their_addresses_in_vpns() -> None:
     fixed = resource("VPNNode", "guest-in-net", {"vpn": "net", "machine": "guest", "address": "10.9.0.7"})
     wall = firewall(derive=False, ingress=FROM_GUEST)
-    assert rules(HUB, GUEST, NET, wall, of="hub").groups == (Group("ingress.wall.x", ("10.9.0.2/32",)),)
-    assert rules(HUB, GUEST, NET, fixed, wall, of="hub").groups == (Group("ingress.wall.x", ("10.9.0.7/32",)),)
+    assert rules(HUB, GUEST, NET, wall, of="hub").groups == (Group("ingress.wall.x@net", ("10.9.0.2/32",)),)
+    assert rules(HUB, GUEST, NET, fixed, wall, of="hub").groups == (Group("ingress.wall.x@net", ("10.9.0.7/32",)),)
+
+
+def test_addresses_in_a_vpn_are_let_in_by_its_device_alone_where_the_machine_is_in_it() -> None:
+    both = [{"machines": {"names": ["guest", "hub"]}}, {"cidr": "10.9.1.0/24"}, {"cidr": "10.0.0.0/8"}]
+    wall = firewall(derive=False, ingress=[{"name": "x", "from": both}])
+    why = "Firewall/wall spec.ingress[x]"
+    found = rules(HUB, GUEST, NET, wall, of="guest")
+    assert found.ingress[1:] == (
+        Rule(Action.ALLOW, why, "ingress.wall.x"),
+        Rule(Action.ALLOW, why, "ingress.wall.x@net", interface="vpn-net"),
+    )
+    inside = ("10.9.0.1/32", "10.9.0.2/32", "10.9.1.0/24")
+    assert [group.networks for group in found.groups] == [("10.0.0.0/8", "192.0.2.1/32"), inside]
+    outside = host("outside", address="192.0.2.9", hypervisor=None)
+    (line,) = rules(HUB, GUEST, outside, NET, firewall(ingress=FROM_GUEST), of="outside").ingress[1:]
+    assert line.interface == ""
+
+
+def test_a_packet_goes_within_one_network() -> None:
+    lan = host("lan", address="192.168.7.2", hypervisor=None)
+    node = resource("VPNNode", "hub-in-net", {"vpn": "net", "machine": "hub", "subnets": ["192.168.7.0/24"]})
+    world = World(Fleet.of_resources([HUB, GUEST, lan, NET, node]), GIVEN)
+    hub, guest, behind = (site_of(machine, world) for machine in (HUB, GUEST, lan))
+
+    def ways(one: Site, other: Site) -> list[tuple[str, str, str]]:
+        packets = [trial.packet for trial in trials(one, other, TCP, 22)]
+        return [(packet.source, packet.destination, packet.vpn) for packet in packets]
+
+    assert ways(guest, hub) == [("10.9.0.2", "10.9.0.1", "net")]
+    assert ways(guest, behind) == [("10.9.0.2", "192.168.7.2", "net")]
+    assert ways(hub, behind) == [("192.0.2.1", "192.168.7.2", ""), ("10.9.0.1", "192.168.7.2", "net")]
+
+
+@pytest.mark.parametrize(("cidr", "refused"), [("10.9.4.0/24", True), ("10.9.0.8", True), ("10.9.0.7", False)])
+def test_an_address_that_is_given_to_somebody_later_is_no_peer(cidr: str, refused: bool) -> None:
+    fixed = resource("VPNNode", "guest-in-net", {"vpn": "net", "machine": "guest", "address": "10.9.0.7"})
+    wall = firewall(ingress=[{"name": "x", "from": [{"cidr": cidr}, {"cidr": "10.9.0.0/16"}, {"cidr": "10.0.0.0/8"}]}])
+    found = [one for one in problems(HUB, GUEST, NET, fixed, wall) if one.startswith("Firewall/")]
+    assert [one.partition(" is ")[0] for one in found] == [
+        f"Firewall/wall spec.ingress.0.from.0.cidr: {cidr if '/' in cidr else f'{cidr}/32'}"
+    ] * refused
 
 
 def test_an_address_that_is_not_decided_yet_comes_by_itself() -> None:
@@ -58,9 +100,9 @@ def test_an_address_that_is_not_decided_yet_comes_by_itself() -> None:
         (found,) = (one.item for one in view.lowered("hub").wanted if isinstance(one.item, NftTable))
         return found.rules.groups
 
-    assert groups() == (Group("ingress.wall.x", ()),)
+    assert groups() == (Group("ingress.wall.x@net", ()),)
     assert "hub" in view.update(fleet, GIVEN, {"allocation/VPN/net/address/guest", "allocation/VPN/net/address"})
-    assert groups() == (Group("ingress.wall.x", ("10.9.0.2/32",)),)
+    assert groups() == (Group("ingress.wall.x@net", ("10.9.0.2/32",)),)
 
 
 def test_a_machine_without_address_may_be_a_peer_when_it_is_in_a_vpn() -> None:

@@ -163,7 +163,7 @@ HUB = service("hub", **on("web", "db"))
             "world never reaches db",
             "is not so: world → db (10.0.0.1), tcp 22: out allow (the world is not ours), in allow (Host/db spec.ssh)",
         ),
-        ("web reaches old:22", "is not so: web and old have no addresses of the same IP version"),
+        ("web reaches old:22", "is not so: web and old have no addresses of the same IP version in one network"),
         ("webb reaches db", "there is no machine or Service named 'webb'; did you mean 'web'?"),
         ("both reaches db", "'both' is a machine and a Service; write machine/both or service/both"),
         ("empty reaches db", "Service/empty is on no machine: nothing can be said of it"),
