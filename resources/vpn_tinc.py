@@ -12,14 +12,14 @@ from drivers.base import Item
 from drivers.items.directory import Directory
 from drivers.items.file import File
 from drivers.items.file_set import FileSet
-from drivers.items.key_pair import KeyPair
+from drivers.items.key_pair import MARK, KeyPair
 from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit
 from resources.base import Placed
 from resources.vpn_items import fact, routes, watched, with_prefix
 from resources.vpn_nodes import Node, Vpn, connected, unit
 
-_WRITTEN = "# Written by salvus: changes in here are undone.\n"
+_WRITTEN = f"{MARK}: changes in here are undone.\n"
 
 
 def tinc_name(name: str) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from drivers.base import Change, Drift, Fields, Grade, Present, State, Verb
+from drivers.base import Absent, Change, Drift, Fields, Grade, Present, Rejected, State, Verb
 from drivers.items import paths as fs
 from drivers.items.shell import ShellItem
+
+# With this a tinc.conf begins that is salvus's own.
+MARK = "# Written by salvus"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +42,37 @@ class KeyPair(ShellItem):
         """A key that is there is never made anew."""
         return Grade.LIVE
 
+    def refusal(self, observed: Fields) -> Rejected | None:
+        """See Item. A tinc network that somebody else made keeps its keys, and whom it trusts."""
+        if not observed.get("foreign"):
+            return None
+        return Rejected(
+            f"{self.settings_path} is there already, and was not written by salvus: that network is left alone",
+            hint="give the VPN another name, or stop that network and move its directory away",
+        )
+
     @classmethod
     def probe(cls, items: Sequence[Self]) -> str:
         """See ShellItem. Only public halves are read."""
-        return fs.look([item.path for item in items]) + fs.notes([item.public_path for item in items])
+        return fs.look([item.path for item in items]) + fs.notes(cls._read(items))
 
     @classmethod
     def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
         """See ShellItem."""
         seen = fs.looked([item.path for item in items], output)
-        halves = fs.noted([item.public_path for item in items], output)
-        return {item.key: item.state(seen[item.path], "\n".join(halves[item.public_path]).strip()) for item in items}
+        lines = fs.noted(cls._read(items), output)
+        return {item.key: item.state(seen[item.path], lines) for item in items}
 
-    def state(self, seen: fs.Stat | State, public: str) -> State:
-        """What was seen, as this item's fields."""
+    @staticmethod
+    def _read(items: Sequence[KeyPair]) -> list[str]:
+        return [path for item in items for path in (item.public_path, item.settings_path)]
+
+    def state(self, seen: fs.Stat | State, lines: Mapping[str, tuple[str, ...]]) -> State:
+        """What was seen, as this item's fields. ``foreign`` is there for what somebody else made, and tells no key."""
+        settings, public = lines[self.settings_path], "\n".join(lines[self.public_path]).strip()
+        foreign = self.made_by == "tinc" and bool(settings) and not settings[0].startswith(MARK)
+        if foreign and isinstance(seen, fs.Stat | Absent):
+            return Present({"foreign": True})
         if not isinstance(seen, fs.Stat):
             return seen
         owner = seen.owner("root")
@@ -60,6 +81,11 @@ class KeyPair(ShellItem):
             return Present({"mode": what, "owner": owner, "public": bool(public)})
         facts = {self.fact: public} if public else {}
         return Present({"mode": seen.mode, "owner": owner, "public": bool(public)}, facts)
+
+    @property
+    def settings_path(self) -> str:
+        """Where tinc has its settings."""
+        return posixpath.join(posixpath.dirname(self.path), "tinc.conf")
 
     @property
     def public_path(self) -> str:

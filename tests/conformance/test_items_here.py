@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.base import Present
+from drivers.base import Present, Rejected
 from drivers.items import paths
 from drivers.items.codec import item_types
 from drivers.items.directory import Directory
@@ -22,6 +22,7 @@ from drivers.items.file_block import FileBlock
 from drivers.items.file_set import FileSet
 from drivers.items.host_key import HostKey
 from drivers.items.image_file import ImageFile
+from drivers.items.key_pair import MARK, KeyPair
 from drivers.items.seed import Seed
 from drivers.items.shell import ShellItem
 from drivers.items.system import PROBE, System
@@ -292,6 +293,26 @@ def test_of_a_set_only_the_files_that_differ_are_written(root: str) -> None:
     MACHINE.mended(more)
     after = contents(root)
     assert {path for path in after if after[path] != before.get(path)} == {item.path, f"{item.path}/four"}
+
+
+@pytest.mark.parametrize("with_key", [False, True])
+def test_a_tinc_network_of_somebody_else_is_left_alone(with_key: bool, tmp_path: Path) -> None:
+    item = KeyPair(f"{tmp_path}/rsa_key.priv", "tinc", "public_key/m")
+    if with_key:
+        Path(item.path).write_text("a key")
+        Path(item.public_path).write_text("its public half")
+
+    def refusal() -> Rejected | None:
+        state = KeyPair.read([item], MACHINE.probe(item))[item.key]
+        return item.refusal(state.fields) if isinstance(state, Present) else None
+
+    assert refusal() is None
+    Path(tmp_path, "tinc.conf").write_text("Name = m\n")
+    found = refusal()
+    assert found is not None
+    assert f"{tmp_path}/tinc.conf is there already, and was not written by salvus" in str(found)
+    Path(tmp_path, "tinc.conf").write_text(f"{MARK}: x\nName = m\n")
+    assert refusal() is None
 
 
 NAME = st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1, max_size=40).filter(
