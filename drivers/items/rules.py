@@ -48,7 +48,8 @@ class Rule:
         protocol: which packets.
         ports: destination ports, of TCP and UDP; none for all.
         interface: the interface that the packet comes in by (ingress) or goes out by (egress); empty for all.
-        per_minute: as many new connections a minute match, from all peers together, and no more; 0 for all.
+        per_minute: so many new connections a minute match, from all peers together; after a minute without any, as many
+            again at once, so that in one minute it is at most twice as many. 0 for all.
         log: the kernel logs what matches, a line for each new connection, ten a minute at most.
         why: the resource and field that it is there for; becomes its comment.
     """

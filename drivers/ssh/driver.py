@@ -74,6 +74,9 @@ class ShellDriver:
         self._state = state
         self._limit = script_limit
         self._window = window
+        # The way by which a perilous change is confirmed, and whether that is waited for no more.
+        self._new: Connection | None = None
+        self._closed = threading.Event()
         self._asking = threading.Lock()
         self._asked: _Asked | None = None
 
@@ -91,6 +94,7 @@ class ShellDriver:
 
     def apply(self, changes: Sequence[Change], epoch: int) -> tuple[Applied, ...]:
         """See Driver."""
+        self._closed.clear()
         done: list[Applied] = []
         for part in _parts(changes):
             if _shell(part[0]).perilous(part[0]):
@@ -111,7 +115,11 @@ class ShellDriver:
 
     def close(self) -> None:
         """See Driver."""
-        self._connection.close()
+        self._closed.set()
+        new = self._new
+        for connection in (self._connection, new):
+            if connection is not None:
+                connection.close()
 
     def _ask(self, link: Link, items: tuple[Item, ...]) -> Mapping[str, State]:
         last = self._asked
@@ -184,22 +192,27 @@ class ShellDriver:
         return self._anew(item.refused(change), item.key, epoch, back) or self._rolled_back(item)
 
     def _anew(self, script: str, name: str, epoch: int, until: float) -> DriverError | None:
-        """Runs the script over a new connection, as soon as there is one; Unreachable when there is none until then."""
-        while True:
+        """Runs the script over a new connection, as soon as there is one.
+
+        Unreachable when there is none until then, or the driver was closed meanwhile.
+        """
+        machine = self._connection.machine
+        error: DriverError | None = Unreachable(f"{machine}: closed while a change was on trial", machine=machine)
+        while not self._closed.is_set():
             left = max(1, math.ceil(until - time.monotonic()))
-            connection = self._connection.anew(min(left, self._window))
-            error: DriverError | None
+            self._new = connection = self._connection.anew(min(left, self._window))
             try:
                 [error] = self._run(connection, [batch.Script(script)], [name], epoch)
             except Fenced:
                 raise
             except DriverError as refused:
-                error = Unreachable(str(refused), machine=connection.machine, hint=refused.hint)
+                error = Unreachable(str(refused), machine=machine, hint=refused.hint)
             finally:
                 connection.close()
             if not isinstance(error, Unreachable) or time.monotonic() + _PAUSE >= until:
-                return error
-            time.sleep(_PAUSE)
+                break
+            self._closed.wait(_PAUSE)
+        return error
 
     def _rolled_back(self, item: Item) -> RolledBack:
         machine = self._connection.machine

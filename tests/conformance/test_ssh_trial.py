@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import pytest
@@ -242,6 +243,24 @@ def test_it_is_confirmed_by_the_same_way_over_a_jump(ssh: World) -> None:
     assert errors(driver.apply([creation(item)], 1)) == [""]
     assert made.exists()
     assert len(jump.sessions()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "confirm"),
+    [("true", "touch {begun}; exec sleep 60"), ("touch {begun}; kill -9 {pid}", "true")],
+    ids=["in the midst of the confirmation", "while nobody can come in"],
+)
+def test_closing_the_driver_ends_a_trial_at_once(ssh: World, change: str, confirm: str) -> None:
+    sshd, begun = ssh.sshd(), ssh.folder / "begun"
+    driver = ssh.driver(sshd, window=30)
+    change, confirm = (text.format(begun=begun, pid=sshd.pid) for text in (change, confirm))
+    with ThreadPoolExecutor() as pool:
+        applying = pool.submit(driver.apply, [creation(Risky("a", change=change, confirm=confirm))], 1)
+        until(begun.exists, "the trial")
+        time.sleep(0.3)
+        driver.close()
+        [done] = applying.result(5)
+    assert isinstance(done.error, Unreachable)
 
 
 def test_who_lost_the_lease_meanwhile_does_not_confirm(ssh: World) -> None:
