@@ -90,7 +90,7 @@ def script(vpn: Vpn, me: Node, folder: str, ways: File) -> str:
 _SCRIPT = """\
 #!/bin/sh
 {written}set -eu
-there() {{ [ -e /sys/class/net/{device} ]; }}
+there() {{ ip link show dev {device} >/dev/null 2>&1; }}
 clear() {{
     there || return 0
     if wg show {device} >/dev/null 2>&1; then ip link del dev {device}; return; fi

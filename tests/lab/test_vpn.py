@@ -193,6 +193,13 @@ def test_a_host_comes_back_into_the_network_without_a_controller(fleet: Fleet) -
         all_reach_all(fleet, ("host1", "host2"))
 
 
+def test_a_device_that_is_deleted_comes_back_without_a_controller(fleet: Fleet, driver: str) -> None:
+    if driver == "wireguard":
+        fleet.kill()
+        fleet.inside("host2", "ip link del vpn-net")
+        all_reach_all(fleet, ("host1", "host2"))
+
+
 def test_a_key_that_is_removed_is_made_anew_and_told_to_the_others(fleet: Fleet, driver: str) -> None:
     before = fleet.knowledge().known.facts["VPN/net", "public_key/host2"]
     fleet.inside("host2", f"rm {KEYS[driver]} {KEYS[driver]}.pub")
