@@ -169,6 +169,11 @@ class Queue:
             now = self._clock()
             return max((now - due for due in self._due.values() if due <= now), default=0.0)
 
+    def working(self) -> frozenset[str]:
+        """The names that are worked on."""
+        with self._wake:
+            return frozenset(self._busy)
+
     def idle(self) -> bool:
         """Whether nothing is due and nothing is worked on."""
         with self._wake:

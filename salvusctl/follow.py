@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from controller.knowledge import Knowledge
 from controller.log import configure
@@ -23,10 +24,20 @@ POLL = 0.3
 MOVING = frozenset(
     {"NotSeenYet", "Checking", "Progressing", "JobRunning", "Failed", "Unreachable", "ItemUnknown", "Deleting"}
 )
-# Seconds: what waits for others, and nothing moved for so long, waits for somebody to do something.
+# Seconds: what waits for others, and nothing moved for so long, waits for somebody to do something. Of passes that
+# another controller makes is seen only how they end, and in a small guest one may take a minute.
 QUIET = 10.0
+UNSEEN = 120.0
 
 Pending = Mapping[str, Condition]
+
+
+@dataclass(frozen=True, slots=True)
+class _Passes:
+    """What our own passes have done: the machines that they asked, and those that they work on now."""
+
+    asked: frozenset[str]
+    working: frozenset[str]
 
 
 def follow(
@@ -39,20 +50,22 @@ def follow(
     """
     began = turned = time.monotonic()
     reasons: dict[str, str] = {}
-    with board(refs, done) as shown, _working(session, shown.note) as asked:
+    with board(refs, done) as shown, _working(session, shown.note) as passes:
         while True:
             # Before the store is read: a pass that ends in between has not been read.
-            counted = asked()
+            ours = passes()
             knowledge = session.knowledge()
             said = pending(knowledge)
-            new = _not_asked(knowledge, refs, counted) if counted is not None else {}
+            new = _not_asked(knowledge, refs, ours.asked) if ours is not None else {}
             left = {**new, **said}
             shown.show(left)
             before, reasons = reasons, {ref: condition.reason for ref, condition in left.items()}
             now = time.monotonic()
-            turned = turned if reasons == before else now
+            worked = ours is not None and any(ours.working.intersection(machines(knowledge, ref)) for ref in left)
+            turned = now if worked or reasons != before else turned
             stopped = session.ledger.world() is not None
-            hopeless = stopped or _hopeless(left, new, quiet=now - turned)
+            still = now - turned > (UNSEEN if ours is None else QUIET)
+            hopeless = stopped or _hopeless(left, new, still=still)
             if hopeless or now - began > timeout:
                 break
             time.sleep(POLL)
@@ -65,11 +78,13 @@ def follow(
     return not left
 
 
-def _hopeless(left: Pending, new: Pending, *, quiet: float) -> bool:
-    """Whether waiting longer is of no use; also when nothing is left. ``new`` has not been asked yet."""
+def _hopeless(left: Pending, new: Pending, *, still: bool) -> bool:
+    """Whether waiting longer is of no use; also when nothing is left. ``new`` has not been asked yet; it is ``still``
+    when nothing has moved for long.
+    """
     if all(settled(condition) and ref not in new for ref, condition in left.items()):
         return True
-    return quiet > QUIET and not any(condition.reason in MOVING for condition in left.values())
+    return still and not any(condition.reason in MOVING for condition in left.values())
 
 
 def _not_asked(knowledge: Knowledge, refs: Collection[str], asked: Collection[str]) -> Pending:
@@ -85,9 +100,9 @@ def _not_asked(knowledge: Knowledge, refs: Collection[str], asked: Collection[st
 
 
 @contextmanager
-def _working(session: Session, note: Callable[[str], None]) -> Iterator[Callable[[], Collection[str] | None]]:
-    """A runner beside us; gives what tells the machines that its passes asked, or None when another controller makes
-    the passes: one that was there before, or came meanwhile.
+def _working(session: Session, note: Callable[[str], None]) -> Iterator[Callable[[], _Passes | None]]:
+    """A runner beside us; gives what tells of its passes, or None when another controller makes them: one that was
+    there before, or came meanwhile.
 
     What it changes is noted; defects in it are logged to stderr.
     """
@@ -98,14 +113,17 @@ def _working(session: Session, note: Callable[[str], None]) -> Iterator[Callable
     def made(machine: str, change: Change) -> None:
         note(f"{machine}: {change.verb} {change.item.key}")
 
-    def counted() -> Collection[str] | None:
-        return frozenset(asked) if alone and not runner.engine.leases.other_holder(FLEET) else None
+    def passes() -> _Passes | None:
+        if not alone or runner.engine.leases.other_holder(FLEET):
+            return None
+        working = runner.queue.working()
+        return _Passes(frozenset(asked), working)
 
     runner = session.runner(Metrics(VERSION), Role.APPLY, lambda outcome: asked.add(outcome.machine))
     runner.made = made
     runner.start()
     try:
-        yield counted
+        yield passes
     except KeyboardInterrupt:
         note("stopping at the next safe point; what was written stays in force")
         raise

@@ -122,6 +122,14 @@ def test_what_waits_for_what_cannot_work_is_not_waited_for(cli: Cli, monkeypatch
     assert "the time to wait is over" not in err
 
 
+def test_a_slow_machine_that_is_worked_on_is_waited_for(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "QUIET", 0.2)
+    cli.machines.machine("alpha").faults.latency = 0.5
+    later = SERVICE.replace("name: hello", "name: later").replace(CONF.partition(":")[2], "/etc/later.conf")
+    path = cli.write(HOST, SERVICE, later + "  needs: [{service: hello}]\n")
+    assert "Service/later: Ready" in cli("apply", "-f", path, "--timeout", "60").err
+
+
 def test_what_was_stalled_is_tried_again(cli: Cli) -> None:
     path, faults = cli.write(HOST, SERVICE), cli.machines.machine("alpha").faults
     faults.refuses[CONF] = Rejected("is a directory")

@@ -167,12 +167,12 @@ def test_what_another_one_gives_is_looked_at_at_once(desk: Desk) -> None:
 
 def test_apply_that_worked_alone_leaves_it_to_a_daemon_that_comes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("salvusctl.follow.configure", lambda *_: None)  # it is for the whole process
-    with _working(desk.session, lambda _: None) as asked:
-        until(lambda: asked() == {"alpha"})
+    with _working(desk.session, lambda _: None) as passes:
+        until(lambda: (ours := passes()) is not None and ours.asked == {"alpha"})
         daemon = beside(desk)
-        until(lambda: daemon.try_step() and asked() is None)
-    with _working(desk.session, lambda _: None) as asked:
-        assert asked() is None
+        until(lambda: daemon.try_step() and passes() is None)
+    with _working(desk.session, lambda _: None) as passes:
+        assert passes() is None
 
 
 def test_it_is_healthy_while_its_threads_move(desk: Desk) -> None:
