@@ -136,6 +136,7 @@ def demo(folder: Path, keep: bool) -> None:
     shell("salvusctl get all", folder)
     shell("salvusctl lab exec host2 -- ping -c 2 web01", folder)
     tell("through the private network of manifests/vpn.yaml, by name")
+    shell("salvusctl firewall show host2", folder)
     act(
         4,
         f"A controller keeps it so, hears from libvirt, looks at each machine every {RESYNC} s. Three things break",
