@@ -10,7 +10,8 @@ from lab import Lab, pin
 from tests.lab.fleet import Fleet, eventually, resource
 from tests.lab.test_lab_machines import ssh
 
-pytestmark = pytest.mark.lab
+# A guest under emulation boots, and installs packages: on a busy machine that takes minutes.
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 ADDRESS = "198.18.1.27"
 GUEST = resource(
@@ -57,7 +58,7 @@ def fleet(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]
         made.write("all", GUEST, VPN, PAGE)
         made.start()
         assert eventually(lambda: "Service/page" in made.knowledge().rows), made.log()
-        made.settle("VPN/net", "Service/page", "VirtualMachine/guest", timeout=240)
+        made.settle("VPN/net", "Service/page", "VirtualMachine/guest", timeout=600)
         pin(lab, ADDRESS, made.knowledge().known.facts["VirtualMachine/guest", "ssh_host_key"])
         yield made
         (made.manifests / "all.yaml").unlink()
