@@ -83,8 +83,8 @@ def _build(recipe: Recipe, folder: Path, lock: int) -> None:
         shutil.rmtree(work)
     work.mkdir()
     _bootstrap(recipe, work, lock)
-    if recipe is GUEST:
-        _finish_image(work)
+    if recipe.disk:
+        _finish_image(recipe, work)
     work.rename(folder)
 
 
@@ -120,12 +120,12 @@ def _bootstrap(recipe: Recipe, work: Path, lock: int) -> None:
     )
 
 
-def _finish_image(work: Path) -> None:
+def _finish_image(recipe: Recipe, work: Path) -> None:
     root = work / "root"
     for name in ("kernel", "initrd"):
         (root / "boot" / name).rename(work / name)
     raw = work / "image.raw"
-    run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", str(root), str(raw), _SIZE], timeout=300)
+    run(["mke2fs", "-q", *recipe.disk, "-d", str(root), str(raw), _SIZE], timeout=300)
     run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(work / "image.qcow2")], timeout=300)
     raw.unlink()
     shutil.rmtree(root)

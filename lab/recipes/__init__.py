@@ -29,12 +29,13 @@ _OFFLINE = ("hello", "iperf3", "nginx-light", "tinc", "tree", "ufw", "wireguard-
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """A Debian root file system: packages in it, packages to be had in it without a network, and the script that
-    finishes it.
+    finishes it. ``disk`` are the options by which mke2fs(8) makes a disk image of it.
     """
 
     name: str
     packages: tuple[str, ...]
     offline: tuple[str, ...]
+    disk: tuple[str, ...] = ()
 
     @property
     def scripts(self) -> tuple[Path, ...]:
@@ -46,7 +47,15 @@ class Recipe:
     @property
     def digest(self) -> str:
         """16 hexadecimal digits over everything that decides what the product is."""
-        parts = [SUITE, *self.packages, "", *self.offline, "", *(script.read_text() for script in self.scripts)]
+        parts = [
+            SUITE,
+            *self.packages,
+            "",
+            *self.offline,
+            "",
+            *self.disk,
+            *(script.read_text() for script in self.scripts),
+        ]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -55,4 +64,10 @@ HOST = Recipe(
     (*_BOTH, "libvirt-clients", "libvirt-daemon-system", "qemu-system-x86", "qemu-utils", "xorriso"),
     _OFFLINE,
 )
-GUEST = Recipe("guest", (*_BOTH, "busybox-static", "cloud-init", "libnss-myhostname", "udev"), _OFFLINE)
+GUEST = Recipe(
+    "guest",
+    (*_BOTH, "busybox-static", "cloud-init", "libnss-myhostname", "udev"),
+    _OFFLINE,
+    # With a journal: guests are killed here.
+    ("-t", "ext4", "-J", "size=16", "-m", "0"),
+)
