@@ -19,7 +19,7 @@ from resources.world import World
 
 
 def placed(service: Resource[ServiceSpec], machine: str, world: World) -> Iterator[Placed]:
-    """Packages, then directories and files, then the unit, after the machine's VPNs: it may use their addresses.
+    """Packages, then directories and files, then the unit, once the machine's VPNs run: it may use their addresses.
 
     Files come after the packages because these bring users, directories and files of their own.
     Raises Invalid for a template that cannot be rendered, NotYet for one that asks for what is not known yet.

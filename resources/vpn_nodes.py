@@ -259,8 +259,14 @@ def unit(vpn: Vpn) -> str:
 
 
 def units_of(machine: str, world: World) -> Iterator[str]:
-    """Keys of the items that run the VPNs of a machine: what is there as well is started after them."""
+    """Keys of the items that run the VPNs of a machine: what uses these is started after them.
+
+    Raises NotYet until the machine has had an address and a key in each: before, it is not even configured.
+    """
     resource = world.machine(machine)
     for vpn in world.select("VPN", EVERYTHING) if resource is not None else ():
         if resource is not None and is_member(vpn, resource, world):
+            if not address_of(vpn, machine, world):
+                world.allocation(vpn.ref, f"{ADDRESS}/{machine}")
+            world.fact(vpn.ref, f"{PUBLIC_KEY}/{machine}")
             yield f"{SystemdUnit.type()}:{unit(vpn)}"
