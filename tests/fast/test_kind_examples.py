@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
@@ -23,15 +25,20 @@ FLEET = load([Path(__file__).parents[2] / "manifests" / "examples"]).fleet
 _PEM = "-----BEGIN RSA PUBLIC KEY-----"
 
 
+def key_of(machine: str, driver: str) -> str:
+    """A public key, another one for each machine."""
+    key = b64encode(sha256(machine.encode()).digest()).decode()
+    return key if driver == "wireguard" else f"{_PEM}\nMII{key}\n{_PEM.replace('BEGIN', 'END')}"
+
+
 def known(fleet: Fleet) -> Known:
     """All that is decided, told and true once a fleet is up."""
     uids = {resource.ref: str(uuid5(NAMESPACE_URL, resource.ref)) for resource in fleet}
     decisions, waiting = allocate(fleet, Known(uids=uids))
     assert waiting == {}
     facts = {(ref, "domain_type"): "kvm" for ref in uids} | {(ref, "ssh_host_key"): KEY for ref in uids}
-    keys = {"tinc": f"{_PEM}\nMIIB\n{_PEM.replace('BEGIN', 'END')}", "wireguard": f"{'A' * 43}="}
     for vpn in fleet.of("VPN"):
-        facts |= {(vpn.ref, f"public_key/{machine.name}"): keys[vpn.spec.driver] for machine in fleet.machines()}
+        facts |= {(vpn.ref, f"public_key/{m.name}"): key_of(m.name, vpn.spec.driver) for m in fleet.machines()}
     conditions = {(ref, "Ready"): "True" for ref in uids}
     return Known({(d.ref, d.what): d.value for d in decisions}, facts, conditions, uids)
 
