@@ -23,8 +23,9 @@ SETTLED = frozenset(
         "NoAddress",
         "NotPlaced",
         "MachineGone",
+        "Paused",
+        "WorldStopped",
     }
-    | {"Paused", "WorldStopped"}
 )
 
 

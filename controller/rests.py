@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from controller import execute
+from controller.execute import explain
 from drivers.base import Change, DriverError, InUse, Rejected, RolledBack, Unreachable, Verb
 from drivers.items.domain import Domain
 
@@ -71,9 +71,9 @@ class Rests:
             failures = self._failures.setdefault(machine, {})
             before = failures.get(key)
             count = before.count + 1 if before and before.rest.change.item == change.item else 1
-            message = f"{key}: {execute.explain(error)}"
+            message = f"{key}: {explain(error)}"
             if isinstance(error, Rejected):
-                rest = Rest(change, execute.reason(error), message, math.inf)
+                rest = Rest(change, "Stalled", message, math.inf)
             else:
                 again = self._clock() + min(LONGEST, FIRST * 2.0 ** min(count - 1, 10))
                 reason = "InUse" if isinstance(error, InUse) else reason

@@ -9,7 +9,7 @@ from drivers.items.rules import Protocol, Rule
 from resources.base import Path, Problem
 from resources.firewall_rules import SSH, Line, filter_of
 from resources.fleet import Fleet
-from resources.peers import parsed
+from resources.peers import inside, parsed
 from resources.reach_claims import read_claim
 from resources.reach_ends import Ends, broken, told
 from resources.vpn_nodes import presumed
@@ -107,7 +107,4 @@ def _covers_peers(one: Line, other: Line) -> bool:
         return True
     if not other.rule.peers:
         return False
-    return all(
-        any(network.network_address in mine and network.prefixlen >= mine.prefixlen for mine in parsed(one.networks))
-        for network in parsed(other.networks)
-    )
+    return all(any(inside(network, mine) for mine in parsed(one.networks)) for network in parsed(other.networks))

@@ -114,7 +114,7 @@ class Addresses:
     def _looked_up(self, peer: Peer) -> Mapping[str, tuple[str, ...]]:
         if peer.cidr is not None:
             (network,) = parsed((peer.cidr,))
-            return {next((name for name, all_ in self._vpns.items() if _inside(network, all_)), ""): (peer.cidr,)}
+            return {next((name for name, all_ in self._vpns.items() if inside(network, all_)), ""): (peer.cidr,)}
         if peer.vpn is not None:
             return {peer.vpn: (str(self._vpns[peer.vpn]),)} if peer.vpn in self._vpns else {"": ()}
         found = defaultdict[str, tuple[str, ...]](tuple)
@@ -137,7 +137,8 @@ class Addresses:
         return any(address in one for address in map(ipaddress.ip_address, self.of(machine)) for one in network)
 
 
-def _inside(one: Network, other: Network) -> bool:
+def inside(one: Network, other: Network) -> bool:
+    """Whether all of one network is in another."""
     return one.version == other.version and one.prefixlen >= other.prefixlen and one.network_address in other
 
 
@@ -209,7 +210,7 @@ def _undecided(text: str, world: World) -> str:
     if network.prefixlen == network.max_prefixlen and str(network.network_address) in fixed:
         return ""
     vpns = ((vpn.name, ipaddress.ip_network(vpn.spec.cidr)) for vpn in world.select("VPN", Selector()) if vpn.whole)
-    return next((name for name, all_ in vpns if network != all_ and _inside(network, all_)), "")
+    return next((name for name, all_ in vpns if network != all_ and inside(network, all_)), "")
 
 
 def _can_be_known(machine: AnyResource, world: World) -> bool:

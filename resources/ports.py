@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
 
-from drivers.items.rules import Ports
+from drivers.items.rules import Ports, joined
 from resources.base import Name, Path
 from resources.words import WORDS, quoted
 
@@ -45,13 +45,7 @@ PortRange = Annotated[
 
 def ports_of(texts: Iterable[str]) -> tuple[Ports, ...]:
     """What is written, in order, with none that is in another or goes on where another ends."""
-    joined: list[Ports] = []
-    for new in sorted(_ports(text) for text in texts):
-        if joined and new.first <= joined[-1].last + 1:
-            joined[-1] = Ports(joined[-1].first, max(joined[-1].last, new.last))
-        else:
-            joined.append(new)
-    return tuple(joined)
+    return joined(map(_ports, texts))
 
 
 def _ports(text: str) -> Ports:

@@ -11,12 +11,15 @@ from dataclasses import replace
 from drivers.base import Item
 from drivers.items.file import File
 from drivers.items.file_block import FileBlock
+from drivers.items.key_pair import MARK
 from drivers.items.systemd_unit import Watched
 from resources.base import Invalid, NotYet, Partly, Placed
 from resources.net import Network
 from resources.vpn_nodes import ADDRESS, PUBLIC_KEY, Node, Vpn, connected, holder, nodes, resources_of, with_key
 from resources.world import World
 
+# How files begin that only salvus writes.
+WRITTEN = f"{MARK}: changes in here are undone.\n"
 # Routes of ours are marked with this number of a routing protocol (ip-route(8)); the low ones have an owner.
 _PROTOCOL = 121
 # Behind what the machine has by itself, its own networks and its default route: those are not replaced, and decide.

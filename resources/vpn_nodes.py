@@ -99,6 +99,11 @@ def _settled(vpn: Vpn, world: World) -> tuple[VPNNodeSpec, ...]:
     return tuple(node.spec for node in resources_of(vpn, world))
 
 
+def _spec_of(vpn: Vpn, machine: str, world: World) -> VPNNodeSpec:
+    """What a VPNNode says of the machine; else nothing in particular."""
+    return next((node for node in _settled(vpn, world) if node.machine == machine), VPNNodeSpec(vpn=vpn.name))
+
+
 def resources_of(vpn: Vpn, world: World) -> tuple[Resource[VPNNodeSpec], ...]:
     """The VPNNodes that name it."""
     return tuple(node for node in world.select("VPNNode", EVERYTHING) if node.spec.vpn == vpn.name)
@@ -209,15 +214,13 @@ def endpoints(vpn: Vpn, world: World) -> tuple[tuple[str, int], ...]:
 
 
 def _seen_at(vpn: Vpn, machine: AnyResource, world: World) -> tuple[str, int] | None:
-    written = (node for node in _settled(vpn, world) if node.machine == machine.name)
-    spec = next(written, VPNNodeSpec(vpn=vpn.name))
+    spec = _spec_of(vpn, machine.name, world)
     return _endpoint(vpn, spec, spec.hub or vpn.spec.hubs.includes(machine), machine)
 
 
 def address_of(vpn: Vpn, machine: str, world: World) -> str:
     """The address of one machine, without looking at the others; empty while there is none."""
-    plain = VPNNodeSpec(vpn=vpn.name)
-    spec = next((node for node in _settled(vpn, world) if node.machine == machine), plain)
+    spec = _spec_of(vpn, machine, world)
     given = world.known_allocation(vpn.ref, f"{ADDRESS}/{machine}")
     return _address(vpn, machine, spec, {machine: given} if given is not None else {})
 

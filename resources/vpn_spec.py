@@ -34,13 +34,17 @@ def split_endpoint(text: str) -> tuple[str, int | None]:
     return host_address(address or ""), None if port is None else int(port)
 
 
+def shown(address: str, port: int) -> str:
+    """An address or DNS name with a port, as it is written."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def endpoint(text: str) -> str:
     """An endpoint as it may be written. Raises ValueError."""
     if text == NO_ENDPOINT:
         return text
     address, port = split_endpoint(text)
-    shown = f"[{address}]" if ":" in address else address
-    return address if port is None else f"{shown}:{port}"
+    return address if port is None else shown(address, port)
 
 
 Endpoint = Annotated[

@@ -12,14 +12,12 @@ from drivers.base import Item
 from drivers.items.directory import Directory
 from drivers.items.file import File
 from drivers.items.file_set import FileSet
-from drivers.items.key_pair import MARK, KeyPair
+from drivers.items.key_pair import KeyPair
 from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit
 from resources.base import Placed
-from resources.vpn_items import fact, routes, watched, with_prefix
+from resources.vpn_items import WRITTEN, fact, routes, watched, with_prefix
 from resources.vpn_nodes import Node, Vpn, connected, unit
-
-_WRITTEN = f"{MARK}: changes in here are undone.\n"
 
 
 def tinc_name(name: str) -> str:
@@ -76,7 +74,7 @@ def connect_conf(hosts: FileSet, trusted: Iterable[Node]) -> str:
     """The hubs to connect to. Changes with any of the files in ``hosts``: then tincd is to look at them again."""
     digest = hashlib.sha256(repr(sorted(hosts.files)).encode()).hexdigest()
     hubs = "".join(f"ConnectTo = {tinc_name(node.name)}\n" for node in trusted if node.hub and node.endpoint)
-    return f"{_WRITTEN}# of hosts {digest}\n{hubs}"
+    return f"{WRITTEN}# of hosts {digest}\n{hubs}"
 
 
 def tinc_conf(vpn: Vpn, me: Node) -> str:
@@ -90,14 +88,14 @@ def tinc_conf(vpn: Vpn, me: Node) -> str:
     }
     key = hashlib.sha256((me.public_key or "").encode()).hexdigest()
     own = f"# with key {key}\n# with networks {' '.join(me.networks)}\n"
-    return f"{_WRITTEN}{own}" + "".join(f"{name} = {value}\n" for name, value in lines.items())
+    return f"{WRITTEN}{own}" + "".join(f"{name} = {value}\n" for name, value in lines.items())
 
 
 def tinc_up(vpn: Vpn, me: Node, ways: File) -> str:
     """Called by tincd once its device is there."""
     return f"""\
 #!/bin/sh
-{_WRITTEN}set -eu
+{WRITTEN}set -eu
 ip address add {with_prefix(vpn, me)} dev "$INTERFACE"
 ip link set dev "$INTERFACE" up
 exec {ways.path}
@@ -110,7 +108,7 @@ def drop_in(ways: File) -> str:
     Where nothing made /dev/net/tun at boot, its module does; in a container there is no module to be loaded.
     """
     return f"""\
-{_WRITTEN}[Unit]
+{WRITTEN}[Unit]
 Before=network-online.target
 
 [Service]

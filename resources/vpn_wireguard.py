@@ -12,10 +12,9 @@ from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit
 from resources.base import Placed
 from resources.net import is_address
-from resources.vpn_items import fact, network, routes, watched, with_prefix
+from resources.vpn_items import WRITTEN, fact, network, routes, watched, with_prefix
 from resources.vpn_nodes import Node, Vpn, connected, unit
-
-_WRITTEN = "# Written by salvus: changes in here are undone.\n"
+from resources.vpn_spec import shown
 
 
 def _folder(vpn: Vpn) -> str:
@@ -50,7 +49,7 @@ def peers_conf(vpn: Vpn, me: Node, others: tuple[Node, ...]) -> str:
     relay = next((node for node in peers if node.hub), None) if me.endpoint is None else None
     apart = tuple(node for node in others if me.endpoint is None and node.endpoint is None)
     # Another key is taken over with a reload, too.
-    text = f"{_WRITTEN}# with key {me.public_key}\n[Interface]\nListenPort = {vpn.spec.listens_on}\n"
+    text = f"{WRITTEN}# with key {me.public_key}\n[Interface]\nListenPort = {vpn.spec.listens_on}\n"
     for node in peers:
         more = (vpn.spec.cidr, *(s for one in apart for s in one.subnets)) if node is relay else ()
         text += _peer(node, (*node.networks, *more), 0 if me.endpoint else me.keepalive)
@@ -60,9 +59,8 @@ def peers_conf(vpn: Vpn, me: Node, others: tuple[Node, ...]) -> str:
 def _peer(node: Node, networks: tuple[str, ...], keepalive: int) -> str:
     lines = [f"# {node.name}", "[Peer]", f"PublicKey = {node.public_key}", f"AllowedIPs = {', '.join(networks)}"]
     if node.endpoint is not None:
-        address, port = node.endpoint
-        where = f"{f'[{address}]' if ':' in address else address}:{port}"
-        lines.append(f"Endpoint = {where}" if is_address(address) else f"# Found at {node.public_key} {where}")
+        where = shown(*node.endpoint)
+        lines.append(f"Endpoint = {where}" if is_address(node.endpoint[0]) else f"# Found at {node.public_key} {where}")
     # Who cannot be reached keeps the way open by which it is answered.
     lines.append(f"PersistentKeepalive = {keepalive if node.endpoint is not None else 0}")
     return "\n" + "\n".join(lines) + "\n"
@@ -73,7 +71,7 @@ def script(vpn: Vpn, me: Node, folder: str, ways: File) -> str:
     device = vpn.spec.device(vpn.name)
     forward = _FORWARD.format(version=network(vpn).version, device=device) if me.hub else ""
     return _SCRIPT.format(
-        written=_WRITTEN,
+        written=WRITTEN,
         ref=vpn.ref,
         device=device,
         folder=folder,

@@ -8,10 +8,10 @@ import typer
 
 from resources.errors import field_name
 from salvusctl import out
-from salvusctl.asking import OverOption, world_of
 from salvusctl.exits import Code, UseError
 from salvusctl.firewall_outputs import PathOutput, Reached, VerdictOutput
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
+from salvusctl.world import OverOption, world_of
 
 if TYPE_CHECKING:
     from resources.reach import Answer, Verdict

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from drivers.items.rules import Ports, Rule
+from drivers.items.rules import Rule
 from resources.errors import field_name
 from resources.fleet import did_you_mean
 from salvusctl import out
-from salvusctl.asking import OverOption, world_of
 from salvusctl.exits import Missing
 from salvusctl.firewall_outputs import FilterOutput, RuleOutput
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
+from salvusctl.world import OverOption, world_of
 
 if TYPE_CHECKING:
     from resources.firewall_rules import Chain, Filter, Line
@@ -69,7 +69,7 @@ def _line(direction: str, line: Line) -> RuleOutput:
         direction=direction,
         action=rule.action.value,
         protocol=rule.protocol.value,
-        ports=tuple(map(_range, rule.ports)),
+        ports=tuple(map(str, rule.ports)),
         peers=line.peers,
         addresses=line.networks if rule.peers else None,
         per_minute=rule.per_minute or None,
@@ -95,10 +95,6 @@ def _default(direction: str, chain: Chain) -> RuleOutput:
         resource=default.ref,
         field=field_name(default.path),
     )
-
-
-def _range(ports: Ports) -> str:
-    return str(ports.first) if ports.first == ports.last else f"{ports.first}-{ports.last}"
 
 
 def _row(rule: RuleOutput) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def status(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="Only these VPNs.")] = None,
     output: OutputOption = TextOrJson.TEXT,
 ) -> int:
-    """Try who reaches whom: each machine pings all others through the tunnel, all at the same time.
+    """Try who reaches whom: each machine pings all others through the tunnel, many at the same time.
 
     A row is who asks, a column who answers: milliseconds there and back, - for no answer, ? where nobody could be
     asked. Ends with 1 when a machine does not reach another one.
@@ -99,10 +99,9 @@ def _node(me: Node, everybody: Sequence[Node], said: State | None) -> NodeOutput
 
 
 def _endpoint(node: Node) -> str | None:
-    if node.endpoint is None:
-        return None
-    address, port = node.endpoint
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    from resources.vpn_spec import shown
+
+    return shown(*node.endpoint) if node.endpoint is not None else None
 
 
 def _seen(me: Node, everybody: Sequence[Node], said: Present) -> Iterator[ReachOutput]:

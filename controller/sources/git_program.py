@@ -112,9 +112,16 @@ class GitProgram:
             self.folder = copy
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if self._turn(lock):
+            try:
+                mine = self._turn(lock)
+            except OSError:
+                os.close(lock)
+                raise
+            if mine:
                 return lock
             os.close(lock)
+            if self._closed.is_set():
+                break
         what = f"other processes have been using {self._copies[0]} and its copies for long"
         raise Unreadable(what, hint=f"fuser -v {self._copies[0]}*/{_LOCK} shows which")
 

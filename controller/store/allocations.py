@@ -42,8 +42,9 @@ def rename_in_pools(store: Store, before: str, after: str) -> None:
     for table in (Table.FACT, Table.ALLOCATION):
         for ref, rows in store.read_all(table).items():
             old = {what: row.value for what, row in rows.items() if pool_of(what) and what.partition("/")[2] == before}
-            new = {f"{pool_of(what)}/{after}": value for what, value in old.items()}
-            store.write(table, ref, new, tuple(old))
+            if old:
+                new = {f"{pool_of(what)}/{after}": value for what, value in old.items()}
+                store.write(table, ref, new, tuple(old))
 
 
 def _given(rows: Mapping[str, Row], pool: str) -> frozenset[str]:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import chain, product
 
 from drivers.base import Rejected
-from drivers.items.rules import Action, Ports, Protocol, Rule, RuleSet
+from drivers.items.rules import Action, Ports, Protocol, Rule, RuleSet, joined
 
 TABLE = "inet salvus"
 TRIAL = "trial_"
@@ -208,14 +208,8 @@ def _protocol(rule: Rule, icmp: str) -> str:
 
 
 def _ports(ports: Iterable[Ports]) -> str:
-    """Sorted, and no two that overlap or touch: nft refuses those."""
-    merged: list[Ports] = []
-    for one in sorted(ports):
-        if merged and one.first <= merged[-1].last + 1:
-            merged[-1] = Ports(merged[-1].first, max(merged[-1].last, one.last))
-        else:
-            merged.append(one)
-    return ", ".join(str(one.first) if one.first == one.last else f"{one.first}-{one.last}" for one in merged)
+    """No two that overlap or touch: nft refuses those."""
+    return ", ".join(map(str, joined(ports)))
 
 
 def _more(rule: Rule, way: str) -> Iterator[str]:

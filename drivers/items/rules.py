@@ -1,4 +1,4 @@
-"""Packet filter rules of one machine, in no backend's words: what ``NftTable`` and ``UfwRules`` make of a `Firewall`.
+"""Packet filter rules of one machine, in no backend's words: what ``NftTable`` puts into the kernel.
 
 Order counts: the first rule that matches decides, then the default of its direction. Before all rules, and not written
 as such, every backend lets through: what goes over loopback, what belongs to a connection that was let through, and the
@@ -11,6 +11,7 @@ Forwarded packets (of virtual machines, of containers) are never looked at.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -36,6 +37,21 @@ class Ports:
 
     first: int
     last: int
+
+    def __str__(self) -> str:
+        """``9042``, ``7000-7001``."""
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+def joined(some: Iterable[Ports]) -> tuple[Ports, ...]:
+    """The same ports in order, with none that is in another or goes on where another ends."""
+    found: list[Ports] = []
+    for new in sorted(some):
+        if found and new.first <= found[-1].last + 1:
+            found[-1] = Ports(found[-1].first, max(found[-1].last, new.last))
+        else:
+            found.append(new)
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

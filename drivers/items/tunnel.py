@@ -38,7 +38,7 @@ class Tunnel(ShellItem):
 
     @classmethod
     def probe(cls, items: Sequence[Self]) -> str:
-        """See ShellItem. One echo request to each, all at the same time; wg(8) is not asked for keys of its own."""
+        """See ShellItem. One echo request to each, many at the same time; wg(8) is not asked for keys of its own."""
         calls = (
             f"salvus_tunnel {number} {fs.words([item.device, *item.others])}\n" for number, item in enumerate(items)
         )
@@ -56,12 +56,17 @@ class Tunnel(ShellItem):
 
 
 _WAIT = 2
+# Of many nodes so many at a time: each is a process.
+_AT_ONCE = 64
 _TUNNEL = f"""\
 salvus_tunnel() {{
     n=$1 device=$2
     shift 2
     command -v ping >/dev/null || return 0
+    asked=0
     for a do
+        asked=$((asked + 1))
+        [ $((asked % {_AT_ONCE})) -ne 0 ] || wait
         {{
             said=$(LC_ALL=C ping -n -q -c 1 -W {_WAIT} -I "$device" -- "$a" 2>/dev/null)
             t=$(printf '%s\\n' "$said" | sed -n 's|^rtt [^=]*= \\([0-9.]*\\)/.*|\\1|p')
