@@ -76,6 +76,12 @@ def test_a_node_that_cannot_find_out_what_we_may_is_tried_again(said: str, kind:
         assert issubclass(type(caught.value), kind)
 
 
+def test_a_session_that_gets_no_connection_tells_no_causes_and_the_store_is_away() -> None:
+    """``Session.__init__`` of the driver gives a list of nodes where others give what became of each."""
+    with pytest.raises(StoreUnavailable, match="Unable to connect"), errors(SETTINGS):
+        raise NoHostAvailable("Unable to connect to any servers", ["192.0.2.1"])
+
+
 def test_no_partition_holds_up_the_leases() -> None:
     turns = {table: {turn_of(table, str(number)) for number in range(TURNS * 8)} for table in Table}
     leases = turns.pop(Table.LEASE)

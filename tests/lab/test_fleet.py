@@ -82,9 +82,8 @@ def fleet(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]
         pin(lab, GUEST, host_key)
         yield made
     finally:
-        made.close()
-        for host in ("host1", "host2"):
-            made.inside(host, 'for d in $(virsh list --name); do virsh destroy "$d"; done; rm -rf /root/byhand.xml')
+        made.raze("host1", "host2")
+        made.inside("host1", "rm -f /root/byhand.xml")
 
 
 @pytest.fixture(autouse=True)

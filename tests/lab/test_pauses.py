@@ -75,9 +75,9 @@ def fleet(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]
         made.settle()
         yield made
     finally:
-        made.close()
+        made.raze(*HOSTS.values())
         for there in HOSTS.values():
-            made.inside(there, f"rm -f {CONF}; virsh destroy idle || :; virsh undefine idle || :")
+            made.inside(there, f"rm -f {CONF}")
 
 
 @pytest.fixture

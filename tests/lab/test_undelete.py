@@ -37,10 +37,7 @@ def fleet(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]
         made.start()
         yield made
     finally:
-        made.close()
-        for host in ("host1", "host2"):
-            clean = "for d in $(virsh list --name); do virsh destroy $d; done; rm -rf /var/lib/salvus/trash"
-            made.inside(host, clean)
+        made.raze("host1", "host2")
 
 
 def in_guest(fleet: Fleet, command: str) -> str:

@@ -64,8 +64,7 @@ def fleet(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]
         (made.manifests / "all.yaml").unlink()
         assert eventually(lambda: "VPN/net" not in made.knowledge().rows, 120), made.log()
     finally:
-        made.close()
-        made.inside("host1", 'for d in $(virsh list --name); do virsh destroy "$d"; done')
+        made.raze("host1")
 
 
 def in_guest(fleet: Fleet, command: str) -> str:

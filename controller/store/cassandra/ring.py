@@ -261,10 +261,12 @@ def errors(settings: CassandraSettings) -> Iterator[None]:
             f"the store {settings}: no contact point can be resolved", hint="see store.cassandra.contactPoints"
         ) from error
     except NoHostAvailable as error:
-        if refused := access.refusal(settings, error.errors.values()):
+        causes = _causes(error)
+        if refused := access.refusal(settings, causes.values()):
             raise refused from error
-        hint = access.doubt(settings, error.errors.values()) + AWAY_HINT
-        raise NoAnswer(f"the store {settings} cannot be used now: {_of_each(error)}", hint=hint) from error
+        hint = access.doubt(settings, causes.values()) + AWAY_HINT
+        said = _of_each(causes) or str(error)
+        raise NoAnswer(f"the store {settings} cannot be used now: {said}", hint=hint) from error
     except _DRIVERS as error:
         if refused := access.refusal(settings, [error]):
             raise refused from error
@@ -273,12 +275,17 @@ def errors(settings: CassandraSettings) -> Iterator[None]:
         raise kind(f"the store {settings} cannot be used now: {_said(error)}", hint=AWAY_HINT) from error
 
 
-def _of_each(error: NoHostAvailable) -> str:
+def _causes(error: NoHostAvailable) -> Mapping[object, BaseException]:
+    """What became of each node. A session that gets no connection at all has a list of the nodes there, without why."""
+    return error.errors if isinstance(error.errors, dict) else {}
+
+
+def _of_each(causes: Mapping[object, BaseException]) -> str:
     """What became of each node, those of which the same is to be said together."""
     nodes: dict[str, list[str]] = {}
-    for host, cause in error.errors.items():
+    for host, cause in causes.items():
         nodes.setdefault(_said(cause), []).append(str(host))
-    return "; ".join(f"{', '.join(sorted(hosts))}: {said}" for said, hosts in sorted(nodes.items())) or str(error)
+    return "; ".join(f"{', '.join(sorted(hosts))}: {said}" for said, hosts in sorted(nodes.items()))
 
 
 def _said(cause: BaseException) -> str:
