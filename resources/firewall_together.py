@@ -25,7 +25,7 @@ def failed_tests(fleet: Fleet) -> Iterator[Problem]:
     ends = Ends(_presumed(fleet))
     for one in tests:
         for position, text in enumerate(one.spec.tests):
-            if message := _failure(text, ends):
+            if message := failure(text, ends):
                 yield Problem(one.ref, ("spec", "tests", position), message)
 
 
@@ -34,7 +34,8 @@ def _presumed(fleet: Fleet) -> World:
     return World(fleet, Known(allocations=presumed(World(fleet, Known()))))
 
 
-def _failure(text: str, ends: Ends) -> str:
+def failure(text: str, ends: Ends) -> str:
+    """Why a sentence is not true, or means nothing; empty for one that is true."""
     try:
         answer = broken(read_claim(text), ends)
     except ValueError as error:

@@ -50,14 +50,19 @@ class Ends:
             self._sites[machine.name] = found
         return self._sites[machine.name]
 
-    def answers(self, source: str, target: Target) -> Iterator[Answer]:
-        """Of each pair; a machine that is in both is not asked for itself. Raises ValueError."""
+    def pairs(self, source: str, target: Target) -> Iterator[tuple[Site, Site]]:
+        """Who is to reach whom; a machine that is in both is not asked for itself. Raises ValueError."""
         sources, destinations = self.of(source), self.of(target.subject)
         alone = len(sources) == len(destinations) == 1
         for one in sources:
             for other in destinations:
                 if alone or one.name != other.name:
-                    yield reach(one, other, target.port, target.protocol)
+                    yield one, other
+
+    def answers(self, source: str, target: Target) -> Iterator[Answer]:
+        """Of each pair. Raises ValueError."""
+        for one, other in self.pairs(source, target):
+            yield reach(one, other, target.port, target.protocol)
 
 
 def broken(claim: Claim, ends: Ends) -> Answer | None:
@@ -71,10 +76,19 @@ def told(answer: Answer) -> str:
     trial = answer.trial
     if trial is None:
         return f"{answer.source} and {answer.destination} have no addresses of the same IP version in one network"
+    return f"{way(answer.source, answer.destination, trial)}: {decided(trial)}"
+
+
+def way(source: str, destination: str, trial: Trial) -> str:
+    """``web03 (10.1.3.3) → cassandra01 (10.1.1.2), tcp 9042``."""
     packet = trial.packet
-    way = f"{_named(answer.source, packet.source)} → {_named(answer.destination, packet.destination)}, {_what(trial)}"
+    return f"{_named(source, packet.source)} → {_named(destination, packet.destination)}, {_what(trial)}"
+
+
+def decided(trial: Trial) -> str:
+    """``out allow (…), in deny (…)``."""
     out, into = trial.egress, trial.ingress
-    return f"{way}: out {out.action} ({out.why}), in {into.action} ({into.why})"
+    return f"out {out.action} ({out.why}), in {into.action} ({into.why})"
 
 
 def _named(name: str, address: str) -> str:

@@ -13,6 +13,7 @@ from resources.fleet import did_you_mean
 from salvusctl import out
 from salvusctl.exits import Missing
 from salvusctl.firewall_outputs import FilterOutput, RuleOutput
+from salvusctl.firewall_tests import run_tests
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
 from salvusctl.world import OverOption, world_of
 
@@ -26,6 +27,9 @@ app = verb_app(no_args_is_help=True)
 @app.callback()
 def firewall() -> None:
     """Packet filters of machines: see what is filtered, and why."""
+
+
+app.command("test")(run_tests)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What ``firewall show`` and ``can-reach`` print with ``-o json``; see ``outputs``."""
+"""What ``firewall show``, ``firewall test`` and ``can-reach`` print with ``-o json``; see ``outputs``."""
 
 from __future__ import annotations
 
@@ -56,6 +56,25 @@ class VerdictOutput(Output):
     """The field of it, as in ``spec.ingress[0]``."""
 
 
+class AttemptOutput(Output):
+    """A connection that was tried, between one pair of addresses."""
+
+    source_address: str
+    """The address that it was made from."""
+    destination_address: str
+    """The address that it was made to."""
+    outcome: str
+    """``connected``, ``answered`` (UDP), ``refused`` (nothing listens there), ``silent``, ``unreachable``, ``blocked``
+    (UDP, by the machine's own filter) or ``not-tried``.
+    """
+    reached: bool | None
+    """Whether it got there; null where that cannot be told: UDP without an answer, and what was not tried."""
+    written: bool
+    """Whether it is let through as it is written."""
+    message: str
+    """The outcome in words; where it is not what is written, what may be the matter."""
+
+
 class PathOutput(Output):
     """A pair of machines, and the packet that tells whether one reaches the other."""
 
@@ -77,6 +96,8 @@ class PathOutput(Output):
     """What becomes of it on its way out."""
     ingress: VerdictOutput | None
     """What becomes of it on its way in."""
+    live: tuple[AttemptOutput, ...] | None
+    """What came of trying, by pair of addresses; null without ``--live``."""
 
 
 class Reached(Output):
@@ -87,6 +108,32 @@ class Reached(Output):
     destination: str
     """As it was asked."""
     reached: bool
-    """Whether each pair of machines that is meant does."""
+    """Whether each pair of machines that is meant does, as it is written."""
+    live: bool | None
+    """Whether each pair proved to; null where that cannot be told, and without ``--live``."""
     paths: tuple[PathOutput, ...]
     """The pairs."""
+
+
+class SentenceOutput(Output):
+    """One sentence in ``spec.tests`` of a Firewall."""
+
+    resource: str
+    """``Firewall/name``."""
+    field: str
+    """Where it stands, as in ``spec.tests[0]``."""
+    test: str
+    """The sentence."""
+    true: bool | None
+    """Whether it is; null where that cannot be told."""
+    why: str
+    """What tells, or why it cannot be told."""
+
+
+class FirewallTests(Output):
+    """``firewall test``."""
+
+    live: bool
+    """Whether connections were tried; else what is written counts."""
+    tests: tuple[SentenceOutput, ...]
+    """By Firewall, as they stand there."""

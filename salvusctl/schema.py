@@ -14,7 +14,7 @@ from salvusctl import out
 from salvusctl.completing import complete_kinds
 from salvusctl.controller_outputs import ControllerList
 from salvusctl.exits import UseError
-from salvusctl.firewall_outputs import FilterOutput, Reached
+from salvusctl.firewall_outputs import FilterOutput, FirewallTests, Reached
 from salvusctl.flags import verb_app
 from salvusctl.fleet import kind_of
 from salvusctl.outputs import Events, Output, Validation
@@ -74,6 +74,7 @@ def output_schema(verb: str) -> dict[str, object]:
         **SCHEMAS,
         "disk trash": TrashOutput,
         "firewall show": FilterOutput,
+        "firewall test": FirewallTests,
         "lab status": LabStatus,
         "store status": StoreStatus,
         "vpn status": VpnStatus,

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
-from drivers.base import Change, Item, State, Transport
+from drivers.base import Change, Drift, Fields, Grade, Item, Rejected, State, Transport
 
 
 class ShellItem(Item):
@@ -69,6 +69,22 @@ class ShellItem(Item):
         Such a change goes alone, with a deadline on silence and none on the whole.
         """
         return ""
+
+
+class Question(ShellItem):
+    """What a machine is only asked, when somebody wants to know: nothing is wanted of it, and nothing ever changed."""
+
+    def fields(self) -> Fields:
+        """Nothing is wanted."""
+        return {}
+
+    def grade(self, drift: Sequence[Drift]) -> Grade:
+        """Never asked, as there is never drift."""
+        return Grade.LIVE
+
+    def script(self, change: Change) -> str:
+        """There is nothing to change."""
+        raise Rejected(f"{self.key} is only looked at")
 
 
 def here(content: bytes) -> str:

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from drivers.base import Change, Drift, Fields, Grade, Present, Rejected, State, Unknown
+from drivers.base import Present, State, Unknown
 from drivers.items import paths as fs
-from drivers.items.shell import ShellItem
+from drivers.items.shell import Question
 
 
 @dataclass(frozen=True, slots=True)
-class Tunnel(ShellItem):
+class Tunnel(Question):
     """The network device of a VPN, and the addresses of other nodes behind it.
 
     Observed are ``reached`` (``ADDRESS MILLISECONDS`` of those that answered) and, of WireGuard, ``handshakes``
@@ -28,14 +28,6 @@ class Tunnel(ShellItem):
         """The device."""
         return self.device
 
-    def fields(self) -> Fields:
-        """Nothing is wanted."""
-        return {}
-
-    def grade(self, drift: Sequence[Drift]) -> Grade:
-        """Never asked, as there is never drift."""
-        return Grade.LIVE
-
     @classmethod
     def probe(cls, items: Sequence[Self]) -> str:
         """See ShellItem. One echo request to each, many at the same time; wg(8) is not asked for keys of its own."""
@@ -49,10 +41,6 @@ class Tunnel(ShellItem):
         """See ShellItem."""
         lines = output.splitlines()
         return {item.key: _state(number, lines) for number, item in enumerate(items)}
-
-    def script(self, change: Change) -> str:
-        """There is nothing to change."""
-        raise Rejected("a tunnel is only looked at")
 
 
 _WAIT = 2

@@ -1,11 +1,14 @@
-"""firewall show and can-reach: what is written, answered without asking a machine."""
+"""firewall show, firewall test and can-reach: what is written, and what machines say of it."""
 
 from __future__ import annotations
 
 import pytest
 
+from drivers.base import Present, Unknown
+from drivers.items.attempts import Attempt, Attempts
+from drivers.items.rules import Protocol
 from salvusctl.exits import Code
-from salvusctl.firewall_outputs import FilterOutput, Reached
+from salvusctl.firewall_outputs import FilterOutput, FirewallTests, Reached
 from tests.fast.cli import HOST, OTHER, Cli, cli
 
 __all__ = ["cli"]
@@ -146,3 +149,160 @@ def test_what_cannot_be_told_ends_with_another_code_than_no(
     cli: Cli, files: tuple[str, str], words: tuple[str, str], said: str
 ) -> None:
     assert said in cli("can-reach", *words, *files, code=Code.INPUT).err
+
+
+# Really tried: what simulated machines say of it.
+
+TESTS = """
+  tests:
+  - beta reaches db:9042
+  - beta never reaches alpha:81
+  - beta reaches alpha:9042/udp
+  - world never reaches db:9042
+  - alpha reaches beta
+"""
+OPEN = "  - {name: datagrams, protocol: udp, ports: [9042]}\n"
+
+
+@pytest.fixture
+def fleet(cli: Cli) -> Cli:
+    """As ``files``, in force."""
+    cli("apply", "-f", cli.write(HOST, OTHER, SERVICES, WALL + OPEN + TESTS))
+    return cli
+
+
+def tells(cli: Cli, machine: str, *answers: str) -> None:
+    cli.machines.machine(machine).faults.lies["Attempts:live"] = Present({"answers": answers})
+
+
+@pytest.mark.parametrize(
+    ("target", "answer", "code", "line", "warning"),
+    [
+        ("db:9042", "connected", Code.OK, "yes: {way} tcp 9042: connected; written: out allow (", ""),
+        (
+            "db:9042",
+            "ECONNREFUSED",
+            Code.OK,
+            "yes: {way} tcp 9042: let through, but refused: nothing listens there;",
+            "",
+        ),
+        (
+            "db:9042",
+            "silent",
+            Code.DIFFERENT,
+            "no: {way} tcp 9042: no answer;",
+            "but does not get there: are both in sync",
+        ),
+        ("db:9042", "EHOSTUNREACH", Code.DIFFERENT, "no: {way} tcp 9042: unreachable;", "is the address up on alpha,"),
+        (
+            "db:9",
+            "silent",
+            Code.DIFFERENT,
+            "no: {way} tcp 9: no answer; written: out allow (no Firewall selects beta), in deny",
+            "",
+        ),
+        (
+            "db:9",
+            "connected",
+            Code.OK,
+            "yes: {way} tcp 9: connected;",
+            "is not let through as it is written, but gets there",
+        ),
+        ("db:9", "ECONNREFUSED", Code.OK, "yes: {way} tcp 9: let through,", "Or another filter rejects it"),
+        ("db:9042/udp", "silent", Code.DIFFERENT, "unknown: {way} udp 9042: no answer, which proves nothing", ""),
+        ("db:9042/udp", "ECONNREFUSED", Code.OK, "yes: {way} udp 9042: let through", ""),
+        (
+            "db:9042",
+            "EADDRNOTAVAIL",
+            Code.DIFFERENT,
+            "unknown: {way} tcp 9042: not tried: the machine does not have",
+            "",
+        ),
+        ("db:9042", "EMFILE", Code.DIFFERENT, "unknown: {way} tcp 9042: not tried: 'EMFILE'", ""),
+    ],
+)
+def test_what_came_of_trying(fleet: Cli, target: str, answer: str, code: Code, line: str, warning: str) -> None:
+    tells(fleet, "beta", answer)
+    said = fleet("can-reach", "beta", target, "--live", code=code)
+    assert said.out.startswith(line.format(way="beta (192.0.2.2) → alpha (192.0.2.1),"))
+    assert (warning in said.err) if warning else said.err == ""
+    assert fleet.machines.machine("beta").writes == 0
+
+
+def test_trying_as_json(fleet: Cli) -> None:
+    tells(fleet, "beta", "silent")
+    found = Reached.model_validate(
+        fleet("can-reach", "beta", "db:9042", "--live", "-o", "json", code=Code.DIFFERENT).data
+    )
+    assert (found.reached, found.live) == (True, False)
+    (tried,) = found.paths[0].live or ()
+    assert (tried.source_address, tried.destination_address) == ("192.0.2.2", "192.0.2.1")
+    assert (tried.outcome, tried.reached, tried.written) == ("silent", False, True)
+    assert "does not get there" in tried.message
+    found = Reached.model_validate(fleet("can-reach", "beta", "db:9042", "-o", "json").data)
+    assert (found.live, found.paths[0].live) == (None, None)
+
+
+def test_who_cannot_be_asked(fleet: Cli) -> None:
+    fleet.machines.machine("beta").faults.unreachable = True
+    answer = fleet("can-reach", "beta", "db:9042", "--live", code=Code.DIFFERENT)
+    assert answer.out.startswith("unknown: ")
+    assert "tcp 9042: not tried: " in answer.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("world", "db:9042"), "the world is no machine of yours: nobody can try from there"),
+        (("beta", "world:53"), "the world has no address that could be tried"),
+        (("beta", "db"), "a port is needed to try, as in db:443"),
+        (("beta", "db:9042", "-f", "."), "--live tries what is in force, and not what is in --file"),
+    ],
+)
+def test_what_nobody_can_try(fleet: Cli, words: tuple[str, ...], said: str) -> None:
+    assert said in fleet("can-reach", *words, "--live", code=Code.INPUT).err
+
+
+def judged(cli: Cli, *words: str, code: Code = Code.OK) -> list[bool | None]:
+    found = FirewallTests.model_validate(cli("firewall", "test", *words, "-o", "json", code=code).data)
+    assert [one.field for one in found.tests] == [f"spec.tests[{n}]" for n in range(5)]
+    return [one.true for one in found.tests]
+
+
+def test_sentences_are_true_as_they_are_written(fleet: Cli) -> None:
+    assert judged(fleet) == [True] * 5
+    assert judged(fleet, "wall") == [True] * 5
+    assert (
+        "there is no Firewall 'wal'; did you mean 'wall'?" in fleet("firewall", "test", "wal", code=Code.DIFFERENT).err
+    )
+
+
+def test_sentences_prove_true_or_false(fleet: Cli) -> None:
+    tells(fleet, "beta", "connected", "silent", "answered")
+    assert judged(fleet, "--live") == [True, True, True, None, None]
+    tells(fleet, "beta", "connected", "silent", "silent")
+    assert judged(fleet, "--live") == [True, True, None, None, None]
+    tells(fleet, "beta", "silent", "ECONNREFUSED", "EPERM")
+    assert judged(fleet, "--live", code=Code.DIFFERENT) == [False, False, False, None, None]
+
+
+def test_sentences_are_a_table(fleet: Cli) -> None:
+    tells(fleet, "beta", "connected", "silent", "silent")
+    heading, first, *_, last = fleet("firewall", "test", "--live").lines
+    assert heading == "TEST TRUE WHY"
+    assert first.startswith("beta reaches db:9042 yes beta (192.0.2.2) → alpha (192.0.2.1), tcp 9042: connected;")
+    assert last == "alpha reaches beta unknown a port is needed to try, as in beta:443"
+
+
+def test_without_sentences(cli: Cli) -> None:
+    cli("apply", "-f", cli.write(HOST))
+    assert "no Firewall has tests" in cli("firewall", "test").err
+
+
+def test_what_a_machine_answers() -> None:
+    two = Attempts((Attempt(Protocol.TCP, "10.0.0.1", "10.0.0.2", 5), Attempt(Protocol.UDP, "fd00::1", "fd00::2", 6)))
+    text = "A 0 1 silent\nA 0 0 ECONNREFUSED\nA 1 0 x\nD 0\n"
+    assert Attempts.read([two], text)[two.key] == Present({"answers": ("ECONNREFUSED", "silent")})
+    for line in ("A 0 0 ECONNREFUSED\n", "D 0\n"):
+        assert isinstance(Attempts.read([two], text.replace(line, ""))[two.key], Unknown)
+    assert "tcp 10.0.0.1 10.0.0.2 5 udp fd00::1 fd00::2 6" in Attempts.probe([two])

@@ -231,7 +231,9 @@ def check_converged(now: Controller, orphans: Mapping[str, bool]) -> None:
 
 def test_every_item_type_takes_part() -> None:
     # Undeleted is told to a machine by hand.
-    assert {type(item).__name__ for item in REAL} | {"System", "Hypervisor", "Tunnel", "Undeleted"} == set(item_types())
+    assert {type(item).__name__ for item in REAL} | {"Attempts", "System", "Hypervisor", "Tunnel", "Undeleted"} == set(
+        item_types()
+    )
     assert all(mendable(item) for item in REAL)
 
 

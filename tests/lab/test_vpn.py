@@ -130,6 +130,18 @@ def test_all_reach_all_by_address_and_by_name(fleet: Fleet, driver: str) -> None
         assert (reach["handshake"] is None, reach["endpoint"] is None) == (driver == "tinc", driver == "tinc")
 
 
+def test_connections_are_tried_from_a_machine(fleet: Fleet) -> None:
+    """By the public address and by the one in the VPN."""
+    shown = fleet.run("can-reach", "host2", "host1:22", "--live", "-o", "json")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    (path,) = json.loads(shown.stdout)["paths"]
+    assert {one["outcome"] for one in path["live"]} == {"connected"}
+    assert address(fleet, "host1") in {one["destination_address"] for one in path["live"]}
+    assert len(path["live"]) == 2
+    shown = fleet.run("can-reach", "host2", "host1:9", "--live", "-o", "json")
+    assert {one["outcome"] for one in json.loads(shown.stdout)["paths"][0]["live"]} == {"refused"}
+
+
 def test_the_daemon_goes_before_all_else(fleet: Fleet, driver: str) -> None:
     if driver == "tinc":
         pid = fleet.inside("host1", "systemctl show --value -p MainPID tinc@net").strip()
