@@ -32,6 +32,7 @@ from drivers.base import (
     Verb,
 )
 from drivers.items.key_pair import KeyPair
+from drivers.simulated_vpn import use
 
 SOURCE = "simulated"
 QEMU = "/usr/bin/qemu-system-x86_64"
@@ -90,6 +91,7 @@ class SimulatedMachine:
         self.log: list[Made] = []
         self.round_trips = 0
         self._items: dict[str, Fields] = {}
+        self._made: dict[str, Item] = {}
         self._watchers: dict[object, Callable[[str], None]] = {}
         self._lock = threading.RLock()
 
@@ -155,7 +157,7 @@ class SimulatedMachine:
             fields = self._items.get(key)
             if fields is None and item.fields():
                 return Absent()
-            return Present(fields or {}, facts(self, item))
+            return Present(fields or {}, facts(self, item, self._made))
 
     def make(self, change: Change, epoch: int) -> None:
         """Makes one change. Raises what the machine refuses it with, and Fenced."""
@@ -169,8 +171,10 @@ class SimulatedMachine:
                 return
             if change.verb is Verb.DELETE:
                 self._items.pop(key, None)
+                self._made.pop(key, None)
             else:
                 self._items[key] = {**self._items.get(key, {}), **change.item.fields()}
+                self._made[key] = change.item
             self.log.append(Made(self.timing.now(), change.verb, key, epoch))
 
     def take_cut(self) -> int | None:
@@ -193,8 +197,8 @@ class SimulatedMachine:
             sleep(faults.latency)
 
 
-def facts(machine: SimulatedMachine, item: Item) -> Mapping[str, str]:
-    """What a machine tells with an item."""
+def facts(machine: SimulatedMachine, item: Item, made: Mapping[str, Item]) -> Mapping[str, str]:
+    """What a machine tells with an item; ``made`` are its items by key, as salvus last wrote them."""
     match item.type():
         case "System":
             boot_id = f"{_digest(machine, item)[:8]}-{machine.boots}"
@@ -204,7 +208,7 @@ def facts(machine: SimulatedMachine, item: Item) -> Mapping[str, str]:
         case "HostKey":
             return {"ssh_host_key": f"ssh-ed25519 {_digest(machine, item)}"}
         case _ if isinstance(item, KeyPair):
-            return {item.fact: _public_key(machine, item)}
+            return {item.fact: _public_key(machine, item), **use(item, made)}
         case _:
             return {}
 

@@ -7,15 +7,19 @@ import ipaddress
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Literal
 
 from drivers.base import Item
 from drivers.items.file import File
 from drivers.items.file_block import FileBlock
-from drivers.items.key_pair import MARK
+from drivers.items.key_pair import MARK, KeyPair
+from drivers.items.key_use import KeyUse
 from drivers.items.systemd_unit import Watched
 from resources.base import Invalid, NotYet, Partly, Placed
 from resources.net import Network
-from resources.vpn_nodes import ADDRESS, PUBLIC_KEY, Node, Vpn, connected, holder, nodes, resources_of, with_key
+from resources.vpn_keys import IN_USE, TRUSTED, key_fact, key_path
+from resources.vpn_nodes import ADDRESS, Node, Vpn, connected, holder, nodes, resources_of, with_key
+from resources.vpn_rotation import turning
 from resources.world import World
 
 # How files begin that only salvus writes.
@@ -46,6 +50,7 @@ def placed(vpn: Vpn, machine: str, world: World) -> Iterator[Placed]:
     yield from in_order(first)
     if me.public_key is None:
         raise Partly("FactUnknown", f"waits for the public key of {machine}; it is read when the pair is made")
+    me, wait = turning(vpn, me, heard, world)
     yield from items(vpn, me, others, first)
     yield Placed(FileBlock("/etc/hosts", vpn.ref, hosts((me, *others))))
     late = [node.name for node in heard if node.awaited and not node.public_key and connected(vpn, me, node)]
@@ -58,6 +63,8 @@ def placed(vpn: Vpn, machine: str, world: World) -> Iterator[Placed]:
         raise Partly(
             "KeyTwice", f"{', '.join(twice)} tell a public key that another node has, too: none is let in", True
         )
+    if wait:
+        raise Partly("KeyRotating", wait, whole=True)
 
 
 def _heard(vpn: Vpn, me: Node, other: Node, world: World) -> Node:
@@ -66,9 +73,13 @@ def _heard(vpn: Vpn, me: Node, other: Node, world: World) -> Node:
 
 def _own_keys(me: Node, others: tuple[Node, ...]) -> tuple[tuple[Node, ...], tuple[str, ...]]:
     """The nodes without keys that two have, and who has these: nobody knows whose it is, and it may be taken once."""
-    count = Counter(node.public_key for node in (me, *others) if node.public_key)
-    twice = tuple(node.name for node in others if node.public_key and count[node.public_key] > 1)
-    return tuple(replace(node, public_key=None) if node.name in twice else node for node in others), twice
+    count = Counter(key for node in (me, *others) for key in _keys(node))
+    twice = tuple(node.name for node in others if any(count[key] > 1 for key in _keys(node)))
+    return tuple(replace(n, public_key=None, next_key=None) if n.name in twice else n for n in others), twice
+
+
+def _keys(node: Node) -> set[str]:
+    return {key for key in (node.public_key, node.next_key) if key}
 
 
 def _no_address(vpn: Vpn, machine: str, world: World) -> Exception:
@@ -98,9 +109,13 @@ def network(vpn: Vpn) -> Network:
     return ipaddress.ip_network(vpn.spec.cidr)
 
 
-def fact(node: Node) -> str:
-    """The name of the fact that is a node's public key."""
-    return f"{PUBLIC_KEY}/{node.name}"
+def key_pairs(base: str, made_by: Literal["tinc", "wireguard"], daemon: str, me: Node) -> tuple[KeyPair, ...]:
+    """The pair in use, and beside it the one that the node turns to. One of them tells what ``daemon`` has read."""
+    use = KeyUse(daemon, f"{IN_USE}/{me.name}", f"{TRUSTED}/{me.name}")
+    both = sorted({me.generation, me.wanted})
+    return tuple(
+        KeyPair(key_path(base, one), made_by, key_fact(one, me.name), use if one == both[0] else None) for one in both
+    )
 
 
 def with_prefix(vpn: Vpn, node: Node) -> str:

@@ -1,10 +1,21 @@
-"""Public keys of VPNs: what is one. Whoever has root on a machine decides what it tells. Pure."""
+"""Keys of VPNs: what is a public one, and under which names of facts and allocations all about them is kept. Pure.
+
+Whoever has root on a machine decides what it tells.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import re
+
+# An allocation: which generation of its key a node is to have, since when (seconds since 1970), and of which one at
+# least whatever it tells (``GENERATION SECONDS FIRST``; none: the first).
+KEY = "key"
+# Facts: the public half of a generation; the generation that the daemon has read; whom the daemon lets in.
+PUBLIC_KEY = "public_key"
+IN_USE = "key_in_use"
+TRUSTED = "trusted"
 
 # RFC 8017, A.1.1, in PEM (RFC 7468), as tincd writes it: at most 8192 bits.
 _PEM = re.compile("-----BEGIN RSA PUBLIC KEY-----\n([A-Za-z0-9+/=]{1,76}\n){1,30}-----END RSA PUBLIC KEY-----")
@@ -20,3 +31,49 @@ def no_key(driver: str, text: str) -> str:
     except (binascii.Error, ValueError):
         right = False
     return "" if right else "is no public key of WireGuard; write what `wg pubkey` prints: 44 characters"
+
+
+def key_fact(generation: int, node: str) -> str:
+    """The name of the fact that is a node's public key of a generation; the first one has no number."""
+    return f"{PUBLIC_KEY}/{node}" if generation == 1 else f"{PUBLIC_KEY}.{generation}/{node}"
+
+
+def key_path(base: str, generation: int) -> str:
+    """The file of a private key; the first one has no number."""
+    return base if generation == 1 else f"{base}.{generation}"
+
+
+def generation(text: str | None) -> int:
+    """What a fact or an allocation says; 1 when there is none, or what a machine told is no generation."""
+    first = (text or "").split(" ")[0]
+    return int(first) if re.fullmatch("[1-9][0-9]{0,8}", first) else 1
+
+
+def key_value(generation_: int, since: float, before: str | None) -> str:
+    """The allocation of another generation; what no key may be older than stays."""
+    return f"{generation_} {since:.0f} {oldest(before)}"
+
+
+def oldest(value: str | None) -> int:
+    """The oldest generation that counts, by the allocation."""
+    return int((value or "1 0 1").split(" ")[2])
+
+
+def generation_of(fact: str) -> int | None:
+    """Of which generation a fact is the public key; None for other facts."""
+    match = re.fullmatch(rf"{PUBLIC_KEY}(?:\.([1-9][0-9]{{0,8}}))?", fact.partition("/")[0])
+    return int(match[1] or 1) if match else None
+
+
+def tinc_name(name: str, generation: int = 1) -> str:
+    """A node's name for tinc, which has letters, digits and _ only. No two are alike: names of resources have no _.
+
+    tincd knows one key of a name. So with each later key a node has a name of its own (no resource has a K in its),
+    and can be let in under both for a while.
+    """
+    return name.replace("-", "_") + (f"K{generation}" if generation > 1 else "")
+
+
+def known_as(driver: str, name: str, generation: int, key: str) -> str:
+    """By what daemons know a node with a key of a generation: see ``KeyUse.trusted``."""
+    return tinc_name(name, generation) if driver == "tinc" else key

@@ -12,15 +12,14 @@ from drivers.items.systemd_unit import SystemdUnit
 from resources.base import AnyResource, Choice, Resource, Selector
 from resources.fleet import machine_kind
 from resources.net import Network
-from resources.vpn_keys import no_key
+from resources.vpn_keys import IN_USE, KEY, generation, key_fact, no_key, oldest
 from resources.vpn_spec import NO_ENDPOINT, VPNNodeSpec, VPNSpec, split_endpoint
 from resources.world import World
 
 Vpn = Resource[VPNSpec]
 EVERYTHING = Selector()
-# The pool of addresses, and the beginning of the names of facts.
+# The pool of addresses.
 ADDRESS = "address"
-PUBLIC_KEY = "public_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,10 @@ class Node:
         address: in the VPN; empty while there is none, or when another node has it.
         endpoint: address and port by which it can be reached; None when it cannot.
         keepalive: seconds, its own or the VPN's.
-        public_key: None while it is not known, and where nobody asked for it.
+        public_key: the one in use; None while it is not known, and where nobody asked for it.
+        generation: of the key in use.
+        wanted: the generation that it is to turn to; as a rule the same.
+        next_key: the public key that it turns to, once it has told that.
         aliases: further names.
         awaited: it is meant to be on, so that its key is to be expected.
     """
@@ -48,6 +50,20 @@ class Node:
     public_key: str | None
     aliases: tuple[str, ...] = ()
     awaited: bool = False
+    generation: int = 1
+    wanted: int = 1
+    next_key: str | None = None
+
+    @property
+    def known_by(self) -> tuple[Node, ...]:
+        """The node under each key that it may come with: while it turns to another one, under both."""
+        if self.public_key is None or self.next_key is None:
+            return (self,)
+        return (self, self.turned())
+
+    def turned(self) -> Node:
+        """As it is when it has turned to its next key."""
+        return replace(self, generation=self.wanted, public_key=self.next_key, next_key=None)
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -153,7 +169,16 @@ def with_key(vpn: Vpn, node: Node, world: World) -> Node:
     """The node with its key. Who asks is asked again when it comes: only those who need it should."""
     if not node.machine:
         return node
-    return replace(node, public_key=_right_key(vpn, world.known_fact(vpn.ref, f"{PUBLIC_KEY}/{node.name}")))
+    wanted, used = generations(vpn, node.name, world)
+    key, next_key = (_right_key(vpn, world.known_fact(vpn.ref, key_fact(one, node.name))) for one in (used, wanted))
+    return replace(node, generation=used, wanted=wanted, public_key=key, next_key=next_key if used != wanted else None)
+
+
+def generations(vpn: Vpn, node: str, world: World) -> tuple[int, int]:
+    """The generation that a node's key is to have, and the one that it uses: before it told, that is the same."""
+    decided = world.known_allocation(vpn.ref, f"{KEY}/{node}")
+    told, wanted = world.known_fact(vpn.ref, f"{IN_USE}/{node}"), generation(decided)
+    return wanted, wanted if told is None else max(oldest(decided), min(generation(told), wanted))
 
 
 def _right_key(vpn: Vpn, told: str | None) -> str | None:
@@ -271,5 +296,5 @@ def units_of(machine: str, world: World) -> Iterator[str]:
         if resource is not None and is_member(vpn, resource, world):
             if not address_of(vpn, machine, world):
                 world.allocation(vpn.ref, f"{ADDRESS}/{machine}")
-            world.fact(vpn.ref, f"{PUBLIC_KEY}/{machine}")
+            world.fact(vpn.ref, key_fact(generations(vpn, machine, world)[1], machine))
             yield f"{SystemdUnit.type()}:{unit(vpn)}"

@@ -12,17 +12,17 @@ from drivers.base import Item
 from drivers.items.directory import Directory
 from drivers.items.file import File
 from drivers.items.file_set import FileSet
-from drivers.items.key_pair import KeyPair
+from drivers.items.key_use import GENERATION
 from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit
 from resources.base import Placed
-from resources.vpn_items import WRITTEN, fact, routes, watched, with_prefix
+from resources.vpn_items import WRITTEN, key_pairs, routes, watched, with_prefix
+from resources.vpn_keys import key_path, tinc_name
 from resources.vpn_nodes import Node, Vpn, connected, unit
 
 
-def tinc_name(name: str) -> str:
-    """A node's name for tinc, which has letters, digits and _ only. No two are alike: names of resources have no _."""
-    return name.replace("-", "_")
+def _key_base(vpn: Vpn) -> str:
+    return f"{_folder(vpn)}/rsa_key.priv"
 
 
 def _folder(vpn: Vpn) -> str:
@@ -30,24 +30,24 @@ def _folder(vpn: Vpn) -> str:
 
 
 def beginning(vpn: Vpn, me: Node) -> tuple[Item, ...]:
-    """What comes first, each after the one before: the package, directories, the key pair."""
+    """What comes first, each after the one before: the package, directories, the key pair, and the next one."""
     directories = (_folder(vpn), f"{_folder(vpn)}/conf.d", _drop_ins(vpn))
-    key = KeyPair(f"{_folder(vpn)}/rsa_key.priv", "tinc", fact(me))
-    return (Package("tinc"), *map(Directory, directories), key)
+    return (Package("tinc"), *map(Directory, directories), *key_pairs(_key_base(vpn), "tinc", vpn.name, me))
 
 
 def items(vpn: Vpn, me: Node, others: tuple[Node, ...], first: tuple[Item, ...]) -> Iterator[Placed]:
     """All that comes after. No key of anybody else is needed: tincd starts, and hears of the others as they come."""
     folder = _folder(vpn)
     trusted = tuple(node for node in others if node.public_key and connected(vpn, me, node))
-    files = ((tinc_name(node.name), host_file(node)) for node in (me, *trusted))
+    known = (me, *(one for node in trusted for one in node.known_by))
+    files = ((tinc_name(node.name, node.generation), host_file(node)) for node in known)
     hosts = FileSet(f"{folder}/hosts", tuple(files))
     ways = routes(f"{folder}/routes", vpn, others)
-    connect = File(f"{folder}/conf.d/connect.conf", connect_conf(hosts, trusted))
+    connect = File(f"{folder}/conf.d/connect.conf", connect_conf(hosts, known[1:]))
     fixed = (
         File(f"{folder}/tinc.conf", tinc_conf(vpn, me)),
         File(f"{folder}/tinc-up", tinc_up(vpn, me, ways), "0755"),
-        File(f"{_drop_ins(vpn)}/salvus.conf", drop_in(ways)),
+        File(f"{_drop_ins(vpn)}/salvus.conf", drop_in(ways, me.generation)),
     )
     before = tuple(item.key for item in first)
     then = (hosts, *fixed, ways)
@@ -73,17 +73,20 @@ def host_file(node: Node) -> str:
 def connect_conf(hosts: FileSet, trusted: Iterable[Node]) -> str:
     """The hubs to connect to. Changes with any of the files in ``hosts``: then tincd is to look at them again."""
     digest = hashlib.sha256(repr(sorted(hosts.files)).encode()).hexdigest()
-    hubs = "".join(f"ConnectTo = {tinc_name(node.name)}\n" for node in trusted if node.hub and node.endpoint)
-    return f"{WRITTEN}# of hosts {digest}\n{hubs}"
+    hubs = (tinc_name(node.name, node.generation) for node in trusted if node.hub and node.endpoint)
+    return f"{WRITTEN}# of hosts {digest}\n" + "".join(f"ConnectTo = {name}\n" for name in hubs)
 
 
 def tinc_conf(vpn: Vpn, me: Node) -> str:
     """What needs another start, as another key does, or other subnets of its own. A MAC of 16 bytes, as 4 are few."""
     lines = {
-        "Name": tinc_name(me.name),
+        "Name": tinc_name(me.name, me.generation),
+        "PrivateKeyFile": key_path(_key_base(vpn), me.generation),
         "Interface": vpn.spec.device(vpn.name),
         "Port": str(vpn.spec.listens_on),
         "PingInterval": str(me.keepalive),
+        # A hub that is back, or turned to another key, is found again within that time, too.
+        "MaxTimeout": str(me.keepalive),
         "MACLength": "16",
     }
     key = hashlib.sha256((me.public_key or "").encode()).hexdigest()
@@ -102,10 +105,11 @@ exec {ways.path}
 """
 
 
-def drop_in(ways: File) -> str:
+def drop_in(ways: File, generation: int) -> str:
     """tincd goes before what uses its network, and before all else that wants the processor: it carries the rest.
 
-    Where nothing made /dev/net/tun at boot, its module does; in a container there is no module to be loaded.
+    Where nothing made /dev/net/tun at boot, its module does; in a container there is no module to be loaded. Of its key
+    tincd tells nothing: its environment says with which it was started.
     """
     return f"""\
 {WRITTEN}[Unit]
@@ -113,6 +117,7 @@ Before=network-online.target
 
 [Service]
 Nice=-19
+Environment={GENERATION}={generation}
 Restart=always
 ExecStartPre=-modprobe --quiet tun
 ExecReload={ways.path}

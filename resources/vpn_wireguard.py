@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from drivers.base import Item
 from drivers.items.directory import Directory
 from drivers.items.file import File
-from drivers.items.key_pair import KeyPair
 from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit
 from resources.base import Placed
 from resources.net import is_address
-from resources.vpn_items import WRITTEN, fact, network, routes, watched, with_prefix
+from resources.vpn_items import WRITTEN, key_pairs, network, routes, watched, with_prefix
+from resources.vpn_keys import key_path
 from resources.vpn_nodes import Node, Vpn, connected, unit
 from resources.vpn_spec import shown
 
@@ -22,9 +22,9 @@ def _folder(vpn: Vpn) -> str:
 
 
 def beginning(vpn: Vpn, me: Node) -> tuple[Item, ...]:
-    """What comes first, each after the one before: packages, the directory, the key pair."""
-    key = KeyPair(f"{_folder(vpn)}/key", "wireguard", fact(me))
-    return (Package("wireguard-tools"), Package("wireguard-go"), Directory(_folder(vpn), "0700"), key)
+    """What comes first, each after the one before: packages, the directory, the key pair, and the next one."""
+    keys = key_pairs(f"{_folder(vpn)}/key", "wireguard", vpn.spec.device(vpn.name), me)
+    return (Package("wireguard-tools"), Package("wireguard-go"), Directory(_folder(vpn), "0700"), *keys)
 
 
 def items(vpn: Vpn, me: Node, others: tuple[Node, ...], first: tuple[Item, ...]) -> Iterator[Placed]:
@@ -44,20 +44,27 @@ def peers_conf(vpn: Vpn, me: Node, others: tuple[Node, ...]) -> str:
     """All but the private key: the port, and whom to talk to, of whom the key is known.
 
     Two of which none can be reached talk over the first hub: it has the whole network, and the others what is theirs.
+    A network belongs to one key at a time: of a node that turns to another one, the script moves it.
     """
     peers = tuple(node for node in others if node.public_key and connected(vpn, me, node))
     relay = next((node for node in peers if node.hub), None) if me.endpoint is None else None
     apart = tuple(node for node in others if me.endpoint is None and node.endpoint is None)
     # Another key is taken over with a reload, too.
-    text = f"{WRITTEN}# with key {me.public_key}\n[Interface]\nListenPort = {vpn.spec.listens_on}\n"
+    own = f"# Own key in {key_path(f'{_folder(vpn)}/key', me.generation)}\n# with public half {me.public_key}\n"
+    text = f"{WRITTEN}{own}[Interface]\nListenPort = {vpn.spec.listens_on}\n"
     for node in peers:
         more = (vpn.spec.cidr, *(s for one in apart for s in one.subnets)) if node is relay else ()
-        text += _peer(node, (*node.networks, *more), 0 if me.endpoint else me.keepalive)
+        theirs, keepalive = (*node.networks, *more), 0 if me.endpoint else me.keepalive
+        text += _peer(node, theirs, keepalive)
+        for turned in node.known_by[1:]:
+            text += f"{_peer(turned, (), keepalive)}# Next key {turned.public_key} {','.join(theirs)}\n"
     return text
 
 
 def _peer(node: Node, networks: tuple[str, ...], keepalive: int) -> str:
-    lines = [f"# {node.name}", "[Peer]", f"PublicKey = {node.public_key}", f"AllowedIPs = {', '.join(networks)}"]
+    lines = [f"# {node.name}", "[Peer]", f"PublicKey = {node.public_key}"]
+    if networks:
+        lines.append(f"AllowedIPs = {', '.join(networks)}")
     if node.endpoint is not None:
         where = shown(*node.endpoint)
         lines.append(f"Endpoint = {where}" if is_address(node.endpoint[0]) else f"# Found at {node.public_key} {where}")
@@ -96,6 +103,25 @@ clear() {{
     return 1
 }}
 has() {{ [ "$(wg show {device} "$1")" = "$2" ]; }}
+own() {{ sed -n 's/^# Own key in //p' {folder}/peers.conf; }}
+# A node that turns to another key is a peer under both, and the networks go to the new one as it comes with that.
+turns() {{
+    none=$(printf '\t(none)') never=$(printf '\t0')
+    sed -n 's/^# Next key //p' {folder}/peers.conf | while read -r key networks; do
+        if wg show {device} allowed-ips | grep -qxF "$key$none" &&
+            ! wg show {device} latest-handshakes | grep -qxF "$key$never"; then
+            wg set {device} peer "$key" allowed-ips "$networks"
+        fi
+    done
+}}
+# A keepalive that is new is sent at once: so all hear of another key now, and not when there is something to say.
+turn() {{
+    wg set {device} private-key "$1"
+    for key in $(wg show {device} peers); do
+        wg set {device} peer "$key" persistent-keepalive 0
+        wg set {device} peer "$key" persistent-keepalive 1
+    done
+}}
 # DNS names, each by itself: of a whole file wg takes nothing while one of them is not known.
 names() {{
     sed -n 's/^# Found at //p' {folder}/peers.conf | while read -r key endpoint; do
@@ -108,7 +134,10 @@ case $1 in
     device)
         clear
         ip link add dev {device} type wireguard 2>/dev/null || wireguard-go -f {device} &
-        while sleep 5 && there; do names new; done
+        while for second in 1 2 3 4 5; do
+            sleep 1
+            turns
+        done && there; do names new; done
         echo "{device} is gone" >&2
         exit 1
         ;;
@@ -121,7 +150,7 @@ case $1 in
         done
         {{
             printf '[Interface]\\nPrivateKey = '
-            cat {folder}/key {folder}/peers.conf
+            cat "$(own)" {folder}/peers.conf
         }} | wg setconf {device} /dev/stdin
         ip address add {address} dev {device}
         ip link set dev {device} up
@@ -130,11 +159,12 @@ case $1 in
     sync)
         port=$(sed -n 's/^ListenPort = //p' {folder}/peers.conf)
         has listen-port "$port" || wg set {device} listen-port "$port"
-        has public-key "$(cat {folder}/key.pub)" || wg set {device} private-key {folder}/key
+        has public-key "$(cat "$(own).pub")" || turn "$(own)"
         for key in $(wg show {device} peers); do
             grep -qxF "PublicKey = $key" {folder}/peers.conf || wg set {device} peer "$key" remove
         done
         sed -n '/^\\[Peer\\]/,$p' {folder}/peers.conf | wg addconf {device} /dev/stdin
+        turns
         {routes}
         names all
         ;;

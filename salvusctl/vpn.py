@@ -1,4 +1,4 @@
-"""``salvusctl vpn``: who reaches whom in a VPN, tried through its tunnels."""
+"""``salvusctl vpn``: who reaches whom in a VPN, tried through its tunnels; and other keys."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import typer
 from controller.store.base import Access
 from drivers.base import Present, State, Unknown
 from drivers.items.tunnel import Tunnel
-from resources.fleet import did_you_mean
 from resources.world import World
 from salvusctl import out
-from salvusctl.exits import Code, Missing
+from salvusctl.exits import Code
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
 from salvusctl.fleet import reaching
 from salvusctl.vpn_outputs import NetworkOutput, NodeOutput, ReachOutput, VpnStatus
+from salvusctl.vpn_rotate import rotate, vpn_named
 
 if TYPE_CHECKING:
     from controller.session import Session
@@ -27,7 +27,10 @@ app = verb_app(no_args_is_help=True)
 
 @app.callback()
 def vpn() -> None:
-    """Private networks: see who reaches whom."""
+    """Private networks: see who reaches whom, and give machines other keys."""
+
+
+app.command()(rotate)
 
 
 @app.command()
@@ -54,11 +57,9 @@ def status(
 
 
 def _meant(session: Session, names: Sequence[str] | None) -> tuple[Vpn, ...]:
-    there = {one.name: one for one in session.knowledge().fleet.of("VPN")}
-    for name in names or ():
-        if name not in there:
-            raise Missing(f"there is no VPN {name!r}{did_you_mean(name, there)}", hint="salvusctl get vpns")
-    return tuple(there[name] for name in dict.fromkeys(names or there))
+    knowledge = session.knowledge()
+    there = [one.name for one in knowledge.fleet.of("VPN")]
+    return tuple(vpn_named(knowledge, name) for name in dict.fromkeys(names or there))
 
 
 def _network(session: Session, vpn: Vpn) -> NetworkOutput:

@@ -37,6 +37,20 @@ def _keep_of_pool(store: Store, ref: str, what: str, value: str) -> str | None:
             return value
 
 
+def decide_anew(store: Store, ref: str, before: Mapping[str, str | None], after: Mapping[str, str | None]) -> bool:
+    """Replaces decisions (None: there is none) all at once, if they are as ``before``. Returns whether they were.
+
+    With what is of a pool (``POOL/FOR``), the row of the pool itself changes, too: who read all of it reads it again.
+    """
+    rows = store.read(Table.ALLOCATION, ref)
+    if any((rows[what].value if what in rows else None) != value for what, value in before.items()):
+        return False
+    pools = {pool_of(what): f"{what} {value}" for what, value in after.items() if pool_of(what)}
+    puts = {what: value for what, value in after.items() if value is not None}
+    expected = {what: rows[what].version if what in rows else None for what in (*before, *pools)}
+    return store.compare_and_set(Table.ALLOCATION, ref, expected, {**puts, **pools}, after.keys() - puts.keys())
+
+
 def rename_in_pools(store: Store, before: str, after: str) -> None:
     """Gives what resources have for a machine (``POOL/MACHINE``: addresses and facts of a VPN) to its new name."""
     for table in (Table.FACT, Table.ALLOCATION):

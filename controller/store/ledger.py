@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from controller.clock import rfc3339, uptime
-from controller.store.allocations import keep, rename_in_pools
+from controller.store.allocations import decide_anew, keep, rename_in_pools
 from controller.store.base import Conflict, Row, Store, StoreUnavailable, Table
 from controller.store.guarded import Guarded
 from controller.store.mirror import MANIFEST, PAUSES
@@ -268,6 +268,10 @@ class Ledger:
         """
         return keep(self.store, ref, what, value)
 
+    def decide_anew(self, ref: str, before: Mapping[str, str | None], after: Mapping[str, str | None]) -> bool:
+        """Replaces decisions, all at once, if they are as ``before``. Returns whether they were."""
+        return decide_anew(self.store, ref, before, after)
+
     def put_placement(self, ref: str, status: Status) -> None:
         """Writes what the fleet pass says of a resource."""
         self.store.write(Table.STATUS, ref, {FLEET_PASS: dump(status)})
@@ -285,6 +289,10 @@ class Ledger:
     def put_facts(self, ref: str, facts: Mapping[str, str]) -> bool:
         """Adds or replaces facts; returns whether any was not known."""
         return self.store.write(Table.FACT, ref, facts)
+
+    def drop_facts(self, ref: str, facts: Collection[str]) -> None:
+        """Forgets facts that are over."""
+        self.store.write(Table.FACT, ref, {}, facts)
 
     def inventory(self, machine: str) -> Mapping[str, InventoryRow]:
         """What salvus has on a machine, by item key."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from drivers.base import Absent, Change, Drift, Fields, Grade, Present, Rejected, State, Verb
+from drivers.items import key_use
 from drivers.items import paths as fs
 from drivers.items.shell import ShellItem
 
@@ -23,11 +24,13 @@ class KeyPair(ShellItem):
     Attributes:
         made_by: ``tinc`` makes RSA keys of 3072 bits (NIST SP 800-57: good beyond 2030), ``wireguard`` its own.
         fact: the name under which the public half is told, its lines as they are in the file.
+        use: what is told besides: with which pair in this directory the daemon runs, and whom it lets in.
     """
 
     path: str
     made_by: Literal["tinc", "wireguard"]
     fact: str
+    use: key_use.KeyUse | None = None
 
     @property
     def name(self) -> str:
@@ -54,14 +57,23 @@ class KeyPair(ShellItem):
     @classmethod
     def probe(cls, items: Sequence[Self]) -> str:
         """See ShellItem. Only public halves are read."""
-        return fs.look([item.path for item in items]) + fs.notes(cls._read(items))
+        uses = "".join(key_use.probe(n, i.made_by, i.path, i.use) for n, i in enumerate(items) if i.use)
+        return (
+            fs.look([item.path for item in items]) + fs.notes(cls._read(items)) + (key_use.SHELL + uses if uses else "")
+        )
 
     @classmethod
     def read(cls, items: Sequence[Self], output: str) -> Mapping[str, State]:
         """See ShellItem."""
         seen = fs.looked([item.path for item in items], output)
         lines = fs.noted(cls._read(items), output)
-        return {item.key: item.state(seen[item.path], lines) for item in items}
+        states = {item.key: item.state(seen[item.path], lines) for item in items}
+        for number, item in enumerate(items):
+            state = states[item.key]
+            if item.use is not None and isinstance(state, Present) and "foreign" not in state.fields:
+                told = key_use.facts(number, item.use, output)
+                states[item.key] = Present(state.fields, {**state.facts, **told})
+        return states
 
     @staticmethod
     def _read(items: Sequence[KeyPair]) -> list[str]:

@@ -22,9 +22,9 @@ from drivers.items.systemd_unit import SystemdUnit
 from resources.base import AnyResource, Invalid, NotYet, Partly, Placed
 from resources.fleet import Fleet, kinds
 from resources.net import Network
+from resources.vpn_keys import tinc_name
 from resources.vpn_nodes import Addresses, Node, nodes, with_key
 from resources.vpn_spec import split_endpoint
-from resources.vpn_tinc import tinc_name
 from resources.world import Known, World
 from tests.fast.manifests import host, image, items, problems, refused, resource, service, vm
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from itertools import permutations
+from itertools import count, permutations, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ pytestmark = pytest.mark.lab
 FOLDERS = {"tinc": "/etc/tinc/net", "wireguard": "/etc/wireguard/net"}
 KEYS = {"tinc": "/etc/tinc/net/rsa_key.priv", "wireguard": "/etc/wireguard/net/key"}
 UNITS = {"tinc": "tinc@net.service", "wireguard": "salvus-vpn-net.service"}
+TRUSTED = {"tinc": "cat /etc/tinc/net/hosts/*", "wireguard": "wg show vpn-net peers"}
+KEEPALIVE = 3
 THREE = ("host1", "host2", "host3")
 
 
@@ -60,7 +62,7 @@ def vpn(driver: str, *members: str) -> dict[str, Any]:
             "cidr": "10.77.0.0/24",
             "members": {"names": list(members)},
             "hubs": {"names": ["host1"]},
-            "keepalive": "3s",
+            "keepalive": f"{KEEPALIVE}s",
         },
     )
 
@@ -103,8 +105,8 @@ class Pings:
 
     def __init__(self, fleet: Fleet, host: str, target: str) -> None:
         self._fleet, self._host = fleet, host
-        # It ends by itself after the longest test, too.
-        fleet.inside(host, f"ping -i 0.1 -w 120 {target} >/run/pings 2>&1 & echo $! >/run/pings.pid")
+        # It ends by itself after the longest test, too; with -w it would when an address is unreachable for a moment.
+        fleet.inside(host, f"ping -i 0.1 -c 1200 {target} >/run/pings 2>&1 & echo $! >/run/pings.pid")
 
     def end(self) -> tuple[int, set[int]]:
         """Ends them: how many were answered, and which were not, of those before the last answer."""
@@ -116,6 +118,23 @@ class Pings:
 
 def started(fleet: Fleet, driver: str, host: str) -> str:
     return fleet.inside(host, f"systemctl show --value -p InvocationID {UNITS[driver]}")
+
+
+def rotated(fleet: Fleet, driver: str, host: str) -> None:
+    """Rotates a machine's key: then it has one pair, the second, and nobody else lets it in with the first."""
+    old = fleet.knowledge().known.facts["VPN/net", f"public_key/{host}"]
+    done = fleet.run("vpn", "rotate", "net", "--node", host)
+    assert done.returncode == 0, done.stdout + done.stderr + fleet.log()
+    kept = sorted(fleet.inside(host, f"cd {FOLDERS[driver]}; ls | grep key").split())
+    name = KEYS[driver].rpartition("/")[2]
+    assert kept == [f"{name}.2", f"{name}.2.pub"]
+    for one in ("host1", "host2"):
+        assert old.splitlines()[-2:][0] not in fleet.inside(one, TRUSTED[driver])
+
+
+def longest(lost: set[int]) -> int:
+    """The most that were lost one after the other."""
+    return max((sum(1 for _ in takewhile(lost.__contains__, count(one))) for one in lost), default=0)
 
 
 def test_all_reach_all_by_address_and_by_name(fleet: Fleet, driver: str) -> None:
@@ -162,13 +181,18 @@ def test_a_private_key_stays_on_its_machine(fleet: Fleet, driver: str) -> None:
         assert not any(line.encode() in text for line in lines for text in files)
 
 
-def test_a_member_comes_and_goes_and_nothing_is_lost_between_the_others(fleet: Fleet, driver: str) -> None:
+def test_a_member_comes_rotates_its_key_and_goes_and_nothing_is_lost_between_the_others(
+    fleet: Fleet, driver: str
+) -> None:
     before = [started(fleet, driver, host) for host in ("host1", "host2")]
     pings = Pings(fleet, "host1", address(fleet, "host2"))
     try:
         change(fleet, vpn(driver, *THREE))
         all_reach_all(fleet, THREE)
         given = address(fleet, "host3")
+        own = Pings(fleet, "host2", given)
+        rotated(fleet, driver, "host3")
+        assert longest(own.end()[1]) <= KEEPALIVE * 10, "of who turns not long"
         change(fleet, vpn(driver, "host1", "host2"))
         assert eventually(lambda: fleet.inside("host3", f"ls -d {FOLDERS[driver]} || true") == ""), fleet.log()
     finally:
@@ -178,9 +202,15 @@ def test_a_member_comes_and_goes_and_nothing_is_lost_between_the_others(fleet: F
     assert [started(fleet, driver, host) for host in ("host1", "host2")] == before, "nothing was restarted"
     assert "salvus" not in fleet.inside("host3", "cat /etc/hosts")
     assert address(fleet, "host3") == given, "its address stays its own"
-    trusted = "cat /etc/tinc/net/hosts/*" if driver == "tinc" else "wg show vpn-net peers"
-    key = fleet.knowledge().known.facts["VPN/net", "public_key/host3"].splitlines()[-2:][0]
-    assert key not in fleet.inside("host1", trusted)
+    key = fleet.knowledge().known.facts["VPN/net", "public_key.2/host3"].splitlines()[-2:][0]
+    assert key not in fleet.inside("host1", TRUSTED[driver])
+
+
+def test_a_hub_rotates_its_key(fleet: Fleet, driver: str) -> None:
+    pings = Pings(fleet, "host2", address(fleet, "host1"))
+    rotated(fleet, driver, "host1")
+    all_reach_all(fleet, ("host1", "host2"))
+    assert longest(pings.end()[1]) <= KEEPALIVE * 10
 
 
 def test_those_who_cannot_reach_each_other_talk_over_the_hub(fleet: Fleet, driver: str) -> None:

@@ -1,0 +1,36 @@
+"""What the daemon of a VPN on a simulated machine has read: what the items say with which it was made. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+
+from drivers.base import Item
+from drivers.items.file import File
+from drivers.items.file_set import FileSet
+from drivers.items.key_pair import KeyPair
+from drivers.items.key_use import GENERATION, base_of
+
+
+def use(item: KeyPair, made: Mapping[str, Item]) -> Mapping[str, str]:
+    """The facts that ``item.use`` names; ``made`` are the machine's items by key. None before there is a daemon."""
+    if item.use is None:
+        return {}
+    folder = posixpath.dirname(item.path)
+    if item.made_by == "tinc":
+        hosts = made.get(f"FileSet:{folder}/hosts")
+        started = _content(made, f"File:/etc/systemd/system/tinc@{item.use.daemon}.service.d/salvus.conf")
+        used = re.findall(f"{GENERATION}=([0-9]+)", started)
+        trusted = [name for name, _ in hosts.files] if isinstance(hosts, FileSet) else []
+    else:
+        peers = _content(made, f"File:{folder}/peers.conf")
+        paths = re.findall("^# Own key in (.*)", peers, re.MULTILINE)
+        used = [path.removeprefix(base_of(path)).removeprefix(".") or "1" for path in paths]
+        trusted = re.findall("^PublicKey = (.*)", peers, re.MULTILINE)
+    return {item.use.generation: used[0], item.use.trusted: " ".join(sorted(trusted))} if used else {}
+
+
+def _content(made: Mapping[str, Item], key: str) -> str:
+    file = made.get(key)
+    return file.content if isinstance(file, File) else ""
