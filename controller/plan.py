@@ -144,7 +144,7 @@ def plan(lowered: Lowered, seen: Mapping[str, Observation], inventory: Iterable[
     for wanted in lowered.wanted:
         _want(wanted, _state(seen.get(wanted.key), about), lowered, about, sheet)
     gone, forgotten = _gone(lowered, seen, inventory, about)
-    for owned, change in _deletions(gone):
+    for owned, change in _deletions(gone, lowered):
         _unwant(owned, change, _state(seen.get(owned.key), about), about, sheet, _kept(owned, seen))
     owners = {o.key: o.owner for o in gone} | {w.key: w.owner for w in lowered.wanted}
     return Plan(lowered.machine, tuple(sheet.changes), tuple(sheet.held), sheet.unknown, forgotten, owners)
@@ -292,12 +292,20 @@ def _gone(
     return tuple(o for o in gone if o.key not in forgotten), tuple(o.key for o in gone if o.key in forgotten)
 
 
-def _deletions(gone: Sequence[Owned]) -> Iterator[tuple[Owned, Change]]:
-    """In reverse order of use: each comes after what needs it."""
+def _deletions(gone: Sequence[Owned], lowered: Lowered) -> Iterator[tuple[Owned, Change]]:
+    """In reverse order of use: each comes after what needs it, and what protects after what takes its place."""
     by_key = {o.key: o for o in gone}
     users = {key: tuple(o.key for o in gone if key in o.after) for key in by_key}
     for key in TopologicalSorter(users).static_order():
-        yield by_key[key], Change(by_key[key].item, Verb.DELETE, (), Grade.LIVE, users[key])
+        owned = by_key[key]
+        yield owned, Change(owned.item, Verb.DELETE, (), Grade.LIVE, (*users[key], *_instead(owned, lowered)))
+
+
+def _instead(owned: Owned, lowered: Lowered) -> tuple[str, ...]:
+    """Keys of what its resources want now, where that is to be right before it goes."""
+    if not owned.item.protects:
+        return ()
+    return tuple(wanted.key for wanted in lowered.wanted if not set(owned.users).isdisjoint(wanted.producers))
 
 
 def _may_go(owner: str, lowered: Lowered, living: Collection[str]) -> bool:

@@ -100,11 +100,13 @@ class Item:
         transport: by which way the item is probed and changed.
         secret_fields: fields whose values are shown as ``***`` (rule 13).
         forgets: attributes left empty when the item is noted in the inventory: content and secrets are not kept.
+        protects: what takes its place comes first: it is deleted when all is right that its resource wants now.
     """
 
     transport: ClassVar[Transport]
     secret_fields: ClassVar[frozenset[str]] = frozenset()
     forgets: ClassVar[frozenset[str]] = frozenset()
+    protects: ClassVar[bool] = False
 
     @classmethod
     def type(cls) -> str:

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 
 from drivers.items.nft_table import NftTable
 from drivers.items.package import Package
+from drivers.items.ufw_rules import UfwRules
 from resources.base import Column, Kind, Placed, Problem, Reference, Resource
-from resources.firewall_checks import alone, references
+from resources.firewall_checks import alone, disagreeing, references
 from resources.firewall_spec import FirewallSpec
 from resources.fleet import Fleet
 from resources.world import World
+
+_ITEMS = {"nftables": NftTable, "ufw": UfwRules}
 
 
 class FirewallKind(Kind[FirewallSpec]):
@@ -37,7 +40,8 @@ class FirewallKind(Kind[FirewallSpec]):
         yield from alone(resource, fleet)
 
     def check_together(self, fleet: Fleet) -> Iterator[Problem]:
-        """Tests that do not hold."""
+        """Machines with two backends; tests that do not hold."""
+        yield from disagreeing(fleet)
         if any(one.spec.tests for one in fleet.of(self.name)):
             from resources.firewall_together import failed_tests  # here, because few commands check manifests
 
@@ -59,9 +63,9 @@ class FirewallKind(Kind[FirewallSpec]):
 
         found = world.machine(machine)
         if found is not None and (made := filter_of(found, world)) is not None:
-            tool = Package("nftables")
+            tool = Package(made.backend)
             yield Placed(tool)
-            yield Placed(NftTable(made.rules), after=(tool.key,))
+            yield Placed(_ITEMS[made.backend](made.rules), after=(tool.key,))
 
 
 KIND = FirewallKind()

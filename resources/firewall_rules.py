@@ -73,10 +73,11 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """The packet filter of one machine, with the reasons."""
+    """The packet filter of one machine, with the reasons; ``backend`` is what filters."""
 
     ingress: Chain
     egress: Chain
+    backend: str
 
     @property
     def rules(self) -> RuleSet:
@@ -115,7 +116,7 @@ def _filter(machine: AnyResource, world: World) -> Filter | None:
         into += [*_to_services(machine, known), *_to_vpns(machine, world)]
     if derive and egress.action is Action.DENY:
         out += [*_as_client(machine, known), *_over_vpns(machine, world)]
-    return Filter(Chain(tuple(into), ingress), Chain(tuple(out), egress))
+    return Filter(Chain(tuple(into), ingress), Chain(tuple(out), egress), firewalls[0].spec.backend)
 
 
 def _default(firewalls: Iterable[FirewallResource], direction: str) -> Default:

@@ -77,8 +77,10 @@ class FirewallSpec(Model):
 
     machines: Targets
     """The machines it is on. Of several Firewalls on a machine the rules stand in the order of the Firewalls' names."""
-    backend: Literal["nftables"] = "nftables"
-    """What filters: ``nftables``, in a table of its own; all other tables of the machine are left alone."""
+    backend: Literal["nftables", "ufw"] = "nftables"
+    """What filters: ``nftables``, in a table of its own, all other tables of the machine are left alone; or ``ufw``, by
+    rules before the operator's own, which are left alone. All Firewalls on a machine have the same.
+    """
     default: Defaults = Defaults()
     """What becomes of connections that no rule matches. Of several Firewalls on a machine one that denies is enough."""
     derive: bool = True

@@ -4,7 +4,7 @@ set -euo pipefail
 venv=$1
 python=${PYTHON:-python3.11}
 need=()
-for package in gcc pkg-config libvirt-dev python3-dev python3-venv openssh-client qemu-utils xorriso openssh-server sudo systemd git gnupg openssl nftables iproute2; do
+for package in gcc pkg-config libvirt-dev python3-dev python3-venv openssh-client qemu-utils xorriso openssh-server sudo systemd git gnupg openssl nftables ufw iproute2; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || need+=("$package")
 done
 if ((${#need[@]})); then

@@ -27,6 +27,7 @@ class NftTable(ShellItem):
     """
 
     forgets: ClassVar[frozenset[str]] = frozenset({"rules"})
+    protects: ClassVar[bool] = True
 
     rules: RuleSet
 

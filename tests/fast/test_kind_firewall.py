@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from controller.plan import Circumstances, Owned, plan
+from controller.rests import Rest
 from controller.view import View
-from drivers.base import Change, Grade, Verb, drift
+from drivers.base import Absent, Change, Grade, Observation, Present, Verb, drift
 from drivers.items.nft_table import NftTable
 from drivers.items.package import Package
 from drivers.items.rules import RuleSet
+from drivers.items.ufw_rules import UfwRules
 from resources.base import AnyResource
 from resources.fleet import Fleet
 from resources.world import Known, World
@@ -55,7 +58,7 @@ WALL = firewall(**selecting("db"), ingress=rule(**{"from": [selecting("web")], "
         ({"ingress": rule(name='x"; drop')}, "String should match pattern"),
         ({"ingress": rule(perMinute=0)}, "greater than or equal to 1"),
         ({"ssh": []}, "at least 1 item"),
-        ({"backend": "ufw"}, "nftables"),
+        ({"backend": "iptables"}, "'nftables' or 'ufw'"),
         ({"tests": ["web talks to db"]}, "is no test: write SUBJECT [never] reaches SUBJECT[:PORT[/udp]]"),
         ({"tests": ["web reaches db:70000"]}, "70000 is no port"),
     ],
@@ -70,6 +73,8 @@ def test_what_cannot_be_meant_is_refused_with_what_is_allowed(wrong: dict[str, A
         ({"ingress": rule(ports=[1], protocol="icmp")}, "spec.ingress.0.ports", "ports are those of tcp and udp"),
         ({"egress": rule(ports=[1], protocol="any")}, "spec.egress.0.ports", "protocol is any"),
         ({"ingress": rule(action="deny", perMinute=5)}, "spec.ingress.0.perMinute", "is of use where action is allow"),
+        ({"backend": "ufw", "ingress": rule(protocol="icmp")}, "spec.ingress.0.protocol", "set spec.backend: nftables"),
+        ({"backend": "ufw", "egress": rule(perMinute=5)}, "spec.egress.0.perMinute", "ufw has no such rate"),
         ({"egress": rule() + rule()}, "spec.egress.1.name", "'x' is there already"),
         ({"egress": rule(to=[{}])}, "spec.egress.0.to.0", "write one of machines, service, vpn and cidr"),
         ({"ssh": [{"cidr": "10.0.0.0/8", "vpn": "net"}]}, "spec.ssh.0", "write one of machines, service, vpn and cidr"),
@@ -95,6 +100,15 @@ def test_what_is_wrong_among_others_is_told_at_its_place(wrong: dict[str, Any], 
     assert len(found) == 1
     assert found[0].startswith(f"Firewall/wall {place}: ")
     assert sentence in found[0]
+
+
+def test_all_firewalls_of_a_machine_have_the_same_backend() -> None:
+    both = firewall("all", backend="ufw"), firewall("more", backend="ufw")
+    assert problems(WEB, *both, WALL) == []
+    [found] = problems(WEB, DB, *both, WALL)
+    assert found.startswith(
+        "Firewall/wall spec.backend: is nftables, and Firewall/all, which selects Host/db too, has ufw;"
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,6 +149,25 @@ def test_all_firewalls_of_a_machine_want_the_same_item_after_its_tool() -> None:
     assert table.after == (Package("nftables").key,)
     (other,) = (wanted for wanted in view.lowered("web").wanted if isinstance(wanted.item, NftTable))
     assert other.producers == ("Firewall/all",)
+
+
+def test_with_ufw_it_is_another_item_of_the_same_rules_and_the_old_one_goes_after_it() -> None:
+    view = View()
+    updated(view, DB, WEB, WALL)
+    before = rules(view, "db")
+    other = firewall(**selecting("db"), backend="ufw", ingress=rule(**{"from": [selecting("web")], "ports": [9042]}))
+    updated(view, DB, WEB, other)
+    found = view.lowered("db")
+    tool, item = (wanted.item for wanted in found.wanted)
+    assert (tool, item) == (Package("ufw"), UfwRules(before))
+    old = Owned(NftTable(before), "Firewall/wall", True)
+    at = {one.key: Observation(state, 0, "shell") for one, state in ((tool, Absent()), (item, Absent()))}
+    at[old.key] = Observation(Present(old.item.fields()), 0, "shell")
+    made = plan(found, at, [old], Circumstances(0))
+    assert [change.item.key for change in made.changes] == [tool.key, item.key, old.key]
+    assert set(made.changes[-1].after) == {tool.key, item.key}
+    rest = {item.key: Rest(made.changes[1], "Failed", "it said no", 9)}
+    assert [change.item.key for change in plan(found, at, [old], Circumstances(0, rests=rest)).changes] == [tool.key]
 
 
 def test_a_new_node_is_let_in_by_the_old_ones_in_the_same_sync_and_by_nobody_else() -> None:

@@ -53,6 +53,7 @@ from drivers.items.seed import Seed
 from drivers.items.system import System
 from drivers.items.systemd_unit import SystemdUnit
 from drivers.items.trash import Trash
+from drivers.items.ufw_rules import UfwRules
 from drivers.items.volume import Volume
 from drivers.simulated import SimulatedDriver, SimulatedFleet, SimulatedMachine, Timing
 from tests.fast.domains import DOMAIN
@@ -70,6 +71,7 @@ PACKAGE = Package("haproxy")
 CONFIG = File("/etc/haproxy/haproxy.cfg", "global\n")
 UNIT = SystemdUnit("haproxy.service", running=True, enabled=True)
 NFT = NftTable(RuleSet((Rule(Action.ALLOW, "Firewall/f", peers="web"),), groups=(Group("web", ("10.0.0.1/32",)),)))
+UFW = UfwRules(NFT.rules)
 PAIR = KeyPair("/etc/wireguard/net/key", "wireguard", "public_key/m")
 TRUSTED = FileSet("/etc/tinc/net/hosts", (("web", "Subnet = 10.0.0.1/32\n"),))
 NAMES = FileBlock("/etc/hosts", "VPN/net", "10.0.0.1 web\n")
@@ -84,6 +86,7 @@ WANTED = (
     wanted(CONFIG, PACKAGE.key),
     wanted(UNIT, PACKAGE.key, CONFIG.key),
     wanted(NFT),
+    wanted(UFW),
     wanted(PAIR),
     wanted(TRUSTED, PAIR.key),
     wanted(NAMES),
