@@ -22,6 +22,7 @@ from controller.plan import Circumstances
 from controller.reconcile import Outcome, reconcile
 from controller.record import Recorder
 from controller.rests import Rest, Rests
+from controller.rollout import turns
 from controller.rulings import fleet_pass
 from controller.store.base import StoreError
 from controller.store.ledger import Ledger
@@ -60,6 +61,7 @@ class Engine:
         self._view = View()
         self._lock = threading.RLock()
         self._undecided = True
+        self._unturned = True
         self._behind = False
         self._inventories = 0
         self._told: dict[str, Announced] = {}
@@ -73,6 +75,7 @@ class Engine:
                 return frozenset()
             self._behind = False
             self.knowledge = self.knowledge.after(self._mirror)
+            self._unturned = True
             touched = self.knowledge.touched
             self._undecided |= any(not name.startswith("condition/") for name in touched)
             return self._view.update(self.knowledge.fleet, self.knowledge.known, touched)
@@ -113,15 +116,16 @@ class Engine:
             return self._view.lowered(machine)
 
     def fleet_pass(self) -> bool:
-        """Decides what is open and writes it, and ends deletions. Returns whether anything was written.
+        """Decides what is open and writes it, ends deletions, gives turns. Returns whether anything was written.
 
-        Only the holder of the fleet lease may. Touches no machine. Conditions decide nothing here: when only they
-        changed, there is nothing to do. Of many resources it may take minutes: ``moved`` hears of each write.
+        Only the holder of the fleet lease may. Touches no machine. Conditions decide nothing here but whose turn it is:
+        when only they changed, nothing else is looked at. Of many resources it may take minutes: ``moved`` hears of
+        each write.
         """
         with self.leases.using(FLEET) as lease, self._lock:
             if lease is None:
-                self._undecided = True
-            if lease is None or not self._undecided or self.pausing.world_stopped():
+                self._undecided = self._unturned = True
+            if lease is None or not (self._undecided or self._unturned) or self.pausing.world_stopped():
                 return False
 
             def check() -> None:
@@ -130,13 +134,18 @@ class Engine:
 
             ledger = self._ledger.under(check)
             try:
-                wrote = self._tell_keys(ledger)
-                wrote |= fleet_pass(ledger, self.knowledge, self._view, self.pausing.in_force())
+                wrote = self._undecided and self._decide(ledger)
+                for ref, facts in turns(self.knowledge, self._view).items():
+                    wrote |= ledger.put_facts(ref, facts)
             except Fenced as error:
                 log(logging.WARNING, "a fleet pass was dropped", error=str(error))
                 return False
-            self._undecided = False
+            self._undecided = self._unturned = False
             return wrote
+
+    def _decide(self, ledger: Ledger) -> bool:
+        told = self._tell_keys(ledger)
+        return fleet_pass(ledger, self.knowledge, self._view, self.pausing.in_force()) or told
 
     def _tell_keys(self, ledger: Ledger) -> bool:
         """Of whom holds the fleet lease, never of one that only follows (a ``salvusctl apply`` beside a daemon)."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from controller.log import LOGGER
 from drivers.base import Fields, Grade, Item, SshTarget
-from resources.base import AnyResource, Invalid, NotYet, Partly, Placed
+from resources.base import AnyResource, Gate, Invalid, NotYet, Partly, Placed
 from resources.fleet import Fleet, kinds, machine_kind
 from resources.world import Known, World
 
@@ -25,6 +25,8 @@ class Wanted:
         after: keys of the items on the same machine that must be right first.
         owner: ``Kind/name`` whose item it is in the inventory.
         producers: the resources that asked for it; one item may serve several.
+        gate: what its changes wait for.
+        tells: (``Kind/name``, what) → value: what is a fact as soon as it is as wanted.
     """
 
     item: Item
@@ -33,6 +35,8 @@ class Wanted:
     after: tuple[str, ...]
     owner: str
     producers: tuple[str, ...]
+    gate: Gate | None = None
+    tells: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +169,13 @@ def _merge(placed: Mapping[str, tuple[Placed, ...]]) -> dict[str, Wanted]:
             before = merged.get(key)
             if before is None:
                 owner = place.owner or ref
-                merged[key] = Wanted(place.item, key, place.item.fields(), place.after, owner, (ref,))
+                fields = place.item.fields()
+                merged[key] = Wanted(place.item, key, fields, place.after, owner, (ref,), place.gate, place.tells)
             else:
                 after = tuple(dict.fromkeys((*before.after, *place.after)))
                 producers = tuple(dict.fromkeys((*before.producers, ref)))
-                merged[key] = replace(before, after=after, producers=producers)
+                gate, tells = before.gate or place.gate, {**before.tells, **place.tells}
+                merged[key] = replace(before, after=after, producers=producers, gate=gate, tells=tells)
     return merged
 
 

@@ -24,6 +24,7 @@ from drivers.base import (
     Verb,
     drift,
 )
+from resources.base import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,9 @@ class Plan:
 
     Attributes:
         changes: in the order in which they are made.
-        held: changes that wait: above the ceiling, paused, failed before, behind a job or behind something unknown; and
-            all of a resource of which something would be refused, as what is there is somebody else's (``Stalled``) or
-            as the machine put it back before (``RolledBack``).
+        held: changes that wait: above the ceiling, behind a gate, paused, failed before, behind a job or behind
+            something unknown; and all of a resource of which something would be refused, as what is there is somebody
+            else's (``Stalled``) or as the machine put it back before (``RolledBack``).
         unknown: item key → why nothing is known of it; nothing is planned on those (rule 1).
         forgotten: inventory keys that are no longer wanted, and gone or never ours.
         owners: item key → ``Kind/name``, of all items in this plan.
@@ -198,7 +199,7 @@ def _want(
         sheet.blocked[wanted.key] = f"{wanted.key} is not there yet: {hold.message}"
     elif change.grade >= Grade.REPLACE:
         sheet.blocked[wanted.key] = f"{wanted.key} is still the old one: {hold.message}"
-    elif _rest(change, about) is not None:
+    elif _rest(change, about) is not None or _gate(wanted, change) is not None:
         sheet.blocked[wanted.key] = f"{wanted.key} is not as it is to be: {hold.message}"
     up = _brought_up(wanted, state) if hold.reason == "WaitsForItem" else None
     if up is not None and _rest(up, about) is None:
@@ -269,6 +270,8 @@ def _hold(wanted: Wanted, change: Change, lowered: Lowered, about: Circumstances
         return Held(change, wanted.owner, *why)
     if before is not None:
         return Held(change, wanted.owner, "WaitsForItem", before)
+    if (gate := _gate(wanted, change)) is not None:
+        return Held(change, wanted.owner, gate.reason, gate.message)
     if change.grade > ceiling:
         message = (
             f"{wanted.key} needs a {change.grade.word}, above the ceiling of {ceiling.word}; "
@@ -278,6 +281,10 @@ def _hold(wanted: Wanted, change: Change, lowered: Lowered, about: Circumstances
             message = f"{wanted.key} would lose data; salvus never does that by itself"
         return Held(change, wanted.owner, "HeldByCeiling", message)
     return None
+
+
+def _gate(wanted: Wanted, change: Change) -> Gate | None:
+    return wanted.gate if wanted.gate is not None and wanted.item.gated(change) else None
 
 
 def _gone(

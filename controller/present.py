@@ -18,6 +18,7 @@ SETTLED = frozenset(
         "RolledBack",
         "InUse",
         "HeldByCeiling",
+        "HeldByRollout",
         "CrashLooping",
         "Halted",
         "NoAddress",

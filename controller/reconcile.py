@@ -22,7 +22,7 @@ Result = Literal["synced", "changed", "held", "waiting", "failed", "unreachable"
 SYSTEM = System()
 NOTHING: Mapping[str, Rest] = {}
 # Reasons for which changes are held until somebody does something.
-FOR_SOMEBODY = frozenset({"HeldByCeiling", "InUse", "Stalled", "RolledBack", "Paused", "WorldStopped"})
+FOR_SOMEBODY = frozenset({"HeldByCeiling", "HeldByRollout", "InUse", "Stalled", "RolledBack", "Paused", "WorldStopped"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,13 @@ class Outcome:
 
     @property
     def facts(self) -> Mapping[tuple[str, str], str]:
-        """What the machine told: (owner, what) → value."""
-        return told(self.lowered, self.seen)
+        """What the machine told, and what is so as an item is as wanted: (owner, what) → value."""
+        found = dict(told(self.lowered, self.seen))
+        open_ = self.left.open
+        for wanted in self.lowered.wanted:
+            if wanted.tells and wanted.key not in open_:
+                found |= wanted.tells
+        return found
 
 
 def told(lowered: Lowered, seen: Mapping[str, Observation]) -> Mapping[tuple[str, str], str]:

@@ -146,6 +146,10 @@ class Item:
         """The item as observed, but running: what may be done while another change of it waits. None for nothing."""
         return None
 
+    def gated(self, change: Change) -> bool:
+        """Whether the change waits for the gate of who wants the item; deletions never do."""
+        return True
+
     def lasts(self, verb: Verb, grade: Grade) -> bool:
         """Whether such a change takes long (an image push, a guest's shutdown): then it is a job, and no pass waits."""
         return False

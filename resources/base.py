@@ -189,6 +189,14 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """What the changes of an item wait for that ``Item.gated`` names: a reason in CamelCase and a sentence."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
     """An item that a resource wants on a machine.
 
@@ -196,11 +204,15 @@ class Placed:
         item: the item.
         after: keys of items on the same machine that must be right before this one is changed.
         owner: ``Kind/name`` of the resource that wants it; the resource itself unless said otherwise.
+        gate: what its changes wait for; meanwhile what is there stays.
+        tells: (``Kind/name``, what) → value: facts that are told as soon as the item is as wanted.
     """
 
     item: Item
     after: tuple[str, ...] = ()
     owner: str = ""
+    gate: Gate | None = None
+    tells: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +339,10 @@ class Kind(Generic[S]):
     def ceiling(self, resource: Resource[S]) -> Grade:
         """The highest grade of change that is made without asking."""
         return Grade.RESTART
+
+    def at_once(self, resource: Resource[S], machines: int) -> int | None:
+        """On how many of its machines gated changes of it may be under way, after one has tried; None: on all."""
+        return None
 
 
 AnyKind = Kind[Any]

@@ -11,6 +11,8 @@ from resources.base import Column, Kind, Placed, Problem, Reference, Resource
 from resources.firewall_checks import alone, disagreeing, references
 from resources.firewall_spec import FirewallSpec
 from resources.fleet import Fleet
+from resources.quantity import share_of
+from resources.rollouts import IN_FORCE, gate, revisions
 from resources.world import World
 
 _ITEMS = {"nftables": NftTable, "ufw": UfwRules}
@@ -59,13 +61,21 @@ class FirewallKind(Kind[FirewallSpec]):
 
     def items(self, resource: Resource[FirewallSpec], machine: str, world: World) -> Iterator[Placed]:
         """The one rule set of the machine, which all its Firewalls make together; before it, what loads it."""
-        from resources.firewall_rules import filter_of  # here, because who only reads the store lowers nothing
+        # Here, because who only reads the store lowers nothing.
+        from resources.firewall_rules import filter_of, firewalls_of
 
         found = world.machine(machine)
         if found is not None and (made := filter_of(found, world)) is not None:
             tool = Package(made.backend)
             yield Placed(tool)
-            yield Placed(_ITEMS[made.backend](made.rules), after=(tool.key,))
+            walls = firewalls_of(found, world)
+            told = {(found.ref, IN_FORCE): revisions(walls)}
+            item = _ITEMS[made.backend](made.rules)
+            yield Placed(item, (tool.key,), gate=gate(found, walls, world), tells=told)
+
+    def at_once(self, resource: Resource[FirewallSpec], machines: int) -> int:
+        """``spec.rollout.maxParallel``."""
+        return share_of(resource.spec.rollout.max_parallel, machines)
 
 
 KIND = FirewallKind()

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from resources.base import Model
 from resources.peers import Peers
 from resources.ports import PortRange, RuleName
+from resources.quantity import Share
 from resources.reach_claims import FORM, read_claim
 from resources.targets import Targets
 from resources.words import WORDS
@@ -72,6 +73,13 @@ class Defaults(Model):
     """Of those that the machine makes to others."""
 
 
+class Rollout(Model):
+    """How a change comes to many machines that could lock somebody out: one tries it first, the first by name."""
+
+    max_parallel: Share = "25%"
+    """How many machines make the change at once after that: a number, or a percentage of all of them."""
+
+
 class FirewallSpec(Model):
     """Who may connect to machines, and to whom they may; a function of the whole fleet, renewed when it changes."""
 
@@ -97,6 +105,8 @@ class FirewallSpec(Model):
     """Rules for connections that others make to the machine, in order: the first that matches decides."""
     egress: tuple[EgressRule, ...] = ()
     """Rules for connections that the machine makes to others, in order: the first that matches decides."""
+    rollout: Rollout = Rollout()
+    """In which order machines make a change of this Firewall that could lock somebody out."""
     tests: tuple[Test, ...] = ()
     """Sentences that must be true of the whole fleet, else the manifests have an error: ``web reaches cassandra:9042``,
     ``world never reaches cassandra``.

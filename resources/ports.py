@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJso
 
 from drivers.items.rules import Ports, joined
 from resources.base import Name, Path
-from resources.words import WORDS, quoted
+from resources.words import WORDS, as_text, quoted
 
 PORTS = "a port or a range of ports"
 
@@ -18,11 +18,6 @@ PORTS = "a port or a range of ports"
 RuleName = Annotated[Name, StringConstraints(max_length=32)]
 # As long as a service's name may be (RFC 6335, section 5.1).
 PortName = Annotated[Name, StringConstraints(max_length=15)]
-
-
-def as_text(value: object) -> object:
-    """YAML reads ``9042`` as a number."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def port_range(text: str) -> str:

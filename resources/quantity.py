@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
-from resources.words import WORDS, got, meant
+from resources.words import WORDS, as_text, got, meant, quoted
 
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _BINARY, _DECIMAL = ("Ti", "Gi", "Mi", "Ki"), ("T", "G", "M", "k")
@@ -18,6 +18,7 @@ _DURATION = r"^(?=[0-9])(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?
 _SIZE = "a whole number with a unit: k, M, G, T, Ki, Mi, Gi or Ti"
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _TIME = "days, hours, minutes and seconds"
+_SHARE = "a number from 1, or a percentage from 1% to 100%"
 
 
 def parse_bytes(text: object) -> int:
@@ -44,6 +45,20 @@ def _near_sizes(text: str) -> Iterator[str]:
 
 def _in_units(size: int, units: Sequence[str]) -> str:
     return next((f"{size // _UNITS[u]}{u}" for u in units if size and size % _UNITS[u] == 0), str(size))
+
+
+def share(text: str) -> str:
+    """``5`` or ``25%``, at least 1. Raises ValueError."""
+    found = re.fullmatch("([1-9][0-9]{0,8})(%?)", text)
+    if found is None or (found[2] and int(found[1]) > 100):
+        raise ValueError(f"{quoted(text)} is not {_SHARE}, as in 5 or 25%")
+    return text
+
+
+def share_of(text: str, total: int) -> int:
+    """What a ``Share`` is of so many: of a percentage the whole part, at least 1."""
+    number = int(text.removesuffix("%"))
+    return max(1, total * number // 100) if text.endswith("%") else number
 
 
 def format_bytes(size: int) -> str:
@@ -107,3 +122,9 @@ Seconds = Annotated[
     WithJsonSchema({"type": "string", "pattern": _DURATION, WORDS: f"a duration: {_TIME}", "examples": ["1h30m"]}),
 ]
 Timeout = Annotated[Seconds, AfterValidator(some_time)]
+Share = Annotated[
+    str,
+    AfterValidator(share),
+    BeforeValidator(as_text),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}], WORDS: _SHARE, "examples": ["25%"]}),
+]

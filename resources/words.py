@@ -45,6 +45,11 @@ def got(value: object) -> str:
             return "it is a list"
 
 
+def as_text(value: object) -> object:
+    """YAML reads ``9042`` as a number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def quoted(value: object) -> str:
     """The beginning of what is written, in quotes."""
     text = str(value)

@@ -22,7 +22,18 @@ from salvusctl.version import VERSION
 POLL = 0.3
 # Something is under way, or is tried again by itself.
 MOVING = frozenset(
-    {"NotSeenYet", "Checking", "Progressing", "JobRunning", "Failed", "Unreachable", "ItemUnknown", "Deleting"}
+    {
+        "NotSeenYet",
+        "Checking",
+        "Progressing",
+        "JobRunning",
+        "Failed",
+        "Unreachable",
+        "ItemUnknown",
+        "Deleting",
+        "WaitsForCanary",
+        "WaitsForTurn",
+    }
 )
 # Seconds: what waits for others, and nothing moved for so long, waits for somebody to do something. Of passes that
 # another controller makes is seen only how they end, and in a small guest one may take a minute.

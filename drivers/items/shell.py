@@ -51,6 +51,10 @@ class ShellItem(Item):
         """
         return False
 
+    def gated(self, change: Change) -> bool:
+        """See Item. What can lock nobody out goes at once."""
+        return self.perilous(change)
+
     def confirmation(self, change: Change) -> str:
         """Shell text that lets a perilous change stay; it is run over a new connection.
 

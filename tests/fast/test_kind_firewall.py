@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -163,7 +164,10 @@ def test_with_ufw_it_is_another_item_of_the_same_rules_and_the_old_one_goes_afte
     old = Owned(NftTable(before), "Firewall/wall", True)
     at = {one.key: Observation(state, 0, "shell") for one, state in ((tool, Absent()), (item, Absent()))}
     at[old.key] = Observation(Present(old.item.fields()), 0, "shell")
-    made = plan(found, at, [old], Circumstances(0))
+    waits = plan(found, at, [old], Circumstances(0))
+    assert [change.item.key for change in waits.changes] == [tool.key]
+    its_turn = replace(found, wanted=tuple(replace(wanted, gate=None) for wanted in found.wanted))
+    made = plan(its_turn, at, [old], Circumstances(0))
     assert [change.item.key for change in made.changes] == [tool.key, item.key, old.key]
     assert set(made.changes[-1].after) == {tool.key, item.key}
     rest = {item.key: Rest(made.changes[1], "Failed", "it said no", 9)}

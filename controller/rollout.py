@@ -1,0 +1,191 @@
+"""Who may make a gated change now: the holder of the fleet lease gives turns. Pure.
+
+Of a resource whose kind bounds that (``Kind.at_once``) one machine tries first, the first by name that can; when what
+it tried is in force there, so many at once as the resource says. Where one put it back, nobody gets a turn until there
+is another revision. A machine gets its turn at once for all resources that make the item: no two wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from controller.knowledge import Knowledge
+from controller.store.records import Condition
+from controller.view import View
+from resources.base import AnyResource
+from resources.fleet import kinds
+from resources.rollouts import IN_FORCE, STATE, TURN, WAITING, Phase, Standing, revision
+
+Facts = Mapping[str, Mapping[str, str]]
+# Who cannot go on now is passed over, and asks again later.
+_ABSENT = frozenset({"Unreachable", "Paused", "WorldStopped"})
+
+
+@dataclass(slots=True)
+class _Machine:
+    """What a machine has told, and what it was told: revisions."""
+
+    name: str
+    ref: str
+    in_force: frozenset[str]
+    turn: str
+    wanted: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The turn that it needs."""
+        return " ".join(sorted(self.wanted))
+
+    @property
+    def new(self) -> list[str]:
+        """What is not in force there yet."""
+        return [one for one in self.wanted if one not in self.in_force]
+
+
+@dataclass(slots=True)
+class _Rollout:
+    """How it stands with one revision of a resource, machine by machine.
+
+    Attributes:
+        asking: who has said that it waits; ``trying``: who has its turn, and has not come to its end.
+        silent: who has said nothing of this generation yet; ``absent``: who cannot go on now.
+        undone: who put it back.
+        proven: it is in force where it was tried.
+    """
+
+    resource: AnyResource
+    revision: str
+    machines: list[_Machine]
+    most: int
+    asking: set[str] = field(default_factory=set)
+    trying: set[str] = field(default_factory=set)
+    silent: set[str] = field(default_factory=set)
+    absent: set[str] = field(default_factory=set)
+    undone: str = ""
+    proven: bool = False
+
+    def lets(self, name: str) -> bool:
+        """Whether this machine may try it now."""
+        if self.undone or name not in self.asking or len(self.trying) >= (self.most if self.proven else 1):
+            return False
+        return self.proven or name == self._first()
+
+    def _first(self) -> str:
+        """The canary: whoever is before it by name has said that it needs none."""
+        return next((m.name for m in self.machines if m.name in self.asking or m.name in self.silent), "")
+
+    @property
+    def standing(self) -> Standing | None:
+        """For those who wait."""
+        if self.undone:
+            return Standing(self.revision, Phase.STOPPED, self.undone)
+        if self.proven:
+            return Standing(self.revision, Phase.WAVES, str(self.most)) if self.asking else None
+        trying = next((m.name for m in self.machines if m.name in self.trying), "")
+        return Standing(self.revision, Phase.CANARY, trying) if self.asking and trying else None
+
+
+def turns(knowledge: Knowledge, view: View) -> Facts:
+    """The facts that are to be told now, by ``Kind/name`` of machines and resources: only those that are new."""
+    rollouts, machines = _found(knowledge, view)
+    told: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for machine in _back(rollouts.values(), machines):
+        told[machine.ref][TURN] = ""
+    _hold_back(rollouts, machines)
+    asking = {name for rollout in rollouts.values() for name in rollout.asking}
+    for name in sorted(asking):
+        needed = [rollouts[one] for one in machines[name].new]
+        if all(rollout.lets(name) for rollout in needed):
+            told[machines[name].ref][TURN] = machines[name].text
+            for rollout in needed:
+                rollout.asking.discard(name)
+                rollout.trying.add(name)
+    for rollout in rollouts.values():
+        if rollout.standing is not None:
+            told[rollout.resource.ref][STATE] = str(rollout.standing)
+    return dict(_new(told, knowledge))
+
+
+def _back(rollouts: Iterable[_Rollout], machines: Mapping[str, _Machine]) -> Iterator[_Machine]:
+    """Whose turn is over because they cannot use it now: when they are back others try, and they have to ask anew."""
+    for rollout in rollouts:
+        for name in rollout.absent & rollout.trying:
+            rollout.trying.discard(name)
+            yield machines[name]
+
+
+def _hold_back(rollouts: Mapping[str, _Rollout], machines: Mapping[str, _Machine]) -> None:
+    """Whoever cannot go before one of its resources is corrected is not waited for by those of the others."""
+    for rollout in rollouts.values():
+        if not rollout.undone:
+            stuck = {name for name in rollout.asking if any(rollouts[one].undone for one in machines[name].new)}
+            rollout.asking -= stuck
+
+
+def _new(told: Facts, knowledge: Knowledge) -> Iterator[tuple[str, Mapping[str, str]]]:
+    for ref, facts in told.items():
+        new = {what: value for what, value in facts.items() if knowledge.known.facts.get((ref, what)) != value}
+        if new:
+            yield ref, new
+
+
+def _found(knowledge: Knowledge, view: View) -> tuple[Mapping[str, _Rollout], Mapping[str, _Machine]]:
+    rollouts: dict[str, _Rollout] = {}
+    machines: dict[str, _Machine] = {}
+    for resource in knowledge.fleet:
+        kind = kinds()[resource.kind]
+        if kind.at_once(resource, 1) is None:
+            continue
+        here = [machines.setdefault(one.name, one) for one in _machines(view.spot(resource.ref).machines, knowledge)]
+        revised = revision(resource)
+        rollouts[revised] = _Rollout(resource, revised, here, kind.at_once(resource, len(here)) or 1)
+        for machine in here:
+            machine.wanted.append(revised)
+    for rollout in rollouts.values():
+        for machine in rollout.machines:
+            _sort(machine, rollout, knowledge)
+    return rollouts, machines
+
+
+def _machines(names: Iterable[str], knowledge: Knowledge) -> Iterator[_Machine]:
+    facts = knowledge.known.facts
+    for name in sorted(names):
+        if (resource := knowledge.fleet.machine(name)) is not None:
+            in_force = frozenset(facts.get((resource.ref, IN_FORCE), "").split())
+            yield _Machine(name, resource.ref, in_force, facts.get((resource.ref, TURN), ""))
+
+
+def _sort(machine: _Machine, rollout: _Rollout, knowledge: Knowledge) -> None:
+    name, has_turn = machine.name, rollout.revision in machine.turn.split()
+    if rollout.revision in machine.in_force:
+        rollout.proven |= has_turn
+        return
+    said = _said(knowledge, rollout.resource.ref, name)
+    reason = said.reason if said is not None else ""
+    if has_turn and reason == "RolledBack":
+        rollout.undone = rollout.undone or name
+    if reason in _ABSENT:
+        rollout.absent.add(name)
+        rollout.undone = rollout.undone or _undone_before(name, rollout, knowledge)
+    if has_turn and (machine.turn == machine.text or reason not in WAITING):
+        rollout.trying.add(name)
+    elif reason in WAITING:
+        rollout.asking.add(name)
+    elif said is None and knowledge.known.conditions.get((machine.ref, "Reachable")) != "Unknown":
+        rollout.silent.add(name)
+
+
+def _undone_before(name: str, rollout: _Rollout, knowledge: Knowledge) -> str:
+    """That it cannot be asked any more does not undo that it put this revision back."""
+    told = Standing.of(rollout.resource, knowledge.known.facts.get((rollout.resource.ref, STATE)))
+    return name if told == Standing(rollout.revision, Phase.STOPPED, name) else ""
+
+
+def _said(knowledge: Knowledge, ref: str, machine: str) -> Condition | None:
+    """What the machine says of the resource as it is now."""
+    status = knowledge.statuses.get(ref, {}).get(machine)
+    generation = knowledge.rows[ref].generation
+    said = status.conditions if status is not None else ()
+    return next((one for one in said if one.type == "Synced" and one.generation == generation), None)

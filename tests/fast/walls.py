@@ -1,0 +1,118 @@
+"""A fleet of simulated machines with firewalls, and controllers whose steps are made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from controller.engine import Engine
+from controller.holder import Holder
+from controller.leases import Leases
+from controller.members import shard_of
+from controller.session import Session, Settings
+from controller.store.ledger import Ledger
+from controller.store.memory import MemoryStore
+from controller.store.records import Condition
+from drivers.base import RolledBack
+from drivers.simulated import SimulatedFleet
+from resources.load import load
+from tests.fast.manifests import KEY
+
+TABLE = "NftTable:salvus"
+
+
+def host(name: str, role: str = "all") -> str:
+    return f"""
+apiVersion: salv.us/v1
+kind: Host
+metadata: {{name: {name}, labels: {{role: {role}, name: {name}}}}}
+spec: {{address: 198.51.100.{sum(name.encode()) % 250 + 1}, ssh: {{hostKeys: ["{KEY}"]}}}}
+"""
+
+
+def wall(port: int, name: str = "base", machines: str = "{selector: {}}", most: str = "25%", more: str = "") -> str:
+    """A Firewall of which another port makes another revision."""
+    return f"""
+apiVersion: salv.us/v1
+kind: Firewall
+metadata: {{name: {name}}}
+spec: {{machines: {machines}, rollout: {{maxParallel: {most}}}, ingress: [{{name: x, ports: [{port}]}}]{more}}}
+"""
+
+
+class Walls:
+    """A store, as many controllers as are wanted, and the machines."""
+
+    def __init__(self, folder: Path, controllers: int = 1) -> None:
+        self.folder = folder
+        self.store = MemoryStore()
+        self.fleet = SimulatedFleet()
+        self.session = Session(self.store, Settings(store=folder / "unused"))
+        self.engines = [
+            Engine(Ledger(self.store), Leases(self.store, Holder.this_process()), self.fleet.connect)
+            for _ in range(controllers)
+        ]
+
+    def put(self, *texts: str) -> None:
+        (self.folder / "all.yaml").write_text("---".join(texts))
+        loaded = load([self.folder / "all.yaml"])
+        assert loaded.ok, loaded.errors
+        self.session.put(loaded)
+
+    def settle(self) -> None:
+        """All controllers read the store; one decides."""
+        for _ in range(2 * len(self.engines)):
+            for engine in self.engines:
+                engine.leases.tick()
+                engine.refresh()
+                while engine.fleet_pass():
+                    engine.refresh()
+
+    def visit(self, *names: str) -> None:
+        """A pass over each machine, by whoever has it; nobody decides in between."""
+        for name in names:
+            for engine in self.engines:
+                if engine.leases.open(shard_of(name)):
+                    engine.machine_pass(name, lambda: False)
+
+    def rounds(self, *names: str, most: int = 40) -> None:
+        """Passes over all of these until nothing changes any more."""
+        before: object = None
+        for _ in range(most):
+            self.settle()
+            self.visit(*names)
+            now = (self.fleet.writes, self.session.knowledge().known.facts)
+            if now == before:
+                return
+            before = now
+        raise AssertionError(f"it never rests: {self.said(*names)}")
+
+    def rules(self, name: str) -> str:
+        """The rules that are in force on the machine."""
+        return str(self.fleet.machine(name).items.get(TABLE, {}).get("rules", ""))
+
+    def with_port(self, port: int, *names: str) -> list[str]:
+        """On which of these the rules have the port."""
+        return [name for name in names if f"dport {{ {port} }}" in self.rules(name)]
+
+    def put_back(self, *names: str) -> None:
+        """From now on the machines put back what they are told."""
+        for name in names:
+            self.fleet.machine(name).faults.refuses[TABLE] = RolledBack("nobody could log in anew")
+
+    def mended(self, *names: str) -> None:
+        """They take what they are told again."""
+        for name in names:
+            self.fleet.machine(name).faults.refuses.clear()
+
+    def silent(self, name: str, now: bool) -> None:
+        self.fleet.machine(name).faults.unreachable = now
+
+    def said(self, *names: str, ref: str = "Firewall/base") -> Mapping[str, Condition]:
+        """What the machines say of the resource."""
+        statuses = self.session.knowledge().statuses.get(ref, {})
+        return {name: one for name in names if name in statuses for one in _synced(statuses[name].conditions)}
+
+
+def _synced(conditions: tuple[Condition, ...]) -> Iterator[Condition]:
+    return (one for one in conditions if one.type == "Synced")
