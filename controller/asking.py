@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from controller.machines import Machines
+from controller.by_hand import opened
 from controller.session import Session
-from controller.view import View
 from drivers.base import Driver, Item, State, Unknown
 
 SIDE_BY_SIDE = 32
@@ -15,17 +14,11 @@ SIDE_BY_SIDE = 32
 
 def ask(session: Session, items: Mapping[str, Item]) -> Mapping[str, State]:
     """What machines say of an item, by machine; ``Unknown`` with the reason of those that cannot be asked."""
-    knowledge = session.knowledge()
-    view = View()
-    view.update(knowledge.fleet, knowledge.known, {f"resource/{ref}" for ref in knowledge.rows})
-    machines = Machines(session.connect, lambda _: None)
-    try:
+    with opened(session) as (view, machines):
         # Lowered here: the view is not safe for threads.
         drivers = {machine: machines.driver(machine, view.lowered) for machine in items}
         with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="ask") as pool:
             return dict(zip(items, pool.map(_ask, drivers.values(), items.values()), strict=True))
-    finally:
-        machines.close()
 
 
 def _ask(driver: Driver | None, item: Item) -> State:

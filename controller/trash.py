@@ -9,16 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from controller.holder import Holder
-from controller.leases import Leases
+from controller import by_hand
 from controller.machines import Machines
-from controller.members import Role, epochs, shard_of
-from controller.pauses import explained, pause_of
 from controller.session import Session
 from controller.store.base import Conflict
 from controller.store.records import Event
 from controller.view import View
-from drivers.base import Absent, Applied, Change, Drift, Driver, Failed, Grade, Present, SalvusError, Unknown, Verb
+from drivers.base import Absent, Change, Drift, Driver, Failed, Grade, Present, SalvusError, Unknown, Verb
 from drivers.items.domain import Domain
 from drivers.items.host_key import public
 from drivers.items.trash import AGREE, Kept, Trash, Undeleted, kept
@@ -110,8 +107,8 @@ class Trashes:
             if (now := self._session.ledger.allocate(ref, what, value)) != value:
                 raise Conflict(f"the {what} of {ref} is decided already: {now}", hint=f"write {ref} again, and look")
         changes = tuple(_back(path, name) for path, name in _files(disk, others))
-        with _epoch(self._session, disk.host) as epoch:
-            _succeeded(disk.host, changes, driver.apply(changes, epoch))
+        # One rename of a file that no controller knows of: it needs the machine's fence, and no lease.
+        by_hand.make(self._session, disk.host, driver, changes, "not everything was taken out of the trash")
         paths = tuple(change.item.name for change in changes)
         now_at, text = time.time(), f"{', '.join(paths)} taken back out of the trash"
         self._session.ledger.tell([Event(ref, disk.host, "Normal", "Undeleted", text, now_at, now_at)])
@@ -124,9 +121,7 @@ class Trashes:
             raise SalvusError(
                 f"{ref} {doing}; nothing was taken out of the trash", hint=f"salvusctl delete {ref}, first"
             )
-        pauses = self._session.ledger.pauses()
-        if (pause := pause_of(pauses, time.time(), [ref], disk.host)) is not None:
-            raise SalvusError(f"nothing was taken out of the trash: {explained(pause)[1]}")
+        by_hand.not_paused(self._session, disk.host, [ref], "nothing was taken out of the trash")
 
     def _free(self, driver: Driver, disk: Found) -> None:
         """Raises SalvusError when a domain of the name is there, or nobody knows whether one is."""
@@ -146,14 +141,8 @@ class Trashes:
 @contextmanager
 def opened(session: Session) -> Iterator[Trashes]:
     """The fleet as it is in the store, for a while. Raises StoreError."""
-    knowledge = session.knowledge()
-    view = View()
-    view.update(knowledge.fleet, knowledge.known, {f"resource/{ref}" for ref in knowledge.rows})
-    machines = Machines(session.connect, lambda _: None)
-    try:
+    with by_hand.opened(session) as (view, machines):
         yield Trashes(session, view, machines)
-    finally:
-        machines.close()
 
 
 def _files(disk: Found, others: Sequence[Found]) -> Iterator[tuple[str, str]]:
@@ -170,32 +159,3 @@ def _files(disk: Found, others: Sequence[Found]) -> Iterator[tuple[str, str]]:
 def _back(path: str, name: str) -> Change:
     item = Undeleted(path, name)
     return Change(item, Verb.CREATE, (Drift("there", True, None),), Grade.LIVE)
-
-
-@contextmanager
-def _epoch(session: Session, host: str) -> Iterator[int]:
-    """The epoch under which the host is written to now: a controller's, or, while there is none, our own.
-
-    What is done is one rename of a file that no controller knows of: it needs the machine's fence, and no lease.
-    """
-    store, name = session.ledger.store, shard_of(host)
-    if (theirs := epochs(store).get(name)) is not None:
-        yield theirs
-        return
-    ours = Leases(store, Holder.this_process(), Role.APPLY)
-    try:
-        ours.tick()
-        lease = ours.lease(name)
-        if not lease.valid():
-            raise Conflict(f"a controller has just taken {host} over", hint="try again")
-        yield lease.epoch
-    finally:
-        ours.release_all()
-
-
-def _succeeded(host: str, changes: Sequence[Change], applied: Sequence[Applied]) -> None:
-    for one in applied:
-        if one.error is not None:
-            raise one.error
-    if len(applied) < len(changes):
-        raise Failed(f"{host}: not everything was taken out of the trash", machine=host, hint="do it again")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from controller.store.base import Access
 from salvusctl import out
+from salvusctl.agree import agreed
 from salvusctl.apply import TimeoutOption, WaitOption, warn_of_sync
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import Code, UseError
@@ -42,7 +42,8 @@ def delete(
     with reaching(context_of(ctx), Access.WRITE) as session:
         knowledge = session.knowledge()
         refs = _meant(knowledge, words, files)
-        if not _agreed(refs, yes=yes):
+        question = f"Delete {out.counted(len(refs), 'resource')}?"
+        if not agreed(refs, question, "nothing was deleted", yes=yes or not refs):
             out.note("nothing was deleted")
             return Code.DIFFERENT
         for ref in session.delete(refs):
@@ -61,16 +62,6 @@ def _meant(knowledge: Knowledge, words: Sequence[str] | None, files: Sequence[Pa
     if len(words) == 1 and "/" not in words[0]:
         raise UseError(f"delete which of {words[0]}?", hint=f"salvusctl delete {words[0]} NAME…")
     return select(knowledge.rows, words)
-
-
-def _agreed(refs: Collection[str], *, yes: bool) -> bool:
-    if yes or not refs:
-        return True
-    if not sys.stdin.isatty():
-        raise UseError("nobody can be asked here, so nothing was deleted", hint="say --yes")
-    for ref in refs:
-        out.note(f"  {ref}")
-    return typer.confirm(f"Delete {out.counted(len(refs), 'resource')}?", err=True)
 
 
 def _gone(session: Session, refs: Collection[str], timeout: float) -> int:

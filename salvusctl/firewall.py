@@ -13,6 +13,7 @@ from resources.fleet import did_you_mean
 from salvusctl import out
 from salvusctl.exits import Missing
 from salvusctl.firewall_outputs import FilterOutput, RuleOutput
+from salvusctl.firewall_remove import remove
 from salvusctl.firewall_tests import run_tests
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
 from salvusctl.world import OverOption, world_of
@@ -30,6 +31,7 @@ def firewall() -> None:
 
 
 app.command("test")(run_tests)
+app.command()(remove)
 
 
 @app.command()

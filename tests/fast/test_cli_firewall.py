@@ -1,17 +1,20 @@
-"""firewall show, firewall test and can-reach: what is written, and what machines say of it."""
+"""firewall show, firewall test, firewall remove and can-reach: what is written, and what machines say of it."""
 
 from __future__ import annotations
 
 import pytest
 
-from drivers.base import Present, Unknown
+from drivers.base import Present, RolledBack, Unknown
 from drivers.items.attempts import Attempt, Attempts
-from drivers.items.rules import Protocol
+from drivers.items.nft_table import NftTable
+from drivers.items.rules import Protocol, RuleSet
+from drivers.items.ufw_rules import UfwRules
 from salvusctl.exits import Code
 from salvusctl.firewall_outputs import FilterOutput, FirewallTests, Reached
 from tests.fast.cli import HOST, OTHER, Cli, cli
 
 __all__ = ["cli"]
+LEFT = (NftTable(RuleSet()), UfwRules(RuleSet()))
 
 SERVICES = """
 apiVersion: salv.us/v1
@@ -306,3 +309,60 @@ def test_what_a_machine_answers() -> None:
     for line in ("A 0 0 ECONNREFUSED\n", "D 0\n"):
         assert isinstance(Attempts.read([two], text.replace(line, ""))[two.key], Unknown)
     assert "tcp 10.0.0.1 10.0.0.2 5 udp fd00::1 fd00::2 6" in Attempts.probe([two])
+
+
+@pytest.fixture
+def left(cli: Cli) -> Cli:
+    """A machine with rules of both kinds that no controller knows of."""
+    cli("apply", "-f", cli.write(HOST, OTHER))
+    for item in LEFT:
+        cli.machines.machine("alpha").put(item)
+    return cli
+
+
+def test_what_no_controller_knows_of_is_removed_under_the_fence(left: Cli) -> None:
+    assert "say --yes" in left("firewall", "remove", "alpha", code=Code.INPUT).err
+    assert LEFT[0].key in left.machines.machine("alpha").items
+    answer = left("firewall", "remove", "alpha", "--yes")
+    assert answer.lines == [
+        "removed from alpha: table inet salvus of nftables, and the unit that loads it at boot",
+        "removed from alpha: the rules of salvus in ufw; its defaults, and whether it is enabled, are as before salvus",
+    ]
+    machine = left.machines.machine("alpha")
+    assert not {item.key for item in LEFT} & machine.items.keys()
+    assert [(one.verb, one.key) for one in machine.log] == [("delete", item.key) for item in LEFT]
+    assert all(one.epoch for one in machine.log)
+    assert "FirewallRemoved" in left("events", "-o", "json").out
+    assert left("firewall", "remove", "alpha").out == "salvus filters nothing on alpha\n"
+
+
+def test_who_is_asked_may_say_no(left: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("salvusctl.firewall_remove.agreed", lambda *_, yes: yes)
+    assert left("firewall", "remove", "alpha", code=Code.DIFFERENT).err.endswith("nothing was removed\n")
+    assert LEFT[0].key in left.machines.machine("alpha").items
+
+
+def test_nothing_is_removed_that_would_come_again_or_must_not_be_touched(left: Cli) -> None:
+    wall = left.write(
+        "kind: Firewall\napiVersion: salv.us/v1\nmetadata: {name: wall}\nspec: {machines: {names: [alpha]}}\n"
+    )
+    left("apply", "--no-wait", "-f", wall)
+    said = left("firewall", "remove", "alpha", "--yes", code=Code.TROUBLE).err
+    assert "Firewall/wall selects alpha: what is removed would be made again" in said
+    assert "take alpha out of spec.machines, or delete Firewall/wall" in said
+    left("delete", "--no-wait", "--yes", "Firewall/wall")
+    left("pause", "alpha", "--for", "1h", "--reason", "a test")
+    assert "nothing was removed: " in left("firewall", "remove", "alpha", "--yes", code=Code.TROUBLE).err
+    left("resume", "alpha")
+    left.machines.machine("alpha").faults.unreachable = True
+    said = left("firewall", "remove", "alpha", "--yes", code=Code.DIFFERENT).err
+    assert "alpha does not tell what is there, so nothing was removed" in said
+    left.machines.machine("alpha").faults.unreachable = False
+    assert all(item.key in left.machines.machine("alpha").items for item in LEFT)
+    assert "did you mean 'alpha'?" in left("firewall", "remove", "alpa", "--yes", code=Code.DIFFERENT).err
+
+
+def test_a_removal_that_was_put_back_is_told(left: Cli) -> None:
+    left.machines.machine("alpha").faults.refuses[LEFT[1].key] = RolledBack("nobody could log in anew")
+    said = left("firewall", "remove", "alpha", "--yes", code=Code.DIFFERENT).err
+    assert "nobody could log in anew" in said

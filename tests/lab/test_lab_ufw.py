@@ -1,0 +1,59 @@
+"""ufw on a host of the lab, with a real systemd: put back by a timer, there after a boot, and away again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from drivers.base import Absent, Present
+from drivers.items.package import Package
+from drivers.items.rules import Action, Ports, Protocol, Rule, RuleSet
+from drivers.items.ufw_rules import UfwRules
+from lab import Lab, breakage, exec_in, hosts
+from tests.conformance.items import Done, Machine, needed
+from tests.lab.libvirt_host import eventually
+
+pytestmark = pytest.mark.lab
+
+OPEN = UfwRules(RuleSet((Rule(Action.DENY, "a test", protocol=Protocol.TCP, ports=(Ports(9, 9),)),), (), Action.ALLOW))
+SHUT = UfwRules(RuleSet())
+
+
+@pytest.fixture
+def machine(lab: Lab) -> Iterator[Machine]:
+    """The lab's first host, with ufw."""
+
+    def run(shell: Sequence[str], text: str, stdin: bytes) -> Done:
+        clock = "export SALVUS_NOW=1700000000 SALVUS_WINDOW=${SALVUS_WINDOW-600}\n"
+        return exec_in(lab, lab.hosts[0], [*shell, "-c", clock + text], stdin, 120)
+
+    machine = Machine(run)
+    machine.mend(Package("ufw"))
+    assert machine.see(OPEN) == Absent()
+    yield machine
+    assert machine.delete(OPEN).returncode == 0
+    assert machine.see(OPEN) == Absent()
+    assert machine.delete(Package("ufw")).returncode == 0
+
+
+def test_a_timer_puts_back_what_nobody_confirms(machine: Machine) -> None:
+    change = needed(SHUT, Absent())
+    assert change is not None
+    machine.sh(f"SALVUS_WINDOW=2\n{SHUT.script(change)}")
+    assert eventually(lambda: machine.see(SHUT) == Absent(), 20)
+    machine.sh("! iptables -S | grep ufw; ! ip6tables -S | grep -e ufw -e DROP")
+
+
+def test_a_boot_brings_what_was_confirmed_last(lab: Lab, machine: Machine) -> None:
+    machine.mended(OPEN)
+    change = needed(SHUT, machine.see(SHUT))
+    assert change is not None
+    machine.sh(SHUT.script(change))
+    state = machine.see(OPEN)
+    assert isinstance(state, Present)
+    assert state.fields["trial"] == "pending"
+    breakage.reboot(lab, lab.hosts[0])
+    hosts.wait(lab, lab.hosts[0])
+    assert eventually(lambda: needed(OPEN, machine.see(OPEN)) is None, 20)
+    machine.sh("iptables -S | grep -e '-P INPUT ACCEPT' && ufw status | grep 'salvus: a test'")
