@@ -1,14 +1,28 @@
-"""Decisions about the keys of VPNs: another generation for a node. Written to the store; machines act on them."""
+"""Decisions about the keys of VPNs: another one for a node, none that is let in, one again. Machines act on them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from controller.store.base import Conflict
 from controller.store.ledger import Ledger
-from resources.vpn_keys import KEY, generation_of, key_value
-from resources.vpn_nodes import generations
+from drivers.base import Rejected
+from resources.vpn_keys import (
+    IN_USE,
+    KEY,
+    REVOKED,
+    TRUSTED,
+    generation,
+    generation_of,
+    has_key,
+    is_open,
+    key_value,
+    oldest,
+    revoked_since,
+    revoked_value,
+)
+from resources.vpn_nodes import generations, resources_of
 
 if TYPE_CHECKING:
     from resources.vpn_nodes import Vpn
@@ -25,10 +39,60 @@ def rotate(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> int
         return None
     what = f"{KEY}/{node}"
     before = world.known_allocation(vpn.ref, what)
-    if not ledger.decide_anew(vpn.ref, {what: before}, {what: key_value(wanted + 1, now, before)}):
-        raise Conflict(f"somebody else decides about the key of {node} in {vpn.ref}; try again")
+    _decide(ledger, vpn, node, {what: before}, {what: key_value(wanted + 1, now, first=oldest(before))})
     forget_keys(ledger, vpn, node, world, lambda one: one < used)
     return wanted + 1
+
+
+def revoke(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> bool:
+    """Has a node let in nowhere, until it is admitted; False when that is so already. Raises Conflict."""
+    what = f"{REVOKED}/{node}"
+    if world.known_allocation(vpn.ref, what) is not None:
+        return False
+    _decide(ledger, vpn, node, {what: None}, {what: revoked_value(now, _outside_key(vpn, node, world), proved=False)})
+    return True
+
+
+def prove(ledger: Ledger, vpn: Vpn, node: str, world: World) -> None:
+    """Notes that a revoked node is let in nowhere: what it has is removed there. Raises Conflict."""
+    what = f"{REVOKED}/{node}"
+    before = world.known_allocation(vpn.ref, what)
+    if before is not None and is_open(before):
+        key = _outside_key(vpn, node, world)
+        _decide(ledger, vpn, node, {what: before}, {what: revoked_value(revoked_since(before), key, proved=True)})
+
+
+def admit(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> bool:
+    """Lets a revoked node in again, with a key that it never had; False when it is not revoked.
+
+    Raises Conflict, and Rejected for a node outside the fleet of which the manifest has the revoked key.
+    """
+    what, key = f"{REVOKED}/{node}", f"{KEY}/{node}"
+    before, generation_before = (world.known_allocation(vpn.ref, one) for one in (what, key))
+    if before is None:
+        return False
+    if (outside := _outside_key(vpn, node, world)) and has_key(before, outside):
+        raise Rejected(
+            f"the publicKey of VPNNode/{node} is the one that was revoked", hint="write its new one, and apply that"
+        )
+    number = generation(generation_before) + 1
+    after = {what: None, key: key_value(number, now, first=number)}
+    _decide(ledger, vpn, node, {what: before, key: generation_before}, after)
+    forget_keys(ledger, vpn, node, world, lambda one: one < number)
+    ledger.drop_facts(vpn.ref, [f"{IN_USE}/{node}", f"{TRUSTED}/{node}"])
+    return True
+
+
+def _outside_key(vpn: Vpn, node: str, world: World) -> str:
+    """The public key of a node outside the fleet; empty for a machine."""
+    return next((one.spec.public_key or "" for one in resources_of(vpn, world) if one.name == node), "")
+
+
+def _decide(
+    ledger: Ledger, vpn: Vpn, node: str, before: Mapping[str, str | None], after: Mapping[str, str | None]
+) -> None:
+    if not ledger.decide_anew(vpn.ref, before, after):
+        raise Conflict(f"somebody else decides about the key of {node} in {vpn.ref}; try again")
 
 
 def forget_keys(ledger: Ledger, vpn: Vpn, node: str, world: World, over: Callable[[int], bool]) -> None:

@@ -8,7 +8,7 @@ from drivers.items.systemd_unit import SystemdUnit
 from resources.base import Choice, Column, Kind, Placed, Problem, Reference
 from resources.fleet import Fleet
 from resources.vpn_checks import alone, together
-from resources.vpn_nodes import Vpn, choices, members, unit
+from resources.vpn_nodes import Vpn, choices, leaving, members, unit
 from resources.vpn_spec import VPNSpec
 from resources.world import World
 
@@ -45,8 +45,9 @@ class VPNKind(Kind[VPNSpec]):
         yield from choices(resource, world)
 
     def machines(self, resource: Vpn, world: World) -> Iterator[str]:
-        """Its members in the fleet."""
+        """Its members in the fleet, and those that leave it."""
         yield from (machine.name for machine in members(resource, world))
+        yield from leaving(resource, world)
 
     def runs_as(self, resource: Vpn, machine: str, world: World) -> str:
         """The unit that carries it."""

@@ -18,7 +18,7 @@ from drivers.items.systemd_unit import Watched
 from resources.base import Invalid, NotYet, Partly, Placed
 from resources.net import Network
 from resources.vpn_keys import IN_USE, TRUSTED, key_fact, key_path
-from resources.vpn_nodes import ADDRESS, Node, Vpn, connected, holder, nodes, resources_of, with_key
+from resources.vpn_nodes import ADDRESS, Node, Vpn, connected, holder, leaving, nodes, resources_of, with_key
 from resources.vpn_rotation import turning
 from resources.world import World
 
@@ -33,10 +33,13 @@ _METRIC = 4242
 def placed(vpn: Vpn, machine: str, world: World) -> Iterator[Placed]:
     """Packages and the key pair; when that is told, configuration with all that is known of others, the unit, names.
 
-    Raises NotYet while the machine has no address, Invalid when it cannot have the one that it should, and Partly in
-    the end while keys are to come.
+    Raises NotYet while the machine has no address, or is leaving; Invalid when it cannot have the address that it
+    should; and Partly in the end while keys are to come.
     """
     everybody = nodes(vpn, world)
+    if machine in leaving(vpn, world):
+        what = f"{machine} is revoked; what it has is left until it is proved that nobody lets it in"
+        raise NotYet("KeyRevoked", f"{what}: salvusctl vpn revoke {machine}")
     me = with_key(vpn, next(node for node in everybody if node.name == machine), world)
     if not me.address:
         raise _no_address(vpn, machine, world)
@@ -94,6 +97,16 @@ def _no_address(vpn: Vpn, machine: str, world: World) -> Exception:
             "or another VPN beside this one, and delete this one when all are in both"
         )
     return NotYet("NotAllocated", f"waits for an address of {machine} in {vpn.ref} to be decided")
+
+
+def telling(vpn: Vpn, name: str) -> KeyPair:
+    """An item of which a machine tells what its daemon has read. It is only to be asked."""
+    if vpn.spec.driver == "tinc":
+        from resources.vpn_tinc import beginning
+    else:
+        from resources.vpn_wireguard import beginning
+    pairs = (one for one in beginning(vpn, Node(name, True, "", None, (), False, 1, None)) if isinstance(one, KeyPair))
+    return next(pairs)
 
 
 def in_order(items: Iterable[Item]) -> Iterator[Placed]:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 
 # An allocation: which generation of its key a node is to have, since when (seconds since 1970), and of which one at
 # least whatever it tells (``GENERATION SECONDS FIRST``; none: the first).
 KEY = "key"
+# An allocation: the node is let in nowhere, until it is admitted (``STATE SECONDS DIGEST``: see ``revoked_value``).
+REVOKED = "revoked"
 # Facts: the public half of a generation; the generation that the daemon has read; whom the daemon lets in.
 PUBLIC_KEY = "public_key"
 IN_USE = "key_in_use"
@@ -49,14 +52,38 @@ def generation(text: str | None) -> int:
     return int(first) if re.fullmatch("[1-9][0-9]{0,8}", first) else 1
 
 
-def key_value(generation_: int, since: float, before: str | None) -> str:
-    """The allocation of another generation; what no key may be older than stays."""
-    return f"{generation_} {since:.0f} {oldest(before)}"
+def key_value(generation_: int, since: float, *, first: int) -> str:
+    """The allocation of another generation; keys older than the ``first`` count no more."""
+    return f"{generation_} {since:.0f} {first}"
 
 
 def oldest(value: str | None) -> int:
     """The oldest generation that counts, by the allocation."""
     return int((value or "1 0 1").split(" ")[2])
+
+
+def revoked_value(since: float, key: str, *, proved: bool) -> str:
+    """The allocation of a revocation. ``key`` is the public key of a node outside the fleet, which is not to come back.
+
+    Until it is ``proved`` the machine keeps what it has, so that it can be tried from there whether it is let in.
+    """
+    digest = hashlib.sha256(key.strip().encode()).hexdigest()
+    return f"{'proved' if proved else 'open'} {since:.0f} {digest}"
+
+
+def is_open(revoked: str) -> bool:
+    """Whether a revocation is not proved yet."""
+    return revoked.startswith("open ")
+
+
+def revoked_since(revoked: str) -> float:
+    """Since when, in seconds since 1970."""
+    return float(revoked.split(" ")[1])
+
+
+def has_key(revoked: str, key: str) -> bool:
+    """Whether a revocation was of that public key."""
+    return revoked.split(" ")[2] == hashlib.sha256(key.strip().encode()).hexdigest()
 
 
 def generation_of(fact: str) -> int | None:

@@ -12,7 +12,7 @@ from drivers.items.systemd_unit import SystemdUnit
 from resources.base import AnyResource, Choice, Resource, Selector
 from resources.fleet import machine_kind
 from resources.net import Network
-from resources.vpn_keys import IN_USE, KEY, generation, key_fact, no_key, oldest
+from resources.vpn_keys import IN_USE, KEY, REVOKED, generation, is_open, key_fact, no_key, oldest
 from resources.vpn_spec import NO_ENDPOINT, VPNNodeSpec, VPNSpec, split_endpoint
 from resources.world import World
 
@@ -102,11 +102,25 @@ def members(vpn: Vpn, world: World) -> tuple[AnyResource, ...]:
     spec = vpn.spec
     named = (world.machine(node.machine) for node in _settled(vpn, world) if node.machine is not None)
     found = (*spec.members.select(world), *spec.hubs.select(world), *(machine for machine in named if machine))
-    return tuple(sorted({machine.name: machine for machine in found}.values(), key=lambda machine: machine.name))
+    out = revoked(vpn, world)
+    by_name = {machine.name: machine for machine in found if machine.name not in out}
+    return tuple(sorted(by_name.values(), key=lambda machine: machine.name))
+
+
+def revoked(vpn: Vpn, world: World) -> Mapping[str, str]:
+    """The nodes that are let in nowhere, and what is kept of that: see ``revoked_value``."""
+    return world.pool(vpn.ref, REVOKED)
+
+
+def leaving(vpn: Vpn, world: World) -> Iterator[str]:
+    """The machines that are revoked, but keep what they have until it is proved that nobody lets them in."""
+    yield from (name for name, value in revoked(vpn, world).items() if is_open(value) and world.machine(name))
 
 
 def is_member(vpn: Vpn, machine: AnyResource, world: World) -> bool:
     """The same of one machine, without looking at others."""
+    if world.known_allocation(vpn.ref, f"{REVOKED}/{machine.name}") is not None:
+        return False
     named = any(node.machine == machine.name for node in _settled(vpn, world))
     return named or vpn.spec.members.includes(machine) or vpn.spec.hubs.includes(machine)
 
@@ -137,7 +151,8 @@ def nodes(vpn: Vpn, world: World) -> tuple[Node, ...]:
         spec = settled.get(machine.name, plain)
         hub = spec.hub or machine.name in hubs
         found.append(_node(vpn, machine.name, spec, given, hub, machine))
-    outside = (node for node in written if node.spec.machine is None)
+    out = revoked(vpn, world)
+    outside = (node for node in written if node.spec.machine is None and node.name not in out)
     found.extend(_node(vpn, n.name, n.spec, given, n.spec.hub, None) for n in outside)
     return tuple(sorted(found, key=lambda node: node.name))
 
@@ -232,7 +247,9 @@ def listens(vpn: Vpn, machine: AnyResource, world: World) -> bool:
 
 def endpoints(vpn: Vpn, world: World) -> tuple[tuple[str, int], ...]:
     """Where nodes connect to: addresses or DNS names, and ports."""
-    outside = (node.spec for node in resources_of(vpn, world) if node.spec.machine is None)
+    out = revoked(vpn, world)
+    written = (node for node in resources_of(vpn, world) if node.name not in out)
+    outside = (node.spec for node in written if node.spec.machine is None)
     found = [_endpoint(vpn, spec, spec.hub, None) for spec in outside]
     found += [_seen_at(vpn, machine, world) for machine in members(vpn, world)]
     return tuple(one for one in found if one is not None)

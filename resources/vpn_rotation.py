@@ -7,10 +7,10 @@ so a rotation goes on wherever it was left, by whoever comes next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from resources.vpn_keys import TRUSTED, generation_of, known_as
-from resources.vpn_nodes import Node, Vpn, connected, nodes, with_key
+from resources.vpn_nodes import Node, Vpn, connected, nodes, resources_of, with_key
 from resources.world import World
 
 
@@ -45,9 +45,21 @@ def unfinished(vpn: Vpn, name: str, world: World) -> str:
     if wait := turning(vpn, me, others, world)[1]:
         return wait
     before = [(number, key) for number, key in told(vpn, name, world) if number < me.generation]
-    old = {known_as(vpn.spec.driver, name, number, key) for number, key in before}
-    late = [node.name for node in others if old & _said(vpn, me, node, world)]
+    late = trusting(vpn, {known_as(vpn.spec.driver, name, number, key) for number, key in before}, others, world)
     return f"{', '.join(late)} still let {name} in with its old key" if late else ""
+
+
+def trusting(vpn: Vpn, known: Collection[str], others: Iterable[Node], world: World) -> tuple[str, ...]:
+    """The machines whose daemons let somebody in that is known to them so (see ``known_as``), as they told last."""
+    return tuple(node.name for node in others if node.machine and not _trusted(vpn, node, world).isdisjoint(known))
+
+
+def names_of(vpn: Vpn, name: str, world: World) -> frozenset[str]:
+    """By what daemons know a node that is or was in the VPN, with any of its keys."""
+    keys = dict(told(vpn, name, world))
+    outside = [node.spec.public_key for node in resources_of(vpn, world) if node.name == name and node.spec.public_key]
+    keys |= {1: outside[0].strip()} if outside else {}
+    return frozenset(known_as(vpn.spec.driver, name, number, key) for number, key in keys.items())
 
 
 def told(vpn: Vpn, name: str, world: World) -> tuple[tuple[int, str], ...]:
@@ -61,6 +73,8 @@ def told(vpn: Vpn, name: str, world: World) -> tuple[tuple[int, str], ...]:
 
 
 def _said(vpn: Vpn, me: Node, other: Node, world: World) -> frozenset[str]:
-    if not other.machine or not connected(vpn, me, other):
-        return frozenset()
+    return _trusted(vpn, other, world) if other.machine and connected(vpn, me, other) else frozenset()
+
+
+def _trusted(vpn: Vpn, other: Node, world: World) -> frozenset[str]:
     return frozenset((world.known_fact(vpn.ref, f"{TRUSTED}/{other.name}") or "").split())

@@ -46,7 +46,9 @@ VERBS = {
     "disk": Verb("salvusctl.disk", "Disks of deleted virtual machines: see them, and have them back.", FLEET),
     "firewall": Verb("salvusctl.firewall", "Packet filters of machines: see what is filtered, and why.", FLEET),
     "can-reach": Verb("salvusctl.can_reach", "Say whether a machine may connect to another, and what decides.", FLEET),
-    "vpn": Verb("salvusctl.vpn", "Private networks: see who reaches whom, and give machines other keys.", FLEET),
+    "vpn": Verb(
+        "salvusctl.vpn", "Private networks: see who reaches whom; give machines other keys, or shut them out.", FLEET
+    ),
     "controller": Verb("salvusctl.daemon", "The controller: keep the fleet as it is written.", SETUP),
     "store": Verb(
         "salvusctl.store", "The store: make it, bring it up to date, look at it, copy it into a file and back.", SETUP

@@ -22,7 +22,7 @@ from salvusctl.pause_outputs import PauseList
 from salvusctl.plan_outputs import Diff, Holds
 from salvusctl.resource_outputs import Reasons, ResourceList
 from salvusctl.revision_outputs import Revisions
-from salvusctl.vpn_outputs import VpnStatus
+from salvusctl.vpn_outputs import VpnRevoke, VpnStatus
 
 SCHEMAS: Mapping[str, type[Output]] = {
     "approve": Holds,
@@ -77,6 +77,7 @@ def output_schema(verb: str) -> dict[str, object]:
         "firewall test": FirewallTests,
         "lab status": LabStatus,
         "store status": StoreStatus,
+        "vpn revoke": VpnRevoke,
         "vpn status": VpnStatus,
     }
     if verb not in models:

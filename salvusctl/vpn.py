@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from controller.clock import rfc3339
 from controller.store.base import Access
 from drivers.base import Present, State, Unknown
 from drivers.items.tunnel import Tunnel
+from resources.vpn_keys import is_open, revoked_since
 from resources.world import World
 from salvusctl import out
 from salvusctl.exits import Code
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
 from salvusctl.fleet import reaching
-from salvusctl.vpn_outputs import NetworkOutput, NodeOutput, ReachOutput, VpnStatus
+from salvusctl.vpn_outputs import NetworkOutput, NodeOutput, ReachOutput, RevokedOutput, VpnStatus
+from salvusctl.vpn_revoke import admit, revoke, still_let_in
 from salvusctl.vpn_rotate import rotate, vpn_named
 
 if TYPE_CHECKING:
@@ -27,10 +30,12 @@ app = verb_app(no_args_is_help=True)
 
 @app.callback()
 def vpn() -> None:
-    """Private networks: see who reaches whom, and give machines other keys."""
+    """Private networks: see who reaches whom; give machines other keys, or shut them out."""
 
 
 app.command()(rotate)
+app.command()(revoke)
+app.command()(admit)
 
 
 @app.command()
@@ -64,7 +69,7 @@ def _meant(session: Session, names: Sequence[str] | None) -> tuple[Vpn, ...]:
 
 def _network(session: Session, vpn: Vpn) -> NetworkOutput:
     from controller.asking import ask
-    from resources.vpn_nodes import nodes, with_key
+    from resources.vpn_nodes import nodes, revoked, with_key
 
     knowledge = session.knowledge()
     world = World(knowledge.fleet, knowledge.known)
@@ -75,7 +80,16 @@ def _network(session: Session, vpn: Vpn) -> NetworkOutput:
     shown = tuple(_node(me, everybody, said.get(me.name)) for me in everybody)
     machines = {node.name for node in everybody if node.machine}
     whole = all(_reaches(one) >= machines - {one.node} for one in shown if one.machine)
-    return NetworkOutput(vpn=vpn.name, driver=vpn.spec.driver, complete=whole, nodes=shown)
+    out_of_it = tuple(
+        RevokedOutput(
+            node=name,
+            since=rfc3339(revoked_since(value)),
+            proved=not is_open(value),
+            let_in_by=still_let_in(knowledge, vpn, name),
+        )
+        for name, value in revoked(vpn, world).items()
+    )
+    return NetworkOutput(vpn=vpn.name, driver=vpn.spec.driver, complete=whole, nodes=shown, revoked=out_of_it)
 
 
 def _addresses(me: Node, everybody: Sequence[Node]) -> tuple[str, ...]:
@@ -132,6 +146,10 @@ def _show(network: NetworkOutput) -> None:
             out.warn(f"{node.node} cannot be asked: {node.silent}")
         elif not node.key:
             out.warn(f"the public key of {node.node} is not known yet")
+    for gone in network.revoked:
+        if not gone.proved:
+            by = f"; {', '.join(gone.let_in_by)} let it in still" if gone.let_in_by else ""
+            out.warn(f"{gone.node} is revoked, which is not proved{by}: salvusctl vpn revoke {gone.node}")
 
 
 def _row(node: NodeOutput, names: Sequence[str]) -> tuple[str, ...]:

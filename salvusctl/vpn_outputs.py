@@ -1,4 +1,4 @@
-"""What ``vpn status`` prints with ``-o json``; see ``outputs``."""
+"""What ``vpn status`` and ``vpn revoke`` print with ``-o json``; see ``outputs``."""
 
 from __future__ import annotations
 
@@ -41,6 +41,19 @@ class NodeOutput(Output):
     """The others, as it reaches them; none when it was not asked."""
 
 
+class RevokedOutput(Output):
+    """A node that is let in nowhere."""
+
+    node: str
+    """Which."""
+    since: str
+    """Since when; RFC 3339, in UTC."""
+    proved: bool
+    """Whether all machines were asked, and refuse it."""
+    let_in_by: tuple[str, ...]
+    """The machines that let it in still, as they told last."""
+
+
 class NetworkOutput(Output):
     """A VPN."""
 
@@ -52,6 +65,8 @@ class NetworkOutput(Output):
     """Whether all machines in it reach each other."""
     nodes: tuple[NodeOutput, ...]
     """All that are in it, by name."""
+    revoked: tuple[RevokedOutput, ...]
+    """Those that were in it and are not to be, by name."""
 
 
 class VpnStatus(Output):
@@ -59,3 +74,42 @@ class VpnStatus(Output):
 
     networks: tuple[NetworkOutput, ...]
     """By name."""
+
+
+class RefusalOutput(Output):
+    """How a machine meets a revoked node."""
+
+    node: str
+    """The machine."""
+    refused: bool
+    """Whether it is certain that it lets the node in no more."""
+    has_key: bool | None
+    """Whether its daemon has the node's key; null when it could not be asked."""
+    answers: bool | None
+    """Whether it answered when that was tried from the node, with the key that it still has; null when it was not."""
+    silent: str | None
+    """Why it could not be asked; null when it could."""
+
+
+class RevocationOutput(Output):
+    """A node that is revoked in a VPN."""
+
+    vpn: str
+    """The VPN."""
+    node: str
+    """The node."""
+    since: str
+    """Since when; RFC 3339, in UTC."""
+    refused: bool
+    """Whether all machines refuse it."""
+    untried: str | None
+    """Why it was not tried from the node; null when it was."""
+    nodes: tuple[RefusalOutput, ...]
+    """The machines in the VPN, by name."""
+
+
+class VpnRevoke(Output):
+    """``vpn revoke``."""
+
+    items: tuple[RevocationOutput, ...]
+    """By VPN."""

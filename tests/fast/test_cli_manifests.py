@@ -14,7 +14,7 @@ from salvusctl.schema import SCHEMAS, output_schema
 from tests.fast.cli import HOST, IMAGE, SERVICE, Cli, cli
 
 __all__ = ["cli"]
-OF_GROUPS = ("disk trash", "firewall show", "firewall test", "lab status", "store status", "vpn status")
+OF_GROUPS = ("disk trash", "firewall show", "firewall test", "lab status", "store status", "vpn revoke", "vpn status")
 SCHEMA_FOLDER = Path(__file__).parents[2] / "docs" / "schemas"
 
 

@@ -156,8 +156,8 @@ def test_a_machine_that_tells_nonsense_of_its_key_gets_nowhere(desk: Desk, told:
 
 def test_what_is_decided_of_a_key() -> None:
     assert (generation(None), oldest(None)) == (1, 1)
-    assert key_value(2, 1764486000.4, None) == "2 1764486000 1"
-    assert oldest(key_value(5, 0.0, "4 1764486000 3")) == 3
+    assert key_value(2, 1764486000.4, first=1) == "2 1764486000 1"
+    assert oldest(key_value(5, 0.0, first=3)) == 3
     assert tinc_name("a-b", 12) == "a_bK12"
 
 

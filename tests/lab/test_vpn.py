@@ -155,7 +155,7 @@ def test_connections_are_tried_from_a_machine(fleet: Fleet) -> None:
     assert shown.returncode == 0, shown.stdout + shown.stderr
     (path,) = json.loads(shown.stdout)["paths"]
     assert {one["outcome"] for one in path["live"]} == {"connected"}
-    assert address(fleet, "host1") in {one["destination_address"] for one in path["live"]}
+    assert address(fleet, "host1") in {one["destinationAddress"] for one in path["live"]}
     assert len(path["live"]) == 2
     shown = fleet.run("can-reach", "host2", "host1:9", "--live", "-o", "json")
     assert {one["outcome"] for one in json.loads(shown.stdout)["paths"][0]["live"]} == {"refused"}
@@ -224,6 +224,33 @@ def test_those_who_cannot_reach_each_other_talk_over_the_hub(fleet: Fleet, drive
         fleet.inside("host1", switch)
         assert "198.18.0.13" not in fleet.inside("host2", "wg show vpn-net endpoints")
     all_reach_all(fleet, THREE)
+    change(fleet, vpn(driver, *THREE))
+
+
+def test_a_machine_that_is_revoked_is_refused_with_the_key_that_it_kept(fleet: Fleet, driver: str) -> None:
+    all_reach_all(fleet, THREE)
+    pings = Pings(fleet, "host1", address(fleet, "host2"))
+    target = address(fleet, "host1")
+    done = fleet.run("vpn", "revoke", "host3", "-o", "json")
+    assert done.returncode == 0, done.stdout + done.stderr + fleet.log()
+    (found,) = json.loads(done.stdout)["items"]
+    assert found["untried"] is None, "it was really tried from there, before its own side was removed"
+    told = [(one["node"], one["refused"], one["hasKey"], one["answers"]) for one in found["nodes"]]
+    assert told == [(host, True, False, False) for host in ("host1", "host2")]
+    # Its side goes then, and it does not come back by the selector.
+    assert eventually(lambda: fleet.inside("host3", f"ls -d {FOLDERS[driver]} || true") == ""), fleet.log()
+    fleet.settle("VPN/net", timeout=90)
+    answered, lost = pings.end()
+    assert answered > 20
+    assert lost == set()
+    assert not reaches(fleet, "host3", target)
+    done = fleet.run("vpn", "admit", "host3")
+    assert done.returncode == 0, done.stdout + done.stderr + fleet.log()
+    all_reach_all(fleet, THREE)
+    name = KEYS[driver].rpartition("/")[2]
+    assert re.fullmatch(
+        rf"{name}\.[0-9]+\n", fleet.inside("host3", f"cd {FOLDERS[driver]}; ls | grep key | grep -v pub")
+    )
     change(fleet, vpn(driver, "host1", "host2"))
 
 

@@ -1,0 +1,142 @@
+"""Nodes of VPNs are revoked: let in nowhere, proved on each machine, and back only with another key."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from drivers.base import Present, Unknown
+from resources.vpn_keys import has_key, is_open, revoked_since, revoked_value
+from tests.fast.cli import HOST, OTHER, Answer, Cli, cli
+from tests.fast.test_vpn_rotation import LAPTOP, NET
+
+__all__ = ["cli"]
+THIRD = HOST.replace("alpha", "gamma").replace("192.0.2.1", "192.0.2.3")
+TRIED = "Tunnel:vpn-net"
+PEERS = "File:/etc/wireguard/net/peers.conf"
+
+
+@pytest.fixture
+def fleet(cli: Cli) -> Cli:
+    """Three hosts in a network, and a laptop."""
+    cli("apply", "-f", cli.write(HOST, OTHER, THIRD, NET, LAPTOP))
+    return cli
+
+
+def proof(answer: Answer) -> dict[str, tuple[object, ...]]:
+    (found,) = json.loads(answer.out)["items"]
+    return {one["node"]: (one["refused"], one["hasKey"], one["answers"]) for one in found["nodes"]}
+
+
+def has_items(cli: Cli, machine: str) -> bool:
+    return PEERS in cli.machines.machine(machine).items
+
+
+def facts(cli: Cli) -> dict[str, str]:
+    told: dict[str, str] = cli("get", "vpn", "net", "-o", "json").data["items"][0]["status"]["facts"]
+    return told
+
+
+def test_it_is_let_in_nowhere_and_its_side_goes_when_that_is_proved(fleet: Cli) -> None:
+    key = facts(fleet)["public_key/gamma"]
+    answer = fleet("vpn", "revoke", "gamma")
+    assert answer.lines == [
+        "VPN/net: gamma is revoked",
+        "NODE GAMMA WHY",
+        "alpha refused its daemon does not have the key; it did not answer when it was tried",
+        "beta refused its daemon does not have the key; it did not answer when it was tried",
+    ]
+    assert key not in facts(fleet)["trusted/alpha"] + facts(fleet)["trusted/beta"]
+    fleet("apply", "-f", "fleet.yaml")
+    assert not has_items(fleet, "gamma")
+    again = fleet("vpn", "revoke", "gamma")
+    assert "VPN/net: gamma is revoked already" in again.lines
+    assert "it was not tried from gamma: it has nothing of the VPN any more" in again.err
+
+
+def test_who_cannot_be_asked_is_named_until_it_is_done(fleet: Cli) -> None:
+    fleet.machines.machine("beta").faults.unreachable = True
+    answer = fleet("vpn", "revoke", "gamma", "-o", "json", "--timeout", "15", code=1)
+    assert proof(answer) == {"alpha": (True, False, False), "beta": (False, None, False)}
+    assert "beta may let gamma in" in fleet("vpn", "revoke", "gamma", "--timeout", "1", code=1).err
+    assert has_items(fleet, "gamma"), "it can still be tried"
+    status = fleet("vpn", "status", code=1)
+    assert "gamma is revoked, which is not proved; beta let it in still: salvusctl vpn revoke gamma" in status.err
+    assert "KeyRevoked" in fleet("get", "vpn", "net", "-o", "json").out
+    fleet.machines.machine("beta").faults.unreachable = False
+    assert proof(fleet("vpn", "revoke", "gamma", "-o", "json"))["beta"] == (True, False, False)
+    (network,) = fleet("vpn", "status", "-o", "json", code=None).data["networks"]
+    assert [(one["node"], one["proved"], one["letInBy"]) for one in network["revoked"]] == [("gamma", True, [])]
+
+
+def test_one_that_answers_is_not_closed(fleet: Cli) -> None:
+    fleet.machines.machine("gamma").faults.lies[TRIED] = Present({"reached": ("10.1.0.2 0.4",)})
+    answer = fleet("vpn", "revoke", "gamma", "-o", "json", code=1)
+    assert proof(answer) == {"alpha": (True, False, False), "beta": (False, False, True)}
+
+
+def test_a_revoked_machine_that_is_away_is_proved_by_the_others(fleet: Cli) -> None:
+    fleet.machines.machine("gamma").faults.unreachable = True
+    answer = fleet("vpn", "revoke", "gamma")
+    assert "it was not tried from gamma: " in answer.err
+    assert answer.lines[2:] == [f"{one} refused its daemon does not have the key" for one in ("alpha", "beta")]
+
+
+def test_one_that_cannot_try_is_proved_by_the_others(fleet: Cli) -> None:
+    fleet.machines.machine("gamma").faults.lies[TRIED] = Unknown("no ping")
+    assert "it cannot be tried from there" in fleet("vpn", "revoke", "gamma").err
+
+
+def test_it_comes_back_with_another_key_and_by_nothing_else(fleet: Cli) -> None:
+    fleet("vpn", "revoke", "gamma")
+    fleet("apply", "-f", fleet.write(HOST, OTHER, THIRD.replace("kvm", "other"), NET, LAPTOP))
+    assert not has_items(fleet, "gamma")
+    assert fleet("vpn", "admit", "gamma").lines == ["VPN/net: gamma may come back, with another key"]
+    assert has_items(fleet, "gamma")
+    told = facts(fleet)
+    assert "public_key/gamma" not in told
+    assert told["public_key.2/gamma"] in told["trusted/alpha"]
+    assert fleet("vpn", "admit", "gamma").lines == ["VPN/net: gamma is not revoked"]
+
+
+def test_it_is_admitted_while_it_still_has_the_old_key_and_comes_with_a_new_one(fleet: Cli) -> None:
+    old = facts(fleet)["public_key/gamma"]
+    fleet.machines.machine("beta").faults.unreachable = True
+    fleet("vpn", "revoke", "gamma", "--timeout", "1", code=1)
+    fleet.machines.machine("beta").faults.unreachable = False
+    fleet("vpn", "admit", "gamma")
+    told = facts(fleet)
+    assert old not in told["trusted/alpha"] + told["trusted/beta"]
+    assert told["public_key.2/gamma"] in told["trusted/beta"]
+
+
+def test_a_node_outside_the_fleet_comes_back_with_another_key(fleet: Cli) -> None:
+    assert "xTIBA5" in facts(fleet)["trusted/alpha"]
+    fleet("vpn", "revoke", "laptop", "--vpn", "net")
+    assert "xTIBA5" not in facts(fleet)["trusted/alpha"]
+    refused = fleet("vpn", "admit", "laptop", code=1)
+    assert "the publicKey of VPNNode/laptop is the one that was revoked" in refused.err
+    other = LAPTOP.replace("xTIBA5", "yTIBA5")
+    fleet("apply", "-f", fleet.write(HOST, OTHER, THIRD, NET, other))
+    assert "yTIBA5" not in facts(fleet)["trusted/alpha"]
+    fleet("vpn", "admit", "laptop")
+    assert "yTIBA5" in facts(fleet)["trusted/alpha"]
+
+
+def test_who_is_no_node(fleet: Cli) -> None:
+    for verb in ("revoke", "admit"):
+        said = fleet("vpn", verb, "gama", code=1).err
+        assert "there is no node 'gama' in any VPN; did you mean 'gamma'?" in said
+    assert "there is no VPN 'nte'" in fleet("vpn", "revoke", "gamma", "--vpn", "nte", code=1).err
+
+
+def test_what_is_kept_of_a_revocation() -> None:
+    kept = revoked_value(12.4, " KEY\n", proved=False)
+    assert (is_open(kept), revoked_since(kept), has_key(kept, "KEY"), has_key(kept, "OTHER")) == (
+        True,
+        12.0,
+        True,
+        False,
+    )
+    assert not is_open(revoked_value(12.4, "", proved=True))
