@@ -11,6 +11,7 @@ from drivers.items.file import File
 from drivers.items.file_set import FileSet
 from drivers.items.key_pair import KeyPair
 from drivers.items.key_use import GENERATION, base_of
+from drivers.items.unit_files import UnitFiles
 
 
 def use(item: KeyPair, made: Mapping[str, Item]) -> Mapping[str, str]:
@@ -20,17 +21,14 @@ def use(item: KeyPair, made: Mapping[str, Item]) -> Mapping[str, str]:
     folder = posixpath.dirname(item.path)
     if item.made_by == "tinc":
         hosts = made.get(f"FileSet:{folder}/hosts")
-        started = _content(made, f"File:/etc/systemd/system/tinc@{item.use.daemon}.service.d/salvus.conf")
+        start = made.get(f"UnitFiles:tinc@{item.use.daemon}.service")
+        started = "".join(file.content for file in start.files) if isinstance(start, UnitFiles) else ""
         used = re.findall(f"{GENERATION}=([0-9]+)", started)
         trusted = [name for name, _ in hosts.files] if isinstance(hosts, FileSet) else []
     else:
-        peers = _content(made, f"File:{folder}/peers.conf")
+        file = made.get(f"File:{folder}/peers.conf")
+        peers = file.content if isinstance(file, File) else ""
         paths = re.findall("^# Own key in (.*)", peers, re.MULTILINE)
         used = [path.removeprefix(base_of(path)).removeprefix(".") or "1" for path in paths]
         trusted = re.findall("^PublicKey = (.*)", peers, re.MULTILINE)
     return {item.use.generation: used[0], item.use.trusted: " ".join(sorted(trusted))} if used else {}
-
-
-def _content(made: Mapping[str, Item], key: str) -> str:
-    file = made.get(key)
-    return file.content if isinstance(file, File) else ""

@@ -17,9 +17,11 @@ from drivers.items.key_use import KeyUse
 from drivers.items.systemd_unit import Watched
 from resources.base import Invalid, NotYet, Partly, Placed
 from resources.net import Network
-from resources.vpn_keys import IN_USE, TRUSTED, key_fact, key_path
-from resources.vpn_nodes import ADDRESS, Node, Vpn, connected, holder, leaving, nodes, resources_of, with_key
+from resources.vpn_keys import IN_USE, TRUSTED, key_fact, key_path, no_key
+from resources.vpn_nodes import ADDRESS, Node, Vpn, connected, holder, leaving, members, nodes, resources_of, with_key
 from resources.vpn_rotation import turning
+from resources.vpn_spec import PORTS
+from resources.ways import lead_through
 from resources.world import World
 
 # How files begin that only salvus writes.
@@ -43,6 +45,8 @@ def placed(vpn: Vpn, machine: str, world: World) -> Iterator[Placed]:
     me = with_key(vpn, next(node for node in everybody if node.name == machine), world)
     if not me.address:
         raise _no_address(vpn, machine, world)
+    if why := _cuts_off(vpn, me, world):
+        raise Invalid(why)
     heard = tuple(_heard(vpn, me, node, world) for node in everybody if node.address and node.name != machine)
     others, twice = _own_keys(me, heard)
     if vpn.spec.driver == "tinc":
@@ -68,6 +72,22 @@ def placed(vpn: Vpn, machine: str, world: World) -> Iterator[Placed]:
         )
     if wait:
         raise Partly("KeyRotating", wait, whole=True)
+
+
+def _cuts_off(vpn: Vpn, me: Node, world: World) -> str:
+    """Why the machine stays in the network of its former driver; empty when it may leave it, or is in none.
+
+    Two drivers are two networks: whoever is in the one reaches nobody in the other.
+    """
+    told = world.known_fact(vpn.ref, key_fact(me.generation, me.name))
+    former = next((one for one in PORTS if one != vpn.spec.driver and told and not no_key(one, told)), None)
+    inside = [one.name for one in members(vpn, world) if lead_through(vpn, one)] if former is not None else []
+    if not inside:
+        return ""
+    return (
+        f"it was made with {former}, and salvus reaches {inside[0]} through it, so its driver stays; write another VPN "
+        "beside it, put that first in spec.ssh.addresses, and delete this one when all are in both"
+    )
 
 
 def _heard(vpn: Vpn, me: Node, other: Node, world: World) -> Node:

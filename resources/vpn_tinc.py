@@ -12,12 +12,14 @@ from drivers.base import Item
 from drivers.items.directory import Directory
 from drivers.items.file import File
 from drivers.items.file_set import FileSet
+from drivers.items.key_pair import KeyPair
 from drivers.items.key_use import GENERATION
 from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit
+from drivers.items.unit_files import UnitFiles
 from resources.base import Placed
 from resources.vpn_items import WRITTEN, key_pairs, routes, watched, with_prefix
-from resources.vpn_keys import key_path, tinc_name
+from resources.vpn_keys import generation_of, key_path, tinc_name
 from resources.vpn_nodes import Node, Vpn, connected, unit
 
 
@@ -39,23 +41,28 @@ def items(vpn: Vpn, me: Node, others: tuple[Node, ...], first: tuple[Item, ...])
     """All that comes after. No key of anybody else is needed: tincd starts, and hears of the others as they come."""
     folder = _folder(vpn)
     trusted = tuple(node for node in others if node.public_key and connected(vpn, me, node))
-    known = (me, *(one for node in trusted for one in node.known_by))
+    known = tuple(one for node in trusted for one in node.known_by)
     files = ((tinc_name(node.name, node.generation), host_file(node)) for node in known)
-    hosts = FileSet(f"{folder}/hosts", tuple(files))
+    # Its own ones; that of a former key until it has turned to the next.
+    own = (tinc_name(me.name, generation_of(item.fact) or 1) for item in first if isinstance(item, KeyPair))
+    hosts = FileSet(f"{folder}/hosts", tuple(files), besides=tuple(own))
     ways = routes(f"{folder}/routes", vpn, others)
-    connect = File(f"{folder}/conf.d/connect.conf", connect_conf(hosts, known[1:]))
+    connect = File(f"{folder}/conf.d/connect.conf", connect_conf(hosts, known))
     fixed = (
         File(f"{folder}/tinc.conf", tinc_conf(vpn, me)),
         File(f"{folder}/tinc-up", tinc_up(vpn, me, ways), "0755"),
+        File(f"{folder}/hosts/{tinc_name(me.name, me.generation)}", host_file(me)),
         File(f"{_drop_ins(vpn)}/salvus.conf", drop_in(ways, me.generation)),
     )
+    start = UnitFiles(unit(vpn), fixed, (ways,))
     before = tuple(item.key for item in first)
-    then = (hosts, *fixed, ways)
-    yield from (Placed(item, after=before) for item in then)
+    # The directory of its own file in it comes with it.
+    yield Placed(hosts, after=before)
+    yield Placed(start, after=(*before, hosts.key))
     # Before tincd is told of it, the files are to be there.
-    yield Placed(connect, after=(*before, hosts.key))
-    daemon = SystemdUnit(unit(vpn), True, True, watched(*fixed), watched(connect, ways))
-    yield Placed(daemon, after=(*before, *(item.key for item in (*then, connect))))
+    yield Placed(connect, after=(*before, hosts.key, start.key))
+    daemon = SystemdUnit(unit(vpn), True, True, reload_on=watched(connect))
+    yield Placed(daemon, after=(*before, hosts.key, start.key, connect.key))
 
 
 def _drop_ins(vpn: Vpn) -> str:

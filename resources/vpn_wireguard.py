@@ -9,6 +9,7 @@ from drivers.items.directory import Directory
 from drivers.items.file import File
 from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit
+from drivers.items.unit_files import UnitFiles
 from resources.base import Placed
 from resources.net import is_address
 from resources.vpn_items import WRITTEN, key_pairs, network, routes, watched, with_prefix
@@ -34,10 +35,12 @@ def items(vpn: Vpn, me: Node, others: tuple[Node, ...], first: tuple[Item, ...])
     peers = File(f"{folder}/peers.conf", peers_conf(vpn, me, others))
     run = File(f"{folder}/run", script(vpn, me, folder, ways), "0755")
     own = File(f"/etc/systemd/system/{unit(vpn)}", unit_file(vpn, run))
-    before, then = tuple(item.key for item in first), (ways, peers, run, own)
-    yield from (Placed(item, after=before) for item in then)
-    daemon = SystemdUnit(unit(vpn), True, True, watched(run, own), watched(peers, ways))
-    yield Placed(daemon, after=(*before, *(item.key for item in then)))
+    start = UnitFiles(unit(vpn), (run, own), (ways,))
+    before = (*(item.key for item in first), start.key)
+    yield Placed(start, after=before[:-1])
+    yield Placed(peers, after=before)
+    daemon = SystemdUnit(unit(vpn), True, True, reload_on=watched(peers))
+    yield Placed(daemon, after=(*before, peers.key))
 
 
 def peers_conf(vpn: Vpn, me: Node, others: tuple[Node, ...]) -> str:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 
 from resources.base import AnyResource
+from resources.fleet import machine_kind
+from resources.net import is_address
 from resources.ssh import IN_VPN
-from resources.vpn_nodes import address_of
+from resources.vpn_nodes import Vpn, address_of
 from resources.world import World
 
 
 def ways(machine: AnyResource, own: str | None, world: World) -> tuple[str, ...]:
     """``spec.ssh.addresses`` in order, then its own; those in a VPN that are not known yet are left out."""
     return tuple(dict.fromkeys((*_written(machine, world), *([own] if own is not None else []))))
+
+
+def lead_through(vpn: Vpn, machine: AnyResource) -> bool:
+    """Whether one of the ways to the machine leads through the VPN, as far as is written."""
+    network = ipaddress.ip_network(vpn.spec.cidr)
+    own = machine_kind(machine).address(machine)
+    written = (*machine.spec.ssh.addresses, *([own] if own is not None else []))
+    inside = (one for one in written if is_address(one) and ipaddress.ip_address(one) in network)
+    return f"{IN_VPN}{vpn.name}" in written or any(inside)
 
 
 def _written(machine: AnyResource, world: World) -> Iterator[str]:

@@ -21,12 +21,18 @@ class FileSet(ShellItem):
 
     Names have letters, digits and ``. _ -``, and do not begin with a dot: files that do are nobody's business here.
     What is in it and not named is removed.
+
+    Attributes:
+        path: of the directory.
+        files: names and contents.
+        besides: names of files that another item looks after.
     """
 
     forgets: ClassVar[frozenset[str]] = frozenset({"files"})
 
     path: str
     files: tuple[tuple[str, str], ...]
+    besides: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -53,11 +59,23 @@ class FileSet(ShellItem):
         """See ShellItem."""
         seen = fs.looked([item.path for item in items], output)
         lists = _lists(output)
-        return {item.key: _state(item.path, seen[item.path], lists.get(number)) for number, item in enumerate(items)}
+        return {item.key: item.state(seen[item.path], lists.get(number)) for number, item in enumerate(items)}
+
+    def state(self, seen: fs.Stat | Absent | Unknown, lines: Mapping[str, str] | None) -> State:
+        """What was seen, as this item's fields."""
+        if not isinstance(seen, fs.Stat):
+            return seen
+        if seen.kind != "directory":
+            return Present({"files": (), "mode": f"a {seen.kind}", "owner": seen.owner("root")})
+        if lines is None:
+            return Unknown(f"{self.path} cannot be listed")
+        files = tuple(sorted(f"{name} {digest}" for name, digest in lines.items() if name not in self.besides))
+        return Present({"files": files, "mode": seen.mode, "owner": seen.owner("root")})
 
     def script(self, change: Change) -> str:
         """See ShellItem. Only files that differ are sent. Raises Rejected for names that could lead elsewhere."""
-        wrong = [name for name, _ in self.files if not _NAME.fullmatch(name)]
+        named = (*(name for name, _ in self.files), *self.besides)
+        wrong = [name for name in named if not _NAME.fullmatch(name)]
         if wrong:
             raise Rejected(f"{wrong[0]!r} is not a file name in a set", hint="use letters, digits and . _ -")
         path = shlex.quote(self.path)
@@ -80,7 +98,7 @@ trap 'exit 143' TERM
 trap 'rm -f -- "$new"' EXIT
 chown root:root .
 chmod 0755 .
-{_PUT}{writes}{_ONLY.format(names="|".join(name for name, _ in self.files) or "''")}sync .
+{_PUT}{writes}{_ONLY.format(names="|".join(named) or "''")}sync .
 """
 
 
@@ -126,21 +144,11 @@ def _digest(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _lists(output: str) -> Mapping[int, tuple[str, ...]]:
-    """Lines ``NAME SHA256`` by the number of the set; of what is no file, ``NAME -``."""
-    found: dict[int, tuple[str, ...]] = {}
+def _lists(output: str) -> Mapping[int, Mapping[str, str]]:
+    """Digests by name, ``-`` of what is no file, by the number of the set."""
+    found: dict[int, Mapping[str, str]] = {}
     for number, block in re.findall(r"^L ([0-9]+)\n(.*?)^L end$", output, re.MULTILINE | re.DOTALL):
         lines = [_LINE.fullmatch(line) for line in block.splitlines()]
-        named = [f"{match[3]} {match[1] or match[2]}" if match else "what cannot be read -" for match in lines]
-        found[int(number)] = tuple(sorted(named))
+        named = [(match[3], match[1] or match[2]) if match else ("what cannot be read", "-") for match in lines]
+        found[int(number)] = dict(named)
     return found
-
-
-def _state(path: str, seen: fs.Stat | Absent | Unknown, files: tuple[str, ...] | None) -> State:
-    if not isinstance(seen, fs.Stat):
-        return seen
-    if seen.kind != "directory":
-        return Present({"files": (), "mode": f"a {seen.kind}", "owner": seen.owner("root")})
-    if files is None:
-        return Unknown(f"{path} cannot be listed")
-    return Present({"files": files, "mode": seen.mode, "owner": seen.owner("root")})

@@ -140,6 +140,7 @@ def arm(name: str, attempt: str, paths: Sequence[str] = (), then: str = "") -> s
     """Shell text that goes before a perilous change: unless it is confirmed within ``SALVUS_WINDOW`` seconds, the files
     at ``paths`` are again as they are now (there or not), and ``then`` is run.
 
+    The same when the change fails, at once: its shell must have no other trap on EXIT.
     After a boot the files are back before anything reads them, and ``then`` is not run. It runs under ``set -eu``, and
     is run again when it fails. What is on trial under this name already is put back at once. Needs systemd.
 
@@ -157,7 +158,8 @@ def arm(name: str, attempt: str, paths: Sequence[str] = (), then: str = "") -> s
     script = _UNDO.format(folder=shlex.quote(f"{FOLDER}/{name}"), back=back, then=then)
     stored = f'{{\n{here(script.encode())}}} >"$undo/undo"\n'
     armed = _ARMED.format(attempt=shlex.quote(attempt))
-    return f"({_names(name)}{_ARM}{_AT_BOOT}{_SAVE.format(calls=save)}{stored}{armed})\n"
+    now = shlex.quote(f"[ $? = 0 ] || sh {shlex.quote(f'{FOLDER}/{name}/undo')} now")
+    return f"({_names(name)}{_ARM}{_AT_BOOT}{_SAVE.format(calls=save)}{stored}{armed})\ntrap {now} EXIT\n"
 
 
 def confirm(name: str, attempt: str) -> str:
@@ -172,7 +174,7 @@ def refuse(name: str, attempt: str) -> str:
 
 def forget(name: str) -> str:
     """Shell text that takes all of it away; what is on trial stays."""
-    return _names(name) + 'systemctl stop "$timer.timer" 2>/dev/null || :\nrm -rf -- "$undo"\n'
+    return _names(name) + 'systemctl stop "$timer.timer" "$timer.service" 2>/dev/null || :\nrm -rf -- "$undo"\n'
 
 
 def notes(name: str) -> tuple[str, str]:

@@ -37,7 +37,18 @@ MACHINE = Machine()
 # These need a machine with systemd and an archive of packages: tests/lab/test_lab_items.py. System is never changed.
 # Those of the trash are made by nobody: test_items_trash.py. What is in the kernel: test_nft_table.py; connections:
 # test_reach_live.py.
-ELSEWHERE = {"Attempts", "KeyPair", "NftTable", "Package", "SystemdUnit", "System", "Trash", "Tunnel", "Undeleted"}
+ELSEWHERE = {
+    "Attempts",
+    "KeyPair",
+    "NftTable",
+    "Package",
+    "SystemdUnit",
+    "System",
+    "Trash",
+    "Tunnel",
+    "Undeleted",
+    "UnitFiles",
+}
 
 
 def shell(text: str, *paths: str) -> str:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from drivers.base import Absent, Change, Grade, Item, Present, Rejected, Unknown, Verb, drift
 from drivers.items import codec
+from drivers.items.file import File
 from drivers.items.image_file import ImageFile
 from drivers.items.package import Package
 from drivers.items.shell import ShellItem
@@ -41,6 +42,7 @@ NONSENSE = st.sampled_from(
         "QFI",
     )
 )
+START_FILES = st.builds(File, HOSTILE_TEXT.map("/{}".format), TEXT, st.sampled_from(["0644", "0755"]), TEXT, TEXT)
 # Fields whose text has a form of its own, checked before items are made.
 FORMS = {
     "mode": st.sampled_from(["0644", "644", "4755"]),
@@ -50,6 +52,8 @@ FORMS = {
     "unit": st.builds("{}.service".format, st.text("abc@-_.\\", min_size=1)),
     "package": st.text("abc+-.:", min_size=2),
     "rules": rule_sets(),
+    "start_files": st.lists(START_FILES, min_size=1, max_size=3).map(tuple),
+    "reload_files": st.lists(START_FILES, max_size=2).map(tuple),
 }
 
 

@@ -18,15 +18,16 @@ from controller.allocate import allocate
 from drivers.items.file import File
 from drivers.items.file_block import FileBlock
 from drivers.items.file_set import FileSet
-from drivers.items.systemd_unit import SystemdUnit
+from drivers.items.systemd_unit import SystemdUnit, Watched
+from drivers.items.unit_files import UnitFiles
 from resources.base import AnyResource, Invalid, NotYet, Partly, Placed
-from resources.fleet import Fleet, kinds
+from resources.fleet import Fleet, kinds, machine_kind
 from resources.net import Network
 from resources.vpn_keys import tinc_name
 from resources.vpn_nodes import Addresses, Node, nodes, with_key
 from resources.vpn_spec import split_endpoint
 from resources.world import Known, World
-from tests.fast.manifests import host, image, items, problems, refused, resource, service, vm
+from tests.fast.manifests import KEY, host, image, items, problems, refused, resource, service, vm
 
 WG_KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 PEM = "-----BEGIN RSA PUBLIC KEY-----\nMIIBigKCAYEAqqka\n-----END RSA PUBLIC KEY-----"
@@ -84,10 +85,14 @@ def waits(world: World, machine: str) -> str:
 def text(world: World, machine: str, path: str) -> str:
     """A file that the VPN wants on the machine."""
     for item in items(lowered(world.fleet.by_kind["VPN"]["net"], machine, world)):
-        if isinstance(item, FileSet) and path.startswith(f"{item.path}/"):
-            return dict(item.files).get(path.removeprefix(f"{item.path}/"), "")
+        if isinstance(item, FileSet):
+            for name, content in item.files:
+                if path == f"{item.path}/{name}":
+                    return content
         if isinstance(item, File | FileBlock) and item.path == path:
             return item.content
+        if isinstance(item, UnitFiles) and (found := [file for file in item.files if file.path == path]):
+            return found[0].content
     return ""
 
 
@@ -265,20 +270,65 @@ def test_with_tinc_a_machine_starts_alone_and_hears_of_hubs_and_a_hub_of_all() -
 def test_of_tinc_only_what_it_reads_at_its_start_restarts_it() -> None:
     fleet = (host("a"), host("b"), host("c"))
 
-    def unit(world: World, machine: str = "a") -> SystemdUnit:
+    def start(world: World, machine: str = "a") -> UnitFiles:
         found = items(lowered(world.fleet.by_kind["VPN"]["net"], machine, world))
-        return next(item for item in found if isinstance(item, SystemdUnit))
+        return next(item for item in found if isinstance(item, UnitFiles))
 
-    first = unit(decided(*fleet, vpn(), keys={"a": PEM_A, "b": PEM}))
-    more = unit(decided(*fleet, vpn(), keys={"a": PEM_A, "b": PEM, "c": PEM_C}))
-    assert first.restart_on == more.restart_on
-    assert first.reload_on != more.reload_on, "it is to look at the new key, or away from an old one"
+    def reload(world: World) -> tuple[Watched, ...]:
+        found = items(lowered(world.fleet.by_kind["VPN"]["net"], "a", world))
+        unit = next(item for item in found if isinstance(item, SystemdUnit))
+        assert unit.restart_on == ()
+        return unit.reload_on
+
+    two = decided(*fleet, vpn(), keys={"a": PEM_A, "b": PEM})
+    more = decided(*fleet, vpn(), keys={"a": PEM_A, "b": PEM, "c": PEM_C})
+    assert start(two) == start(more)
+    assert reload(two) != reload(more), "it is to look at the new key, or away from an old one"
     behind = decided(*fleet, vpn(), node("b-in-net", machine="b", subnets=["10.9.0.0/24"]), keys={"a": PEM_A, "b": PEM})
-    assert first.restart_on == unit(behind).restart_on
-    assert unit(behind, "b").restart_on != unit(decided(*fleet, vpn(), keys={"b": PEM}), "b").restart_on, "its own"
-    rotated = unit(decided(*fleet, vpn(), keys={"a": PEM.replace("MII", "MIJ"), "b": PEM}))
-    assert first.restart_on != rotated.restart_on, "its own key is read at the start"
-    assert first.restart_on != unit(decided(*fleet, vpn(port=700), keys={"a": PEM_A, "b": PEM})).restart_on
+    assert start(two).start_files == start(behind).start_files
+    assert start(two).reload_files != start(behind).reload_files, "other routes"
+    assert start(behind, "b") != start(decided(*fleet, vpn(), keys={"b": PEM}), "b"), "its own"
+    rotated = decided(*fleet, vpn(), keys={"a": PEM.replace("MII", "MIJ"), "b": PEM})
+    assert start(two) != start(rotated), "its own key is read at the start"
+    assert start(two) != start(decided(*fleet, vpn(port=700), keys={"a": PEM_A, "b": PEM}))
+
+
+def test_what_salvus_reaches_through_it_keeps_its_driver() -> None:
+    keys = {"a": PEM_A, "b": PEM}
+    fleet = (host("a"), host("b"))
+    wireguard = vpn(driver="wireguard")
+    others: list[AnyResource] = [
+        host("c", ssh={"hostKeys": [KEY], "addresses": ["vpn/net"]}),
+        host("c", ssh={"hostKeys": [KEY], "addresses": ["10.1.0.3"]}),
+    ]
+    for other in others:
+        with pytest.raises(Invalid, match=r"made with tinc, and salvus reaches c through it.*another VPN beside it"):
+            lowered(wireguard, "a", decided(*fleet, other, wireguard, keys=keys))
+        assert lowered(wireguard, "a", decided(*fleet, other, wireguard, keys=dict.fromkeys("ab", WG_KEY)))
+        assert lowered(vpn(), "a", decided(*fleet, other, vpn(), keys=keys))
+    elsewhere = host("c", ssh={"hostKeys": [KEY], "addresses": ["192.0.2.9", "c.example.org"]})
+    assert lowered(wireguard, "a", decided(*fleet, elsewhere, wireguard, keys=keys))
+
+
+def test_a_second_vpn_may_be_beside_the_first_until_that_is_given_up() -> None:
+    def fleet(*ways: str) -> list[AnyResource]:
+        return [host(name, ssh={"hostKeys": [KEY], "addresses": list(ways)}) for name in "ab"]
+
+    second = vpn("net2", driver="wireguard", cidr="10.2.0.0/24")
+    # One step a line, as docs/vpn.md tells them.
+    for step in (
+        [*fleet("vpn/net"), vpn()],
+        [*fleet("vpn/net"), vpn(), second],
+        [*fleet("vpn/net2", "vpn/net"), vpn(), second],
+        [*fleet("vpn/net2"), vpn(), second],
+        [*fleet("vpn/net2"), second],
+    ):
+        assert problems(*step) == []
+    both = decided(*fleet("vpn/net2", "vpn/net"), vpn(), second, keys={"a": PEM_A, "b": PEM})
+    reached = machine_kind(both.fleet.by_kind["Host"]["b"]).target(both.fleet.by_kind["Host"]["b"], both)
+    assert reached.addresses[:2] == ("10.2.0.2", "10.1.0.2")
+    for each in ("net", "net2"):
+        assert lowered(both.fleet.by_kind["VPN"][each], "a", both)
 
 
 def test_with_tinc_a_key_concerns_its_machine_and_the_hubs_only() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -287,3 +288,91 @@ def test_a_strangers_key_put_there_by_hand_is_drift(fleet: Fleet, driver: str) -
         assert stranger in fleet.inside("host1", "wg show vpn-net peers")
         assert eventually(lambda: stranger not in fleet.inside("host1", "wg show vpn-net peers"))
     all_reach_all(fleet, ("host1", "host2"))
+
+
+# The dead-man switch
+
+# The controller's own address is in it: whoever has it answers the controller into the VPN.
+NONSENSE = "198.18.0.0/29"
+
+
+def nonsense(driver: str) -> list[dict[str, Any]]:
+    network = vpn(driver, "host1", "host2")
+    network["spec"]["cidr"] = NONSENSE
+    fixed = {"host1": "198.18.0.5", "host2": "198.18.0.6"}
+    return [
+        network,
+        *(resource("VPNNode", f"{h}-in-net", {"vpn": "net", "machine": h, "address": a}) for h, a in fixed.items()),
+    ]
+
+
+def start_files(fleet: Fleet, driver: str, host: str) -> str:
+    files = "/etc/tinc/net/tinc-up /etc/tinc/net/hosts" if driver == "tinc" else "/etc/wireguard/net/run"
+    return fleet.inside(host, f"cat {files} {files}/{host} 2>/dev/null || :")
+
+
+def armed(fleet: Fleet, host: str) -> bool:
+    return fleet.inside(host, "cat /var/lib/salvus/undo/*/armed 2>/dev/null || :") != ""
+
+
+@pytest.fixture
+def only_by_the_vpn(fleet: Fleet) -> Iterator[None]:
+    """host2 answers ssh in the VPN alone, and is reached over host1."""
+    documents = [fleet.manifest(f"Host/{host}") for host in THREE]
+    inside = address(fleet, "host2")
+    (host2,) = (one for one in documents if one["metadata"]["name"] == "host2")
+    before = copy.deepcopy(documents)
+    host2["spec"]["ssh"] |= {"via": "host1", "addresses": [inside]}
+    fleet.inside(
+        "host2",
+        f"nft 'add table inet test; add chain inet test in {{ type filter hook input priority 0; }};"
+        f" add rule inet test in tcp dport 22 ip daddr != {inside} reject with tcp reset'",
+    )
+    try:
+        fleet.write("lab", *documents)
+        assert eventually(lambda: fleet.manifest("Host/host2")["spec"]["ssh"].get("via") == "host1"), fleet.log()
+        fleet.settle()
+        yield
+    finally:
+        fleet.inside("host2", "nft delete table inet test")
+        fleet.write("lab", *before)
+
+
+def test_a_network_that_cuts_the_controller_off_goes_back_by_itself(
+    fleet: Fleet, driver: str, request: pytest.FixtureRequest
+) -> None:
+    if driver != "wireguard":
+        return
+    request.getfixturevalue("only_by_the_vpn")
+    before = [start_files(fleet, driver, host) for host in THREE[:2]]
+    fleet.write("vpn", *nonsense(driver))
+    assert eventually(lambda: armed(fleet, "host1")), fleet.log()
+    assert NONSENSE.removesuffix(".0/29") in start_files(fleet, driver, "host1")
+    assert eventually(lambda: not armed(fleet, "host1"), 45)
+    assert start_files(fleet, driver, "host1") == before[0]
+    assert eventually(lambda: fleet.ready("VPN/net").reason == "RolledBack", 90), fleet.unready()
+    since = started(fleet, driver, "host1")
+    fleet.run("diff")
+    assert not armed(fleet, "host1")
+    assert started(fleet, driver, "host1") == since, "the same is not tried again"
+    change(fleet, vpn(driver, "host1", "host2"))
+    assert [start_files(fleet, driver, host) for host in THREE[:2]] == before
+    all_reach_all(fleet, ("host1", "host2"))
+
+
+def test_it_goes_back_with_the_controller_killed_and_the_machine_rebooted(fleet: Fleet, driver: str) -> None:
+    if driver != "tinc":
+        return
+    before = [start_files(fleet, driver, host) for host in THREE[:2]]
+    fleet.write("vpn", *nonsense(driver))
+    assert eventually(lambda: armed(fleet, "host1") and armed(fleet, "host2"), 30), fleet.log()
+    fleet.kill()
+    fleet.write("vpn", vpn(driver, "host1", "host2"))
+    breakage.reboot(fleet.lab, fleet.host("host2"))
+    hosts.wait(fleet.lab, fleet.host("host2"))
+    assert start_files(fleet, driver, "host2") == before[1]
+    assert eventually(lambda: not armed(fleet, "host1"), 45)
+    assert start_files(fleet, driver, "host1") == before[0]
+    all_reach_all(fleet, ("host1", "host2"))
+    fleet.start()
+    change(fleet, vpn(driver, "host1", "host2"))
