@@ -29,8 +29,9 @@ from controller.store.ledger import Ledger
 from controller.store.mirror import Mirror
 from controller.store.records import Job
 from controller.view import View
+from controller.vpn_keys import keep_young
 from drivers.base import Applied, Change, DriverError, Fenced, Fencing
-from resources.world import CONTROLLER_KEYS
+from resources.world import CONTROLLER_KEYS, World
 
 NO_WAY = Wait("NoWay", "the machine to jump over cannot be reached yet")
 
@@ -61,6 +62,7 @@ class Engine:
         self._view = View()
         self._lock = threading.RLock()
         self._undecided = True
+        self._keys_due = 0.0
         self._unturned = True
         self._behind = False
         self._inventories = 0
@@ -125,6 +127,7 @@ class Engine:
         with self.leases.using(FLEET) as lease, self._lock:
             if lease is None:
                 self._undecided = self._unturned = True
+            self._undecided |= time.time() >= self._keys_due
             if lease is None or not (self._undecided or self._unturned) or self.pausing.world_stopped():
                 return False
 
@@ -144,8 +147,10 @@ class Engine:
             return wrote
 
     def _decide(self, ledger: Ledger) -> bool:
-        told = self._tell_keys(ledger)
-        return fleet_pass(ledger, self.knowledge, self._view, self.pausing.in_force()) or told
+        wrote = self._tell_keys(ledger)
+        wrote |= fleet_pass(ledger, self.knowledge, self._view, self.pausing.in_force())
+        rotated, self._keys_due = keep_young(ledger, World(self.knowledge.fleet, self.knowledge.known), time.time())
+        return wrote or rotated
 
     def _tell_keys(self, ledger: Ledger) -> bool:
         """Of whom holds the fleet lease, never of one that only follows (a ``salvusctl apply`` beside a daemon)."""

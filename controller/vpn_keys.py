@@ -13,16 +13,19 @@ from resources.vpn_keys import (
     KEY,
     REVOKED,
     TRUSTED,
+    due,
     generation,
     generation_of,
     has_key,
     is_open,
+    key_fact,
+    key_since,
     key_value,
     oldest,
     revoked_since,
     revoked_value,
 )
-from resources.vpn_nodes import generations, resources_of
+from resources.vpn_nodes import EVERYTHING, generations, members, resources_of
 
 if TYPE_CHECKING:
     from resources.vpn_nodes import Vpn
@@ -42,6 +45,36 @@ def rotate(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> int
     _decide(ledger, vpn, node, {what: before}, {what: key_value(wanted + 1, now, first=oldest(before))})
     forget_keys(ledger, vpn, node, world, lambda one: one < used)
     return wanted + 1
+
+
+def keep_young(ledger: Ledger, world: World, now: float) -> tuple[bool, float]:
+    """Has keys rotated that are as old as their VPNs allow. Returns whether any was, and when to look next.
+
+    Of a key that nobody counted the time of, it begins now. Raises Conflict.
+    """
+    wrote, soonest = False, float("inf")
+    for vpn in world.select("VPN", EVERYTHING):
+        if (age := vpn.spec.rotate_keys_after) is not None:
+            for machine in members(vpn, world):
+                at = _due(ledger, vpn, machine.name, age, world, now)
+                if at <= now:
+                    rotate(ledger, vpn, machine.name, world, now)
+                    at = due(now, age, machine.name)
+                    wrote = True
+                soonest = min(soonest, at)
+    return wrote, soonest
+
+
+def _due(ledger: Ledger, vpn: Vpn, node: str, age: int, world: World, now: float) -> float:
+    wanted, used = generations(vpn, node, world)
+    if wanted != used or world.known_fact(vpn.ref, key_fact(used, node)) is None:
+        # It turns already, or has no key yet: each step of that is told, and then this is asked again.
+        return float("inf")
+    what = f"{KEY}/{node}"
+    since = key_since(world.known_allocation(vpn.ref, what))
+    if since is None:
+        _decide(ledger, vpn, node, {what: None}, {what: key_value(wanted, now, first=1)})
+    return due(now if since is None else since, age, node)
 
 
 def revoke(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> bool:

@@ -62,6 +62,17 @@ def oldest(value: str | None) -> int:
     return int((value or "1 0 1").split(" ")[2])
 
 
+def key_since(value: str | None) -> float | None:
+    """Since when a generation is the one to have, by the allocation, in seconds since 1970; None when nobody counts."""
+    return float(value.split(" ")[1]) if value else None
+
+
+def due(since: float, age: int, node: str) -> float:
+    """When a key is as old as it may become, or up to a tenth before: always the same of one node."""
+    share = int.from_bytes(hashlib.sha256(node.encode()).digest()[:4]) / 2**32
+    return since + age * (1 - share / 10)
+
+
 def revoked_value(since: float, key: str, *, proved: bool) -> str:
     """The allocation of a revocation. ``key`` is the public key of a node outside the fleet, which is not to come back.
 

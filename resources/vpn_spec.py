@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from resources.base import LabelKey, Model, Name
 from resources.fields import DeviceName, Text
 from resources.net import Cidr, Ip, host_address
-from resources.quantity import Timeout
+from resources.quantity import Seconds, Timeout, format_duration
 from resources.ssh import Port
 from resources.targets import Targets
 from resources.words import WORDS, quoted
@@ -20,6 +20,8 @@ Driver = Literal["tinc", "wireguard"]
 PORTS = {"tinc": 655, "wireguard": 51820}
 # IFNAMSIZ without the NUL.
 _LONGEST_DEVICE = 15
+# Seconds: no key is rotated more often by itself.
+_YOUNGEST = 3600
 NO_ENDPOINT = "none"
 ENDPOINT = "ADDRESS, ADDRESS:PORT, [IPV6]:PORT or none"
 
@@ -54,6 +56,16 @@ Endpoint = Annotated[
 ]
 
 
+def not_often(seconds: int) -> int:
+    """How old a key may become. Raises ValueError."""
+    if seconds < _YOUNGEST:
+        raise ValueError(f"must be at least {format_duration(_YOUNGEST)}: tinc is started again each time")
+    return seconds
+
+
+KeyAge = Annotated[Seconds, AfterValidator(not_often)]
+
+
 class VPNSpec(Model):
     """A private network of machines."""
 
@@ -73,6 +85,10 @@ class VPNSpec(Model):
     """The network device; ``vpn-NAME``, cut to 15 characters, if none is written."""
     keepalive: Timeout = 25
     """How often a connection that is idle is used, so that a NAT on the way keeps it, and its loss is noticed."""
+    rotate_keys_after: KeyAge | None = None
+    """How old the key of a machine may become: then it gets another one. When that is differs by up to a tenth from
+    machine to machine, so that not all turn at the same time. If none is written, keys stay until ``vpn rotate``.
+    """
     aliases: LabelKey | None = None
     """A label whose value is a further name of the machine in ``/etc/hosts``; machines with one value share it."""
 

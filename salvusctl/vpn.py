@@ -11,7 +11,7 @@ from controller.clock import rfc3339
 from controller.store.base import Access
 from drivers.base import Present, State, Unknown
 from drivers.items.tunnel import Tunnel
-from resources.vpn_keys import is_open, revoked_since
+from resources.vpn_keys import KEY, is_open, key_since, revoked_since
 from resources.world import World
 from salvusctl import out
 from salvusctl.exits import Code
@@ -77,7 +77,8 @@ def _network(session: Session, vpn: Vpn) -> NetworkOutput:
     device = vpn.spec.device(vpn.name)
     items = {me.name: Tunnel(device, _addresses(me, everybody)) for me in everybody if me.machine}
     said = ask(session, items)
-    shown = tuple(_node(me, everybody, said.get(me.name)) for me in everybody)
+    ages = world.pool(vpn.ref, KEY)
+    shown = tuple(_node(me, everybody, said.get(me.name), key_since(ages.get(me.name))) for me in everybody)
     machines = {node.name for node in everybody if node.machine}
     whole = all(_reaches(one) >= machines - {one.node} for one in shown if one.machine)
     out_of_it = tuple(
@@ -100,7 +101,7 @@ def _reaches(node: NodeOutput) -> set[str]:
     return {one.node for one in node.reaches if one.milliseconds is not None}
 
 
-def _node(me: Node, everybody: Sequence[Node], said: State | None) -> NodeOutput:
+def _node(me: Node, everybody: Sequence[Node], said: State | None, since: float | None) -> NodeOutput:
     return NodeOutput(
         node=me.name,
         machine=me.machine,
@@ -108,6 +109,8 @@ def _node(me: Node, everybody: Sequence[Node], said: State | None) -> NodeOutput
         endpoint=_endpoint(me),
         hub=me.hub,
         key=me.public_key is not None,
+        generation=me.generation,
+        since=rfc3339(since) if since is not None else None,
         silent=said.reason if isinstance(said, Unknown) else None,
         reaches=tuple(_seen(me, everybody, said)) if isinstance(said, Present) else (),
     )

@@ -35,6 +35,10 @@ class NodeOutput(Output):
     """Whether the others connect to it."""
     key: bool
     """Whether its public key is known."""
+    generation: int
+    """Which of its keys it uses: 1 for the first."""
+    since: str | None
+    """Since when it is to have its key; RFC 3339, in UTC. Null of the first key of a VPN that rotates none by age."""
     silent: str | None
     """Why it could not be asked; null when it could, and of a node outside the fleet."""
     reaches: tuple[ReachOutput, ...]

@@ -66,6 +66,7 @@ def test_handshakes_and_endpoints_are_those_of_the_keys(fleet: Cli) -> None:
     tells(fleet, "beta", reached=("10.1.0.1 1",))
     (now,) = network(fleet, Code.OK).networks
     assert now.complete, "who is outside may be away"
+    assert [(one.generation, one.since) for one in now.nodes] == [(1, None)] * 3, "nobody counts"
     beta, laptop = now.nodes[0].reaches
     assert (beta.node, beta.milliseconds, beta.handshake) == ("beta", 1.0, None)
     assert (laptop.node, laptop.milliseconds, laptop.handshake, laptop.endpoint) == (

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from controller.present import conditions
 from controller.store.base import Conflict
-from controller.vpn_keys import rotate
+from controller.vpn_keys import keep_young, rotate
 from drivers.base import Present
 from drivers.items import key_use
 from drivers.items.key_pair import KeyPair
 from drivers.items.key_use import KeyUse
 from resources.base import AnyResource
-from resources.vpn_keys import generation, key_fact, key_value, known_as, oldest, tinc_name
+from resources.vpn_keys import due, generation, key_fact, key_value, known_as, oldest, tinc_name
 from resources.vpn_rotation import unfinished
 from resources.world import World
 from tests.fast.cli import HOST, OTHER, Cli, cli
+from tests.fast.manifests import refused
 from tests.fast.test_vpn_fleet import Desk, host
 
 __all__ = ["cli"]
@@ -179,6 +182,57 @@ def test_a_pair_tells_nothing_of_a_daemon_where_it_is_not_asked(tmp_path: Path) 
     assert "salvus_wireguard" not in KeyPair.probe([pair])
 
 
+# By age
+
+DAY = 86400.0
+
+
+def test_a_key_is_rotated_when_it_is_as_old_as_it_may_become_and_not_all_at_once() -> None:
+    times = [due(1000.0, 100 * 86400, f"h{number:03}") for number in range(50)]
+    assert all(1000 + 90 * DAY <= at <= 1000 + 100 * DAY for at in times)
+    assert len(set(times)) == 50
+    assert due(1000.0, 100 * 86400, "h000") == times[0]
+
+
+def test_the_fleet_pass_counts_the_age_of_keys_and_has_them_rotated(desk: Desk) -> None:
+    ledger = desk.engine._ledger
+    assert keep_young(ledger, world(desk), 0.0) == (False, float("inf")), "nobody asked for it"
+    text = VPN.format(driver=net(desk).spec.driver).replace("cidr:", "rotateKeysAfter: 90d, cidr:")
+    desk.put(text, *map(host, (1, 2, 3)))
+    began = time.time()
+    desk.settle()
+    wrote, at = keep_young(ledger, world(desk), began)
+    assert not wrote
+    assert began + 81 * DAY - 5 <= at <= began + 90 * DAY + 5
+    last = max(due(time.time(), 90 * 86400, name) for name in NAMES)
+    assert keep_young(ledger, world(desk), at + 1)[0]
+    desk.settle()
+    turning_ = {name for name in NAMES if unfinished(net(desk), name, world(desk))}
+    assert len(turning_) == 1, "one is older than the others"
+    for _ in range(5):
+        desk.visit(*NAMES)
+    assert keep_young(ledger, world(desk), last + 1)[0]
+    desk.settle()
+    assert {name for name in NAMES if unfinished(net(desk), name, world(desk))} == {*NAMES} - turning_
+
+
+def test_nothing_else_has_to_happen_for_a_key_to_be_too_old(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.put(VPN.format(driver="tinc").replace("cidr:", "rotateKeysAfter: 90d, cidr:"), *map(host, (1, 2, 3)))
+    desk.settle()
+    for _ in range(3):
+        desk.visit(*NAMES)
+    later = time.time() + 91 * DAY
+    assert not desk.engine.fleet_pass()
+    monkeypatch.setattr("controller.engine.time", SimpleNamespace(time=lambda: later))
+    assert desk.engine.fleet_pass()
+    assert all(unfinished(net(desk), name, world(desk)) for name in NAMES)
+
+
+def test_keys_are_not_rotated_too_often() -> None:
+    spec = {"driver": "tinc", "cidr": "10.1.0.0/24", "members": {"selector": {}}, "hubs": {"names": ["a"]}}
+    assert "must be at least 1h" in refused("VPN", spec | {"rotateKeysAfter": "59m"})
+
+
 # The command
 
 NET = """
@@ -208,6 +262,9 @@ def test_the_command_waits_until_old_keys_are_let_in_nowhere(cli: Cli) -> None:
     assert "laptop is not in the fleet: give it the new public keys of alpha, beta yourself" in said.err
     facts = cli("get", "vpn", "net", "-o", "json").data["items"][0]["status"]["facts"]
     assert (facts["key_in_use/alpha"], facts["key_in_use/beta"]) == ("2", "3")
+    (network,) = cli("vpn", "status", "-o", "json", code=None).data["networks"]
+    assert [one["generation"] for one in network["nodes"]] == [2, 3, 1]
+    assert [one["since"] is None for one in network["nodes"]] == [False, False, True]
     assert cli("diff").lines == ["Plan: 0 to create, 0 to update, 0 to delete."]
 
 
