@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from controller.lower import Lowered, Wait, answer, lower
+from controller.readers import Readers
 from resources.fleet import Fleet, kinds, machine_named
 from resources.world import Known, World
 
@@ -33,49 +34,42 @@ class View:
         self._spots: dict[str, Spot] = {}
         self._refs: defaultdict[str, set[str]] = defaultdict(set)
         self._lowered: dict[str, Lowered] = {}
-        self._spot_readers: defaultdict[str, set[str]] = defaultdict(set)
-        self._machine_readers: defaultdict[str, set[str]] = defaultdict(set)
+        self._spot_readers = Readers()
+        self._machine_readers = Readers()
 
     def update(self, fleet: Fleet, known: Known, touched: Collection[str]) -> frozenset[str]:
         """Takes over new values; ``touched`` names what differs, as ``World.reads`` does.
 
         Returns the machines on which something may have to be done.
         """
-        self.fleet = fleet
-        self.known = known
-        affected: set[str] = set()
-        for ref in self._touched_resources(touched):
-            affected.update(self._respot(ref))
-        for read in touched:
-            affected.update(self._machine_readers.get(read, ()))
+        before, self.fleet, self.known = self.fleet, fleet, known
+        changed = {read.removeprefix("resource/") for read in touched if read.startswith("resource/")}
+        affected = self._machine_readers.of(touched, before, fleet)
+        for ref in self._spot_readers.of(touched, before, fleet) - changed:
+            was, now = self._respot(ref)
+            affected |= was ^ now
+        for ref in changed:
+            was, now = self._respot(ref)
+            affected |= was | now
+            if itself := machine_named(ref):
+                affected.add(itself)
         for machine in affected:
             self._drop(machine)
         return frozenset(affected)
 
-    def _touched_resources(self, touched: Iterable[str]) -> set[str]:
-        refs: set[str] = set()
-        for read in touched:
-            refs.update(self._spot_readers.get(read, ()))
-            if read.startswith("resource/"):
-                refs.add(read.removeprefix("resource/"))
-        return refs
-
-    def _respot(self, ref: str) -> set[str]:
-        """Finds anew where a resource is; returns the machines it is on or was on, and itself if it is one."""
+    def _respot(self, ref: str) -> tuple[set[str], set[str]]:
+        """Finds anew where a resource is; returns the machines it was on and those it is on."""
         before = self._spots.pop(ref, Spot())
-        for read in before.reads:
-            self._spot_readers[read].discard(ref)
+        self._spot_readers.drop(ref, before.reads)
         for machine in before.machines:
             self._refs[machine].discard(ref)
         after = self._spot(ref)
         if after is not None:
             self._spots[ref] = after
-            for read in after.reads:
-                self._spot_readers[read].add(ref)
+            self._spot_readers.add(ref, after.reads)
             for machine in after.machines:
                 self._refs[machine].add(ref)
-        itself = machine_named(ref)
-        return {*before.machines, *(after.machines if after else ()), *([itself] if itself else ())}
+        return set(before.machines), set(after.machines if after else ())
 
     def _spot(self, ref: str) -> Spot | None:
         kind, _, name = ref.partition("/")
@@ -90,8 +84,7 @@ class View:
 
     def _drop(self, machine: str) -> None:
         lowered = self._lowered.pop(machine, None)
-        for read in lowered.reads if lowered else ():
-            self._machine_readers[read].discard(machine)
+        self._machine_readers.drop(machine, lowered.reads if lowered else ())
 
     def lowered(self, machine: str) -> Lowered:
         """What is wanted on the machine."""
@@ -101,8 +94,7 @@ class View:
         resources = [self.fleet.get(*ref.split("/", 1)) for ref in refs]
         found = lower(machine, [r for r in resources if r is not None], self.fleet, self.known)
         self._lowered[machine] = found
-        for read in found.reads:
-            self._machine_readers[read].add(machine)
+        self._machine_readers.add(machine, found.reads)
         return found
 
     def keepers(self, machine: str, owners: Iterable[str], living: Collection[str]) -> frozenset[str]:

@@ -217,17 +217,16 @@ def _jumps(machine: AnyResource, known: Addresses) -> Iterator[Line]:
     """Over the machine the controller gets to those that name it in ``spec.ssh.via``: no trial of its own rules sees
     that it does not, so no rule is before these.
     """
-    for other in known.world.select_machines(Selector()):
-        if other.spec.ssh.via == machine.name:
-            own = machine_kind(other).addresses(other)
-            said = (way for way in other.spec.ssh.addresses if not way.startswith(IN_VPN))
-            ways = (*own, *said, *known.of(other))
-            # What a DNS name, or a guest without a static address, leads to, the machine alone knows.
-            found = collapsed(ways) if ways and all(map(is_ip, ways)) else ()
-            group, peers = (f"via.{other.name}", other.name) if found else ("", "everybody")
-            port = Ports(other.spec.ssh.port, other.spec.ssh.port)
-            rule = Rule(Action.ALLOW, f"{other.ref} spec.ssh.via", group, Protocol.TCP, (port,))
-            yield Line(rule, other.ref, ("spec", "ssh", "via"), peers, found)
+    for other in known.world.over(machine.name):
+        own = machine_kind(other).addresses(other)
+        said = (way for way in other.spec.ssh.addresses if not way.startswith(IN_VPN))
+        ways = (*own, *said, *known.of(other))
+        # What a DNS name, or a guest without a static address, leads to, the machine alone knows.
+        found = collapsed(ways) if ways and all(map(is_ip, ways)) else ()
+        group, peers = (f"via.{other.name}", other.name) if found else ("", "everybody")
+        port = Ports(other.spec.ssh.port, other.spec.ssh.port)
+        rule = Rule(Action.ALLOW, f"{other.ref} spec.ssh.via", group, Protocol.TCP, (port,))
+        yield Line(rule, other.ref, ("spec", "ssh", "via"), peers, found)
 
 
 def _lines(

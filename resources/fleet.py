@@ -8,7 +8,7 @@ import pathlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -102,6 +102,15 @@ class Fleet:
     def machines(self) -> tuple[AnyResource, ...]:
         """All machines."""
         return tuple(resource for kind in self.machine_kinds for resource in self.of(kind))
+
+    @cached_property
+    def over(self) -> Mapping[str, tuple[AnyResource, ...]]:
+        """The machines that are reached over another one (``spec.ssh.via``), by its name."""
+        found: defaultdict[str, list[AnyResource]] = defaultdict(list)
+        for machine in self.machines():
+            if machine.spec.ssh.via:
+                found[machine.spec.ssh.via].append(machine)
+        return {name: tuple(behind) for name, behind in found.items()}
 
 
 def machine_kind(resource: AnyResource) -> MachineKind[Any]:

@@ -63,15 +63,12 @@ class Addresses:
 
     world: World
     _networks: dict[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    _in_vpns: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     @classmethod
     def known(cls, world: World) -> Self:
         """Those of a world: what many rules ask for is looked up once."""
         return world.once("addresses", lambda: cls(world))
-
-    @cached_property
-    def _in_vpns(self) -> Mapping[str, Mapping[str, str]]:
-        return vpn_nodes.addresses(self.world)
 
     @cached_property
     def _vpns(self) -> Mapping[str, Network]:
@@ -83,7 +80,9 @@ class Addresses:
 
     def vpns(self, machine: AnyResource) -> Mapping[str, str]:
         """Those in its VPNs, by VPN; empty while one is not known."""
-        return self._in_vpns.get(machine.name, {})
+        if machine.name not in self._in_vpns:
+            self._in_vpns[machine.name] = vpn_nodes.addresses(machine, self.world)
+        return self._in_vpns[machine.name]
 
     def behind(self, address: str) -> frozenset[str]:
         """The VPNs by one of whose nodes a written address is reached (``spec.subnets`` of a VPNNode)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -100,7 +99,7 @@ def usable(address: str, cidr: str) -> bool:
 def members(vpn: Vpn, world: World) -> tuple[AnyResource, ...]:
     """Its machines, by name."""
     spec = vpn.spec
-    named = (world.machine(node.machine) for node in _settled(vpn, world) if node.machine is not None)
+    named = (world.machine(name) for name in _settled(vpn, world))
     found = (*spec.members.select(world), *spec.hubs.select(world), *(machine for machine in named if machine))
     out = revoked(vpn, world)
     by_name = {machine.name: machine for machine in found if machine.name not in out}
@@ -121,17 +120,23 @@ def is_member(vpn: Vpn, machine: AnyResource, world: World) -> bool:
     """The same of one machine, without looking at others."""
     if world.known_allocation(vpn.ref, f"{REVOKED}/{machine.name}") is not None:
         return False
-    named = any(node.machine == machine.name for node in _settled(vpn, world))
+    named = machine.name in _settled(vpn, world)
     return named or vpn.spec.members.includes(machine) or vpn.spec.hubs.includes(machine)
 
 
-def _settled(vpn: Vpn, world: World) -> tuple[VPNNodeSpec, ...]:
-    return tuple(node.spec for node in resources_of(vpn, world))
+def _settled(vpn: Vpn, world: World) -> Mapping[str, VPNNodeSpec]:
+    """What VPNNodes say, by machine."""
+
+    def found() -> Mapping[str, VPNNodeSpec]:
+        specs = (node.spec for node in resources_of(vpn, world))
+        return {spec.machine: spec for spec in specs if spec.machine is not None}
+
+    return world.once(f"settled/{vpn.name}", found)
 
 
 def _spec_of(vpn: Vpn, machine: str, world: World) -> VPNNodeSpec:
     """What a VPNNode says of the machine; else nothing in particular."""
-    return next((node for node in _settled(vpn, world) if node.machine == machine), VPNNodeSpec(vpn=vpn.name))
+    return _settled(vpn, world).get(machine) or VPNNodeSpec(vpn=vpn.name)
 
 
 def resources_of(vpn: Vpn, world: World) -> tuple[Resource[VPNNodeSpec], ...]:
@@ -143,7 +148,7 @@ def nodes(vpn: Vpn, world: World) -> tuple[Node, ...]:
     """All nodes, by name; also those of which something is not known yet. Without the keys that machines told."""
     written = resources_of(vpn, world)
     given = world.pool(vpn.ref, ADDRESS)
-    settled = {node.spec.machine: node.spec for node in written if node.spec.machine is not None}
+    settled = _settled(vpn, world)
     hubs = {machine.name for machine in vpn.spec.hubs.select(world)}
     plain = VPNNodeSpec(vpn=vpn.name)
     found = []
@@ -218,16 +223,10 @@ def _address(vpn: Vpn, name: str, spec: VPNNodeSpec, given: Mapping[str, str]) -
     return address if address and free and usable(address, vpn.spec.cidr) else ""
 
 
-def addresses(world: World) -> Mapping[str, Mapping[str, str]]:
-    """The addresses that machines have in VPNs, by machine and VPN; empty where it is not known yet."""
-    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for vpn in world.select("VPN", EVERYTHING):
-        given = world.pool(vpn.ref, ADDRESS)
-        settled = {node.machine: node for node in _settled(vpn, world) if node.machine is not None}
-        plain = VPNNodeSpec(vpn=vpn.name)
-        for machine in members(vpn, world):
-            found[machine.name][vpn.name] = _address(vpn, machine.name, settled.get(machine.name, plain), given)
-    return found
+def addresses(machine: AnyResource, world: World) -> Mapping[str, str]:
+    """The addresses that a machine has in its VPNs, by VPN; empty where it is not known yet."""
+    vpns = (vpn for vpn in world.select("VPN", EVERYTHING) if is_member(vpn, machine, world))
+    return {vpn.name: address_of(vpn, machine.name, world) for vpn in vpns}
 
 
 def presumed(world: World) -> Mapping[tuple[str, str], str]:
@@ -261,8 +260,12 @@ def _seen_at(vpn: Vpn, machine: AnyResource, world: World) -> tuple[str, int] | 
 
 
 def address_of(vpn: Vpn, machine: str, world: World) -> str:
-    """The address of one machine, without looking at the others; empty while there is none."""
+    """The address of one machine, without looking at the others, but where it is written and may be that of another;
+    empty while there is none.
+    """
     spec = _spec_of(vpn, machine, world)
+    if spec.address is not None:
+        return _address(vpn, machine, spec, world.once(f"pool/{vpn.name}", lambda: world.pool(vpn.ref, ADDRESS)))
     given = world.known_allocation(vpn.ref, f"{ADDRESS}/{machine}")
     return _address(vpn, machine, spec, {machine: given} if given is not None else {})
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from resources.base import AnyResource, NotYet, Selector, pool_of
@@ -16,6 +17,24 @@ T = TypeVar("T")
 
 # The fact by which the controller tells its own public keys, a line each.
 CONTROLLER_KEYS = ("Controller/self", "ssh_public_keys")
+
+
+ALL = Selector()
+
+
+def over(machine: str) -> str:
+    """The name of what is read by ``World.over``."""
+    return f"over/{machine}"
+
+
+@lru_cache(maxsize=4096)
+def selected(read: str) -> tuple[str, Selector] | None:
+    """The kind and the selector of a read of labels; None for any other one."""
+    what, _, rest = read.partition("/")
+    if what != "labels":
+        return None
+    kind, _, selector = rest.partition("/")
+    return kind, Selector.model_validate_json(selector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +58,9 @@ class Known:
 class World:
     """A recording view of one fleet. Made anew for each machine that is lowered.
 
-    ``reads`` holds what was looked at: ``resource/Kind/name``, ``kind/Kind``, ``fact/Kind/name/what``,
-    ``allocation/Kind/name/what``, ``condition/Kind/name/type``.
+    ``reads`` holds what was looked at: ``resource/Kind/name``, ``kind/Kind`` for all of them, ``labels/Kind/selector``
+    for those that match it, ``over/machine``, ``fact/Kind/name/what``, ``allocation/Kind/name/what``,
+    ``condition/Kind/name/type``.
     """
 
     fleet: Fleet
@@ -67,8 +87,15 @@ class World:
 
     def select(self, kind: str, selector: Selector) -> tuple[AnyResource, ...]:
         """Resources of a kind whose labels match, by name."""
-        self.reads.add(f"kind/{kind}")
+        self.reads.add(
+            f"kind/{kind}" if selector == ALL else f"labels/{kind}/{selector.model_dump_json(by_alias=True)}"
+        )
         return self.fleet.select(kind, selector)
+
+    def over(self, machine: str) -> tuple[AnyResource, ...]:
+        """The machines that are reached over this one (``spec.ssh.via``)."""
+        self.reads.add(over(machine))
+        return self.fleet.over.get(machine, ())
 
     def select_machines(self, selector: Selector) -> tuple[AnyResource, ...]:
         """Hosts and virtual machines whose labels match."""

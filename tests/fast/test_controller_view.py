@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from controller.lower import Wanted
 from controller.view import Spot, View
-from resources.base import NotYet, Placed
+from resources.base import NotYet, Placed, pool_of
 from resources.fleet import Fleet
+from resources.vpn_nodes import presumed
 from resources.world import Known, World
+from tests.fast.firewalls import fleets
 from tests.fast.manifests import host
 from tests.fast.things import Thing
 from tests.fast.toys import Toys, toy, toys
@@ -124,3 +126,27 @@ def test_step_by_step_gives_the_same_as_all_at_once(toys: Toys, steps: list[tupl
             assert view.lowered(machine) == fresh.lowered(machine)
             assert machine in affected or view.lowered(machine) is old[machine]
         assert all(view.spot(f"Toy/{name}") == fresh.spot(f"Toy/{name}") for name in "abc")
+
+
+@settings(max_examples=40)
+@given(first=fleets(), other=fleets(), data=st.data())
+def test_firewalls_after_one_resource_changed_are_as_if_it_had_always_been_so(
+    first: Fleet, other: Fleet, data: st.DataObject
+) -> None:
+    """All of them read much of each other: by labels, names, Services and VPNs."""
+    view, before, was = View(), Fleet(), Known()
+    steps = data.draw(st.lists(st.sampled_from([*other]), min_size=4, max_size=4, unique_by=lambda one: one.name))
+    for one in [None, *steps]:
+        # Also a machine that becomes one of another kind.
+        after = Fleet.of_resources([*(r for r in before if r.name != one.name), one]) if one else first
+        known = Known(allocations=presumed(World(after, Known())))
+        refs = {r.ref for r in (*before, *after) if before.get(r.kind, r.name) != after.get(r.kind, r.name)}
+        touched = {name for ref in refs for name in (f"resource/{ref}", f"kind/{ref.partition('/')[0]}")}
+        gifts = {place for place, _ in known.allocations.items() ^ was.allocations.items()}
+        touched |= {f"allocation/{ref}/{name}" for ref, what in gifts for name in (what, pool_of(what))}
+        view.update(after, known, touched)
+        fresh = View()
+        fresh.update(after, known, everything(after))
+        for machine in after.machines():
+            assert view.lowered(machine.name) == fresh.lowered(machine.name)
+        before, was = after, known

@@ -18,7 +18,7 @@ from drivers.items.ufw_rules import UfwRules
 from resources.base import AnyResource
 from resources.fleet import Fleet
 from resources.world import Known, World
-from tests.fast.manifests import firewall, host, problems, refused, resource, service, vm
+from tests.fast.manifests import KEY, firewall, host, problems, refused, resource, service, vm
 
 
 def machine(name: str, address: str, role: str) -> AnyResource:
@@ -191,6 +191,19 @@ def test_a_new_node_is_let_in_by_the_old_ones_in_the_same_sync_and_by_nobody_els
     assert updated(view, DB, WEB, WALL, elsewhere, touched=touched) == {"db", "web2"}
     assert rules(view, "db").ingress == before.ingress
     assert [group.networks for group in rules(view, "db").groups] == [("10.0.0.2/32",)]
+
+
+def test_who_is_reached_over_a_machine_concerns_it_and_nobody_else() -> None:
+    view = View()
+    both = firewall("all", default={"egress": "deny"})
+    behind = host("behind", address="10.0.0.9", ssh={"hostKeys": [KEY], "via": "db"}, hypervisor=None)
+    updated(view, DB, WEB, both)
+    assert (len(rules(view, "db").egress), len(rules(view, "web").egress)) == (0, 0)
+    touched = {"resource/Host/behind", "kind/Host"}
+    assert updated(view, DB, WEB, both, behind, touched=touched) == {"db", "behind"}
+    assert len(rules(view, "db").egress) == 1
+    assert updated(view, DB, WEB, both, touched=touched) == {"db", "behind"}
+    assert len(rules(view, "db").egress) == 0
 
 
 def test_another_firewall_or_service_of_the_machine_changes_its_rules() -> None:

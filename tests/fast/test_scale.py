@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from controller.store.memory import MemoryStore
+from tools.bench import joining
 from tools.bench.scale import measured
 from tools.bench.store import measure
 
@@ -23,3 +24,11 @@ def test_a_look_and_passes_with_nothing_to_do_ask_the_store_once_and_write_nothi
     found = measure("memory", MemoryStore(), machines=3, items=40, passes=2)
     assert (found.reads, found.writes) == (1, 0)
     assert found.written > 3 * 10, "a row at least for each service on each machine"
+
+
+def test_a_machine_more_is_work_for_those_whom_it_concerns_and_for_nobody_else() -> None:
+    stranger, database = joining.measured(machines=60)
+    assert (stranger.lowered, stranger.passes, stranger.changed) == (1, 1, 1)
+    # The network's other fifty: when it has its address, and when its key is told.
+    assert database.changed == 51
+    assert database.lowered == database.passes == 2 * 51

@@ -48,7 +48,7 @@ def documents(machines: int, items: int) -> Iterator[Document]:
     """The manifests of a fleet with so many items on each machine."""
     for number in range(machines):
         address = f"198.18.{number // 250}.{number % 250 + 1}"
-        yield _document("Host", f"host{number}", {"address": address, "ssh": {"hostKeys": [KEY]}})
+        yield manifest("Host", f"host{number}", {"address": address, "ssh": {"hostKeys": [KEY]}})
     for number in range(SERVICES):
         # A package, the unit's text and the unit are three items.
         files = [{"path": f"/etc/service{number}/{n}.conf", "content": f"{n}\n"} for n in range(items // SERVICES - 3)]
@@ -58,10 +58,11 @@ def documents(machines: int, items: int) -> Iterator[Document]:
             "files": files,
             "unit": "[Service]\nExecStart=/usr/bin/sleep infinity\n",
         }
-        yield _document("Service", f"service{number}", spec)
+        yield manifest("Service", f"service{number}", spec)
 
 
-def _document(kind: str, name: str, spec: Document) -> Document:
+def manifest(kind: str, name: str, spec: Document) -> Document:
+    """One manifest."""
     return {"apiVersion": "salv.us/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 

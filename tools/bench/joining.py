@@ -1,0 +1,146 @@
+"""What a machine more costs: work is to follow from who is touched by it, and not from how large the fleet is.
+
+``python -m tools.bench.joining [--machines N]``. Of a fleet of machines in memory (1,000 by default), all with a
+derived Firewall, twenty run a database that thirty use, over a VPN of these fifty. Then a machine is added that nobody
+has to do with, and one more for the database. Counted are machines that were lowered, passes over machines, those of
+them that changed something, and rows that were written to the store. Seconds are CPU of this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from controller.engine import Engine
+from controller.holder import Holder
+from controller.leases import Leases
+from controller.lower import lower
+from controller.store.ledger import Ledger
+from controller.store.memory import MemoryStore
+from drivers.simulated import SimulatedFleet
+from tools.bench.scale import KEY, Document, manifest, stored
+from tools.bench.store import Counted
+
+DATABASES, CLIENTS = 20, 30
+# Passes after which nothing must be left to do.
+ROUNDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What was done until all was as it is written."""
+
+    what: str
+    lowered: int
+    passes: int
+    changed: int
+    stored: int
+    seconds: float
+
+
+def host(number: int, role: str) -> Document:
+    """A machine with this role."""
+    spec = {"address": f"198.18.{number // 250}.{number % 250 + 1}", "ssh": {"hostKeys": [KEY]}}
+    document = manifest("Host", f"host{number:04}", spec)
+    document["metadata"]["labels"] = {"role": role}
+    return document
+
+
+def documents(machines: int) -> Iterator[Document]:
+    """The manifests of the fleet before."""
+    for number in range(machines):
+        yield host(number, "db" if number < DATABASES else "web" if number < DATABASES + CLIENTS else "plain")
+    yield manifest(
+        "VPN",
+        "net",
+        {
+            "driver": "wireguard",
+            "cidr": "10.64.0.0/16",
+            "members": {"selector": {"matchExpressions": [{"key": "role", "operator": "In", "values": ["db", "web"]}]}},
+            "hubs": {"names": ["host0000"]},
+        },
+    )
+    yield manifest(
+        "Service",
+        "cassandra",
+        {
+            "machines": _role("db"),
+            "files": [{"path": "/etc/cassandra.conf", "content": "x"}],
+            "ports": [{"name": "cql", "port": 9042}],
+            "clients": [{"machines": _role("web")}, {"service": "cassandra"}],
+        },
+    )
+    yield manifest("Firewall", "all", {"machines": {"selector": {}}, "ssh": [{"cidr": "198.18.0.0/15"}]})
+
+
+def _role(role: str) -> dict[str, Any]:
+    return {"selector": {"matchLabels": {"role": role}}}
+
+
+class Bench:
+    """A controller with its fleet in memory."""
+
+    def __init__(self, machines: int) -> None:
+        self.store = Counted(MemoryStore())
+        self.ledger = Ledger(self.store)
+        self._fleet = SimulatedFleet()
+        for document in documents(machines):
+            self.ledger.put_resource(stored(document))
+        leases = Leases(self.store, Holder.this_process(), ttl=3600.0)
+        leases.tick()
+        self.engine = Engine(self.ledger, leases, self._fleet.connect)
+
+    def settle(self) -> tuple[int, int]:
+        """Decides, and passes over the machines that this concerns, until there are none: passes, and changes."""
+        passes = changed = 0
+        for _ in range(ROUNDS):
+            queued = set(self.engine.refresh())
+            while self.engine.fleet_pass():
+                queued |= self.engine.refresh()
+            if not queued:
+                return passes, changed
+            for machine in sorted(queued):
+                outcome = self.engine.machine_pass(machine, lambda: False)
+                assert outcome is not None
+                passes += 1
+                changed += outcome.result == "changed"
+        raise SystemExit(f"after {ROUNDS} rounds machines are still concerned")
+
+    def join(self, what: str, document: Document) -> Joined:
+        """Adds a machine."""
+        with patch("controller.view.lower", side_effect=lower) as lowered:
+            begin, writes = time.process_time(), self.store.writes
+            self.ledger.put_resource(stored(document))
+            passes, changed = self.settle()
+            took = time.process_time() - begin
+        return Joined(what, lowered.call_count, passes, changed, self.store.writes - writes, took)
+
+
+def measured(machines: int) -> list[Joined]:
+    """All measurements."""
+    bench = Bench(machines)
+    bench.settle()
+    rows = [
+        bench.join("a machine that nobody has to do with", host(machines, "plain")),
+        bench.join("one more for the database", host(machines + 1, "db")),
+    ]
+    bench.engine.close()
+    return rows
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.joining")
+    parser.add_argument("--machines", type=int, default=1000)
+    machines = parser.parse_args().machines
+    print(f"added to {machines} machines      {'lowered':>8} {'passes':>8} {'changed':>8} {'writes':>8} {'CPU s':>8}")
+    for row in measured(machines):
+        print(f"{row.what:40} {row.lowered:8} {row.passes:8} {row.changed:8} {row.stored:8} {row.seconds:8.2f}")
+
+
+if __name__ == "__main__":
+    main()
