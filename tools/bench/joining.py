@@ -2,8 +2,8 @@
 
 ``python -m tools.bench.joining [--machines N]``. Of a fleet of machines in memory (1,000 by default), all with a
 derived Firewall, twenty run a database that thirty use, over a VPN of these fifty. Then a machine is added that nobody
-has to do with, and one more for the database. Counted are machines that were lowered, passes over machines, those of
-them that changed something, and rows that were written to the store. Seconds are CPU of this process.
+has to do with, and one more for the database. Counted are machines that had a pass, how often one was lowered and
+passed over, how many passes changed something, and writes to the store. Seconds are CPU of this process.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Joined:
     """What was done until all was as it is written."""
 
     what: str
+    machines: int
     lowered: int
     passes: int
     changed: int
@@ -94,20 +95,19 @@ class Bench:
         leases.tick()
         self.engine = Engine(self.ledger, leases, self._fleet.connect)
 
-    def settle(self) -> tuple[int, int]:
-        """Decides, and passes over the machines that this concerns, until there are none: passes, and changes."""
-        passes = changed = 0
+    def settle(self) -> list[tuple[str, bool]]:
+        """Decides, and passes over the machines that this concerns, until there are none: each, and if it changed."""
+        passes: list[tuple[str, bool]] = []
         for _ in range(ROUNDS):
             queued = set(self.engine.refresh())
             while self.engine.fleet_pass():
                 queued |= self.engine.refresh()
             if not queued:
-                return passes, changed
+                return passes
             for machine in sorted(queued):
                 outcome = self.engine.machine_pass(machine, lambda: False)
                 assert outcome is not None
-                passes += 1
-                changed += outcome.result == "changed"
+                passes.append((machine, outcome.result == "changed"))
         raise SystemExit(f"after {ROUNDS} rounds machines are still concerned")
 
     def join(self, what: str, document: Document) -> Joined:
@@ -115,9 +115,10 @@ class Bench:
         with patch("controller.view.lower", side_effect=lower) as lowered:
             begin, writes = time.process_time(), self.store.writes
             self.ledger.put_resource(stored(document))
-            passes, changed = self.settle()
+            passes = self.settle()
             took = time.process_time() - begin
-        return Joined(what, lowered.call_count, passes, changed, self.store.writes - writes, took)
+        machines, changed = len({name for name, _ in passes}), sum(wrote for _, wrote in passes)
+        return Joined(what, machines, lowered.call_count, len(passes), changed, self.store.writes - writes, took)
 
 
 def measured(machines: int) -> list[Joined]:
@@ -137,9 +138,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.bench.joining")
     parser.add_argument("--machines", type=int, default=1000)
     machines = parser.parse_args().machines
-    print(f"added to {machines} machines      {'lowered':>8} {'passes':>8} {'changed':>8} {'writes':>8} {'CPU s':>8}")
+    columns = ("machines", "lowered", "passes", "changed", "writes", "CPU s")
+    print(f"{f'added to {machines} machines':40}", *(f"{column:>8}" for column in columns))
     for row in measured(machines):
-        print(f"{row.what:40} {row.lowered:8} {row.passes:8} {row.changed:8} {row.stored:8} {row.seconds:8.2f}")
+        counts = (row.machines, row.lowered, row.passes, row.changed, row.stored)
+        print(f"{row.what:40}", *(f"{count:8}" for count in counts), f"{row.seconds:8.2f}")
 
 
 if __name__ == "__main__":
