@@ -32,6 +32,8 @@ class Snapshot:
         store_nodes: address of each of the store's servers → whether it is up, as this controller sees it.
         pinned: sources that are pinned.
         controllers: how many there are, this one included.
+        vpn_nodes: (VPN, state) → number of machines; states are those of ``controller/vpn_state.py``.
+        vpn_key_ages: VPN → seconds since its oldest key was decided, where that is counted.
     """
 
     queue_depth: int = 0
@@ -44,6 +46,8 @@ class Snapshot:
     pinned: Collection[str] = ()
     store_nodes: Mapping[str, bool] = field(default_factory=dict)
     controllers: int = 0
+    vpn_nodes: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    vpn_key_ages: Mapping[str, float] = field(default_factory=dict)
 
 
 class Metrics(Collector):
@@ -122,6 +126,14 @@ class Metrics(Collector):
             {(node,): float(up) for node, up in now.store_nodes.items()},
         )
         yield _gauge("salvus_controllers", "Controllers that live, as this one sees it.", (), {(): now.controllers})
+        yield _gauge(
+            "salvus_vpn_nodes",
+            "Machines of a VPN by what is known of their key; revoked: it is not proved yet that nobody lets it in.",
+            ("vpn", "state"),
+            now.vpn_nodes,
+        )
+        ages = {(vpn,): age for vpn, age in now.vpn_key_ages.items()}
+        yield _gauge("salvus_vpn_key_age_seconds", "How old the oldest counted key of a VPN is.", ("vpn",), ages)
 
     def forget_machine(self, name: str) -> None:
         """Drops the series of a machine that left the fleet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 from controller.knowledge import Knowledge
@@ -10,6 +11,8 @@ from controller.metrics import Snapshot
 from controller.reconcile import Outcome
 from controller.runner import Runner
 from controller.summary import merged
+from controller.vpn_state import vpn_key_ages, vpn_nodes
+from resources.world import World
 
 
 def snapshot(runner: Runner) -> Snapshot:
@@ -17,6 +20,7 @@ def snapshot(runner: Runner) -> Snapshot:
     held = runner.engine.leases.held()
     # Of a machine that another controller has taken over, ours may be old.
     outcomes = {m: outcome for m, outcome in dict(runner.engine.outcomes).items() if shard_of(m) in held}
+    world = World(runner.engine.knowledge.fleet, runner.engine.knowledge.known)
     return Snapshot(
         queue_depth=runner.queue.depth(),
         queue_oldest=runner.queue.oldest(),
@@ -28,6 +32,8 @@ def snapshot(runner: Runner) -> Snapshot:
         pinned=tuple(runner.engine.pins()),
         store_nodes=runner.engine.store_nodes(),
         controllers=runner.engine.leases.controllers(),
+        vpn_nodes=vpn_nodes(world),
+        vpn_key_ages=vpn_key_ages(world, time.time()),
     )
 
 

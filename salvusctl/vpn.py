@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from controller.session import Session
     from resources.vpn_nodes import Node, Vpn
 
+HEADINGS = ("FROM", "ADDRESS", "ENDPOINT", "KEY", "HANDSHAKE")
 app = verb_app(no_args_is_help=True)
 
 
@@ -47,7 +50,8 @@ def status(
     """Try who reaches whom: each machine pings all others through the tunnel, many at the same time.
 
     A row is who asks, a column who answers: milliseconds there and back, - for no answer, ? where nobody could be
-    asked. Ends with 1 when a machine does not reach another one.
+    asked. KEY is how old its key is, HANDSHAKE how long ago it had one with the peer that it last heard of longest ago
+    (WireGuard). Ends with 1 when a machine does not reach another one.
     """
     with reaching(context_of(ctx), Access.READ) as session:
         networks = tuple(_network(session, one) for one in _meant(session, names))
@@ -143,7 +147,7 @@ def _pairs(said: Present, field: str) -> Mapping[str, str]:
 def _show(network: NetworkOutput) -> None:
     names = [node.node for node in network.nodes]
     out.say(f"{network.vpn} ({network.driver})")
-    out.table(("FROM", "ADDRESS", *names), [_row(node, names) for node in network.nodes if node.machine])
+    out.table((*HEADINGS, *names), [_row(node, names) for node in network.nodes if node.machine])
     for node in network.nodes:
         if node.silent is not None:
             out.warn(f"{node.node} cannot be asked: {node.silent}")
@@ -158,4 +162,10 @@ def _show(network: NetworkOutput) -> None:
 def _row(node: NodeOutput, names: Sequence[str]) -> tuple[str, ...]:
     took = {one.node: "-" if one.milliseconds is None else f"{one.milliseconds:.1f}" for one in node.reaches}
     cells = ("" if name == node.node else took.get(name, "?") for name in names)
-    return (node.node, node.address or "none", *cells)
+    handshakes = [one.handshake for one in node.reaches if one.handshake is not None]
+    oldest = out.age(max(handshakes)) if handshakes else "-"
+    return (node.node, node.address or "none", node.endpoint or "-", _age(node.since), oldest, *cells)
+
+
+def _age(since: str | None) -> str:
+    return "-" if since is None else out.age(time.time() - datetime.fromisoformat(since).timestamp())

@@ -125,6 +125,14 @@ PANELS = (
         (("min by (node) (salvus_store_node_up)", "{{node}}"),),
     ),
     Panel(
+        "VPNs",
+        "Machines by what is known of their key, and how old the oldest key is that is counted, in days.",
+        (
+            ("max by (vpn, state) (salvus_vpn_nodes)", "{{vpn}} {{state}}"),
+            ("max by (vpn) (salvus_vpn_key_age_seconds) / 86400", "{{vpn}} days"),
+        ),
+    ),
+    Panel(
         "Manifests and versions",
         "Errors in the source, fleet passes, and what runs.",
         (
@@ -176,6 +184,22 @@ ALERTS = (
         "warning",
         "{{ $labels.source }} has been pinned for a day",
         "What is pushed there is held. salvusctl revisions says who pinned it and why; salvusctl unpin ends it.",
+    ),
+    Alert(
+        "SalvusVpnKeyTurning",
+        'max by (vpn) (salvus_vpn_nodes{state="turning"}) > 0',
+        "1h",
+        "warning",
+        "{{ $value }} machines of VPN {{ $labels.vpn }} have been turning to another key for an hour",
+        "One of them is away, or one that lets them in. salvusctl why VPN {{ $labels.vpn }} says who.",
+    ),
+    Alert(
+        "SalvusVpnRevocationOpen",
+        'max by (vpn) (salvus_vpn_nodes{state="revoked"}) > 0',
+        "15m",
+        "critical",
+        "{{ $value }} machines that are revoked may still be let into VPN {{ $labels.vpn }}",
+        "salvusctl vpn status {{ $labels.vpn }} says by whom; salvusctl vpn revoke NODE goes on.",
     ),
     Alert(
         "SalvusPassesFailing",

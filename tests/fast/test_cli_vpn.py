@@ -38,19 +38,26 @@ def tells(cli: Cli, machine: str, **fields: tuple[str, ...]) -> None:
     cli.machines.machine(machine).faults.lies[TUNNEL] = Present(fields)
 
 
+def facts(cli: Cli) -> dict[str, str]:
+    told: dict[str, str] = cli("get", "vpn", "net", "-o", "json").data["items"][0]["status"]["facts"]
+    return told
+
+
 def network(cli: Cli, code: int) -> VpnStatus:
     return VpnStatus.model_validate_json(cli("vpn", "status", "-o", "json", code=code).out)
 
 
 def test_a_matrix_of_who_reaches_whom(fleet: Cli) -> None:
-    tells(fleet, "alpha", reached=("10.1.0.2 0.731",))
+    told = facts(fleet)
+    handshakes = (f"{told['public_key/beta']} 120", "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg= 7")
+    tells(fleet, "alpha", reached=("10.1.0.2 0.731",), handshakes=handshakes)
     tells(fleet, "beta", reached=("10.1.0.1 12",))
     lines = fleet("vpn", "status").lines
     assert lines[0] == "net (wireguard)"
     assert [line.split() for line in lines[1:]] == [
-        ["FROM", "ADDRESS", "alpha", "beta", "laptop"],
-        ["alpha", "10.1.0.1", "0.7", "-"],
-        ["beta", "10.1.0.2", "12.0", "-"],
+        ["FROM", "ADDRESS", "ENDPOINT", "KEY", "HANDSHAKE", "alpha", "beta", "laptop"],
+        ["alpha", "10.1.0.1", "192.0.2.1:51820", "-", "2m", "0.7", "-"],
+        ["beta", "10.1.0.2", "192.0.2.2:51820", "-", "-", "12.0", "-"],
     ]
 
 
@@ -82,7 +89,7 @@ def test_who_cannot_be_asked_is_named_and_the_rest_is_shown(fleet: Cli) -> None:
     fleet.machines.machine("beta").faults.unreachable = True
     answer = fleet("vpn", "status", code=Code.DIFFERENT)
     assert "beta cannot be asked: " in answer.err
-    assert answer.lines[-1].split() == ["beta", "10.1.0.2", "?", "?"]
+    assert answer.lines[-1].split() == ["beta", "10.1.0.2", "192.0.2.2:51820", "-", "-", "?", "?"]
     (found,) = network(fleet, Code.DIFFERENT).networks
     assert not found.complete
     assert found.nodes[1].silent

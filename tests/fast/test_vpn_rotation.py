@@ -10,7 +10,8 @@ import pytest
 
 from controller.present import conditions
 from controller.store.base import Conflict
-from controller.vpn_keys import keep_young, rotate
+from controller.vpn_keys import keep_young, revoke, rotate
+from controller.vpn_state import vpn_key_ages, vpn_nodes
 from drivers.base import Present
 from drivers.items import key_use
 from drivers.items.key_pair import KeyPair
@@ -214,6 +215,23 @@ def test_the_fleet_pass_counts_the_age_of_keys_and_has_them_rotated(desk: Desk) 
     assert keep_young(ledger, world(desk), last + 1)[0]
     desk.settle()
     assert {name for name in NAMES if unfinished(net(desk), name, world(desk))} == {*NAMES} - turning_
+
+
+def test_what_the_metrics_tell_of_a_network(desk: Desk) -> None:
+    desk.put(VPN.format(driver="tinc"), *map(host, (1, 2, 3, 4)))
+    desk.settle()
+    begin(desk, "h002")
+    assert vpn_nodes(world(desk)) == {
+        ("net", "known"): 2,
+        ("net", "turning"): 1,
+        ("net", "unknown"): 1,
+        ("net", "revoked"): 0,
+    }
+    assert vpn_key_ages(world(desk), 1600.0) == {"net": 600.0}, "of those that are counted"
+    revoke(desk.engine._ledger, net(desk), "h003", world(desk), 1000.0)
+    desk.settle()
+    assert vpn_nodes(world(desk))["net", "revoked"] == 1
+    assert vpn_nodes(world(desk))["net", "known"] == 1
 
 
 def test_nothing_else_has_to_happen_for_a_key_to_be_too_old(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
