@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Iterable, Iterator
 
 from drivers.items.directory import Directory
-from drivers.items.file import File
+from drivers.items.file import File, Trial
 from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit, Watched
 from resources.base import Invalid, Placed, Resource
@@ -16,6 +16,9 @@ from resources.systemd import Command, unit_file
 from resources.template_names import names
 from resources.vpn_nodes import units_of
 from resources.world import World
+
+# What is in here decides whether salvus can log in: sshd, and the network's configuration in its usual places.
+_PERILOUS = ("/etc/ssh/", "/etc/network/", "/etc/systemd/network/", "/etc/netplan/")
 
 
 def placed(service: Resource[ServiceSpec], machine: str, world: World) -> Iterator[Placed]:
@@ -27,7 +30,7 @@ def placed(service: Resource[ServiceSpec], machine: str, world: World) -> Iterat
     spec = service.spec
     packages = [Package(name) for name in spec.packages]
     directories = [Directory(d.path, d.mode, d.owner, d.group) for d in spec.directories]
-    files = [_file(file, machine, world) for file in spec.files]
+    files = [_file(file, _trial(service, file), machine, world) for file in spec.files]
     unit = _unit_file(service)
     made: list[Directory | File] = [*directories, *files, *([unit] if unit else [])]
     vpns = tuple(units_of(machine, world))
@@ -45,8 +48,18 @@ def placed(service: Resource[ServiceSpec], machine: str, world: World) -> Iterat
         yield Placed(SystemdUnit(name, running, spec.enabled, (*own, *restart), reload), after=after)
 
 
-def _file(file: FileSpec, machine: str, world: World) -> File:
-    return File(file.path, _content(file, machine, world), file.mode, file.owner, file.group)
+def _file(file: FileSpec, trial: Trial | None, machine: str, world: World) -> File:
+    return File(file.path, _content(file, machine, world), file.mode, file.owner, file.group, trial)
+
+
+def _trial(service: Resource[ServiceSpec], file: FileSpec) -> Trial | None:
+    """Who logs in, and over which addresses, is changed under the dead-man switch (rule 8)."""
+    if not file.path.startswith(_PERILOUS):
+        return None
+    unit = service.spec.unit_of(service.name)
+    if unit is None or file.on_change == "none" or service.spec.state == "stopped":
+        return Trial()
+    return Trial(unit, file.on_change)
 
 
 def _content(file: FileSpec, machine: str, world: World) -> str:

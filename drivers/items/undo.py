@@ -14,6 +14,8 @@ it succeeds; at boot ``UNIT`` does, before the network and whatever reads the fi
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shlex
 import time
 from collections.abc import Sequence
@@ -199,6 +201,11 @@ def refusal(note: str, attempt: str, lost: str, path: str) -> RolledBack | None:
         f"{lost}; the machine put back what was there before (noted {when})",
         hint=f"correct what is wanted; to try the same again, remove {path} there",
     )
+
+
+def named(what: str) -> str:
+    """A name for trials of a unit or a file: like it, and no other's."""
+    return re.sub("[^A-Za-z0-9]+", "-", what)[-40:].strip("-") + "-" + hashlib.sha256(what.encode()).hexdigest()[:8]
 
 
 def _names(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -127,9 +126,8 @@ class UnitFiles(ShellItem):
 
     @property
     def trial(self) -> str:
-        """The name of the trials of its changes, see ``undo.arm``: like the unit's, and no other unit's."""
-        digest = hashlib.sha256(self.unit.encode()).hexdigest()[:8]
-        return re.sub("[^A-Za-z0-9]+", "-", self.unit) + "-" + digest
+        """The name of the trials of its changes, see ``undo.arm``."""
+        return undo.named(self.unit)
 
     @property
     def _attempt(self) -> str:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.base import Absent, Change, Grade, Item, Present, Rejected, Unknown, Verb, drift
-from drivers.items import codec
-from drivers.items.file import File
+from drivers.base import Absent, Change, Drift, Grade, Item, Present, Rejected, RolledBack, Unknown, Verb, drift
+from drivers.items import codec, undo
+from drivers.items import paths as fs
+from drivers.items.file import File, Trial
 from drivers.items.image_file import ImageFile
 from drivers.items.package import Package
 from drivers.items.shell import ShellItem
 from drivers.items.system import System
 from drivers.items.systemd_unit import SystemdUnit
+from drivers.items.unit_files import UnitFiles
 from tests.hostile import HOSTILE_TEXT, TEXT, rule_sets
 
 TYPES = codec.item_types()
@@ -152,3 +155,47 @@ def test_a_machine_tells_nothing_of_itself_but_what_it_was_asked_for() -> None:
 
 def test_a_machine_that_does_not_tell_its_boot_is_unknown() -> None:
     assert isinstance(System.read([System()], "boot_id=\nkernel=6\n")["System:self"], Unknown)
+
+
+def test_a_file_on_trial_tells_of_it_and_is_told_apart_from_another_content() -> None:
+    trial = Trial("ssh.service", "reload")
+    one, other = (File("/etc/ssh/sshd_config.d/a.conf", content, trial=trial) for content in ("one", "other"))
+    armed, refused = undo.notes(one.trial_name)
+    seen = fs.Stat("file", "0644", "0", "root", "0", "root", 3, 1, "1.0")
+    digest = str(one.fields()["sha256"])
+    nothing: dict[str, tuple[str, ...]] = {armed: (), refused: ()}
+    right = one.tried(one.state(seen, digest), nothing)
+    assert isinstance(right, Present)
+    assert drift(one.fields(), right.fields) == ()
+    pending = one.tried(one.state(seen, digest), nothing | {armed: ("x",)})
+    assert isinstance(pending, Present)
+    assert [each.field for each in drift(one.fields(), pending.fields)] == ["trial"]
+    assert one.tried(Absent(), nothing) == Absent()
+    put_back = one.refused(Change(one, Verb.CREATE, (), Grade.LIVE))
+    (attempt,) = re.findall("[0-9a-f]{64}", put_back)
+    back = one.tried(Absent(), nothing | {refused: (f"{attempt} 1700000000",)})
+    assert isinstance(back, Present)
+    assert isinstance(one.refusal(back.fields), RolledBack)
+    assert other.refusal(back.fields) is None
+    assert one.grade(()) is Grade.RELOAD
+    assert one.perilous(Change(one, Verb.DELETE, (), Grade.LIVE))
+    plain = dataclasses.replace(one, trial=None)
+    assert (plain.grade(()), plain.perilous(Change(plain, Verb.DELETE, (), Grade.LIVE))) == (Grade.LIVE, False)
+
+
+def test_files_of_a_unit_are_changed_all_together_on_trial() -> None:
+    start, ways = File("/etc/x/start", "a"), File("/etc/x/ways", "b", "0755")
+    item = UnitFiles("x.service", (start,), (ways,))
+    made = item.script(Change(item, Verb.CREATE, (), Grade.LIVE))
+    light, heavy = (Drift(path, "wanted", "seen") for path in (ways.path, start.path))
+    assert "systemd-run" not in made, "nobody comes in by what was not there"
+    for found, how in (((light,), "reload"), ((heavy,), "restart"), ((light, heavy), "restart")):
+        change = Change(item, Verb.UPDATE, found, item.grade(found))
+        assert change.grade is Grade[how.upper()]
+        text = item.script(change)
+        assert (
+            text.index("systemd-run") < text.index(fs.temporary(start.path)) < text.index(f'systemctl {how} -- "$unit"')
+        )
+        assert fs.temporary(ways.path) in text
+    gone = item.script(Change(item, Verb.DELETE, (), Grade.LIVE))
+    assert gone.endswith("rm -f -- /etc/x/start /etc/x/ways\n")

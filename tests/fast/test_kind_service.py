@@ -10,7 +10,7 @@ import pytest
 from controller.lower import lower
 from drivers.base import Grade, Item
 from drivers.items.directory import Directory
-from drivers.items.file import File
+from drivers.items.file import File, Trial
 from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit, Watched
 from resources.base import AnyResource, Invalid, NotYet
@@ -95,6 +95,23 @@ def test_what_a_changed_file_does_to_the_unit() -> None:
     unit = unit_of(service(files=files, unitName="x.service"))
     assert unit.restart_on == (seen("/etc/restart", "restart"),)
     assert unit.reload_on == (seen("/etc/reload", "reload"),)
+
+
+@pytest.mark.parametrize("folder", ["/etc/ssh/sshd_config.d", "/etc/network", "/etc/systemd/network", "/etc/netplan"])
+def test_what_decides_who_logs_in_is_changed_on_trial(folder: str) -> None:
+    def tried(**spec: Any) -> Trial | None:
+        (file,) = (item for item in on_host1(service(**spec)) if isinstance(item, File))
+        return file.trial
+
+    def files(how: str = "restart", path: str = f"{folder}/a") -> list[dict[str, str]]:
+        return [{"path": path, "content": "a", "onChange": how}]
+
+    assert tried(files=files(), unitName="x.service") == Trial("x.service", "restart")
+    assert tried(files=files("reload"), unitName="x.service") == Trial("x.service", "reload")
+    assert tried(files=files("none"), unitName="x.service") == Trial()
+    assert tried(files=files()) == Trial()
+    assert tried(files=files(), unitName="x.service", state="stopped") == Trial()
+    assert tried(files=files(path=f"/srv{folder}/a"), unitName="x.service") is None
 
 
 def test_stopped_and_not_enabled() -> None:

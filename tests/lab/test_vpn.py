@@ -306,6 +306,14 @@ def nonsense(driver: str) -> list[dict[str, Any]]:
     ]
 
 
+SSHD = "/etc/ssh/sshd_config.d/salvus-test.conf"
+
+
+def sshd(text: str) -> dict[str, Any]:
+    file = {"path": SSHD, "content": text, "onChange": "reload"}
+    return resource("Service", "ssh", {"machines": {"names": ["host3"]}, "unitName": "ssh.service", "files": [file]})
+
+
 def start_files(fleet: Fleet, driver: str, host: str) -> str:
     files = "/etc/tinc/net/tinc-up /etc/tinc/net/hosts" if driver == "tinc" else "/etc/wireguard/net/run"
     return fleet.inside(host, f"cat {files} {files}/{host} 2>/dev/null || :")
@@ -344,6 +352,8 @@ def test_a_network_that_cuts_the_controller_off_goes_back_by_itself(
     if driver != "wireguard":
         return
     request.getfixturevalue("only_by_the_vpn")
+    # The same of sshd, on a host of which all else is well.
+    fleet.write("ssh", sshd("ListenAddress 127.0.0.1\n"))
     before = [start_files(fleet, driver, host) for host in THREE[:2]]
     fleet.write("vpn", *nonsense(driver))
     assert eventually(lambda: armed(fleet, "host1")), fleet.log()
@@ -351,12 +361,19 @@ def test_a_network_that_cuts_the_controller_off_goes_back_by_itself(
     assert eventually(lambda: not armed(fleet, "host1"), 45)
     assert start_files(fleet, driver, "host1") == before[0]
     assert eventually(lambda: fleet.ready("VPN/net").reason == "RolledBack", 90), fleet.unready()
+    assert eventually(lambda: fleet.ready("Service/ssh").reason == "RolledBack", 30), fleet.unready()
+    assert fleet.inside("host3", f"ls {SSHD} 2>/dev/null || :") == ""
     since = started(fleet, driver, "host1")
     fleet.run("diff")
     assert not armed(fleet, "host1")
     assert started(fleet, driver, "host1") == since, "the same is not tried again"
     change(fleet, vpn(driver, "host1", "host2"))
     assert [start_files(fleet, driver, host) for host in THREE[:2]] == before
+    fleet.write("ssh", sshd("ListenAddress 0.0.0.0\n"))
+    fleet.settle()
+    assert fleet.inside("host3", f"cat {SSHD}") == "ListenAddress 0.0.0.0\n"
+    (fleet.manifests / "ssh.yaml").unlink()
+    assert eventually(lambda: fleet.inside("host3", f"ls {SSHD} 2>/dev/null || :") == ""), fleet.log()
     all_reach_all(fleet, ("host1", "host2"))
 
 
