@@ -54,6 +54,7 @@ from drivers.items.system import System
 from drivers.items.systemd_unit import SystemdUnit
 from drivers.items.trash import Trash
 from drivers.items.ufw_rules import UfwRules
+from drivers.items.unit_files import UnitFiles
 from drivers.items.volume import Volume
 from drivers.simulated import SimulatedDriver, SimulatedFleet, SimulatedMachine, Timing
 from tests.fast.domains import DOMAIN
@@ -74,6 +75,7 @@ NFT = NftTable(RuleSet((Rule(Action.ALLOW, "Firewall/f", peers="web"),), groups=
 UFW = UfwRules(NFT.rules)
 PAIR = KeyPair("/etc/wireguard/net/key", "wireguard", "public_key/m")
 TRUSTED = FileSet("/etc/tinc/net/hosts", (("web", "Subnet = 10.0.0.1/32\n"),))
+START = UnitFiles("tinc@net.service", (File("/etc/tinc/net/tinc-up", "a"),), (File("/etc/tinc/net/routes", "b"),))
 NAMES = FileBlock("/etc/hosts", "VPN/net", "10.0.0.1 web\n")
 WANTED = (
     wanted(FOLDER),
@@ -89,6 +91,7 @@ WANTED = (
     wanted(UFW),
     wanted(PAIR),
     wanted(TRUSTED, PAIR.key),
+    wanted(START, PAIR.key, TRUSTED.key),
     wanted(NAMES),
     wanted(Hypervisor()),
     wanted(Trash("/srv/trash", 604800)),
