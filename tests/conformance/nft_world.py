@@ -98,17 +98,22 @@ def box() -> Iterator[Box]:
     if os.geteuid() != 0 and not os.environ.get("CI"):
         pytest.skip("needs root: namespaces and packet filters are made")
     with ExitStack() as stack:
-        outside = stack.enter_context(held("ip link set lo up\necho ready\nexec sleep infinity\n"))
-        inside = stack.enter_context(held(_INSIDE))
-        stack.enter_context(entered(outside))
-        box = Box(inside, stack)
-        subprocess.run(
-            ["ip", "link", "add", "c0", "type", "veth", "peer", "name", "eth0", "netns", str(inside)], check=True
-        )
-        subprocess.run(["ip", "address", "add", f"{HERE}/30", "dev", "c0"], check=True)
-        subprocess.run(["ip", "link", "set", "c0", "up"], check=True)
-        box.sh(f"ip address add {THERE}/30 dev eth0\nip link set eth0 up\n")
-        yield box
+        yield made_box(stack)
+
+
+def made_box(stack: ExitStack) -> Box:
+    """A machine; this thread is in the network beside it until the stack ends."""
+    outside = stack.enter_context(held("ip link set lo up\necho ready\nexec sleep infinity\n"))
+    inside = stack.enter_context(held(_INSIDE))
+    stack.enter_context(entered(outside))
+    box = Box(inside, stack)
+    subprocess.run(
+        ["ip", "link", "add", "c0", "type", "veth", "peer", "name", "eth0", "netns", str(inside)], check=True
+    )
+    subprocess.run(["ip", "address", "add", f"{HERE}/30", "dev", "c0"], check=True)
+    subprocess.run(["ip", "link", "set", "c0", "up"], check=True)
+    box.sh(f"ip address add {THERE}/30 dev eth0\nip link set eth0 up\n")
+    return box
 
 
 def allowing(*ports: int, members: Sequence[str] = (f"{HERE}/32",)) -> RuleSet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller.store.memory import MemoryStore
-from tools.bench import joining
+from tools.bench import filters, joining
 from tools.bench.scale import measured
 from tools.bench.store import measure
 
@@ -32,3 +32,7 @@ def test_a_machine_more_is_work_for_those_whom_it_concerns_and_for_nobody_else()
     # The network's other fifty.
     assert (database.machines, database.changed) == (51, 51)
     assert database.lowered == database.passes
+
+
+def test_passes_over_many_rules_with_nothing_to_do_write_nothing() -> None:
+    assert filters.idle(nodes=3, rules=10, passes=2).writes == 0
