@@ -20,6 +20,7 @@ from controller.store.records import FLEET_PASS, GONE, Event, InventoryRow, Stat
 from controller.summary import MACHINES
 from controller.view import View
 from resources.fleet import machine_kind, machine_named
+from resources.world import STARTED
 
 
 def fleet_pass(ledger: Ledger, knowledge: Knowledge, view: View, pauses: Pauses) -> bool:
@@ -31,7 +32,7 @@ def fleet_pass(ledger: Ledger, knowledge: Knowledge, view: View, pauses: Pauses)
     for decision in decisions:
         ledger.allocate(decision.ref, decision.what, decision.value)
     stated = [_state(ledger, knowledge, ref, view, waiting) for ref in knowledge.rows]
-    silenced = _silence_the_gone(ledger, knowledge)
+    silenced = _silence_the_gone(ledger, knowledge) | _withdraw_starts(ledger, knowledge, view)
     ended = _end_deletions(ledger, knowledge, pauses)
     return bool(decisions) or any(stated) or silenced or ended
 
@@ -71,6 +72,16 @@ def _silence_the_gone(ledger: Ledger, knowledge: Knowledge) -> bool:
     for machine, refs in gone.items():
         ledger.put_statuses(machine, dict.fromkeys(refs))
     return bool(gone)
+
+
+def _withdraw_starts(ledger: Ledger, knowledge: Knowledge, view: View) -> bool:
+    """Of a service that is no longer on a machine it is not known there that it was started: it may come back."""
+    wrote = False
+    for (ref, what), value in knowledge.known.facts.items():
+        name, _, machine = what.partition("/")
+        if value and name == STARTED and machine not in view.spot(ref).machines:
+            wrote |= ledger.put_facts(ref, {what: ""})
+    return wrote
 
 
 def _end_deletions(ledger: Ledger, knowledge: Knowledge, pauses: Pauses) -> bool:

@@ -63,13 +63,14 @@ class FirewallKind(Kind[FirewallSpec]):
         """The one rule set of the machine, which all its Firewalls make together; before it, what loads it."""
         # Here, because who only reads the store lowers nothing.
         from resources.firewall_rules import filter_of, firewalls_of
+        from resources.openings import LETS_IN, lets_in
 
         found = world.machine(machine)
         if found is not None and (made := filter_of(found, world)) is not None:
             tool = Package(made.backend)
             yield Placed(tool)
             walls = firewalls_of(found, world)
-            told = {(found.ref, IN_FORCE): revisions(walls)}
+            told = {(found.ref, IN_FORCE): revisions(walls), (found.ref, LETS_IN): lets_in(found, world)}
             item = _ITEMS[made.backend](made.rules)
             yield Placed(item, (tool.key,), gate=gate(found, walls, world), tells=told)
 

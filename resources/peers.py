@@ -100,11 +100,12 @@ class Addresses:
         """
         own, found = self.vpns(machine), defaultdict[str, list[str]](list)
         for peer in peers:
-            for vpn, networks in self._of_peer(peer).items():
+            for vpn, networks in self.of_peer(peer).items():
                 found[vpn if vpn in own else ""] += networks
         return {vpn: collapsed(tuple(found[vpn])) for vpn in sorted(found)}
 
-    def _of_peer(self, peer: Peer) -> Mapping[str, tuple[str, ...]]:
+    def of_peer(self, peer: Peer) -> Mapping[str, tuple[str, ...]]:
+        """A peer's addresses by the VPN that they are in; under ``""`` all others."""
         key = peer.model_dump_json()
         if key not in self._networks:
             self._networks[key] = self._looked_up(peer)

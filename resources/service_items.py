@@ -11,11 +11,12 @@ from drivers.items.file import File, Trial
 from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit, Watched
 from resources.base import Invalid, Placed, Resource
+from resources.openings import gate
 from resources.service_spec import FileSpec, ServiceSpec
 from resources.systemd import Command, unit_file
 from resources.template_names import names
 from resources.vpn_nodes import units_of
-from resources.world import World
+from resources.world import STARTED, World
 
 # What is in here decides whether salvus can log in: sshd, and the network's configuration in its usual places.
 _PERILOUS = ("/etc/ssh/", "/etc/network/", "/etc/systemd/network/", "/etc/netplan/")
@@ -45,7 +46,13 @@ def placed(service: Resource[ServiceSpec], machine: str, world: World) -> Iterat
         own = (_seen(unit),) if unit else ()
         running = spec.state == "running"
         after = (*first, *(item.key for item in made), *vpns)
-        yield Placed(SystemdUnit(name, running, spec.enabled, (*own, *restart), reload), after=after)
+        runs = SystemdUnit(name, running, spec.enabled, (*own, *restart), reload)
+        here = world.machine(machine)
+        if here is None or not running:
+            yield Placed(runs, after)
+        else:
+            told = {(service.ref, f"{STARTED}/{machine}"): "yes"}
+            yield Placed(runs, after, gate=gate(service, here, world), tells=told)
 
 
 def _file(file: FileSpec, trial: Trial | None, machine: str, world: World) -> File:

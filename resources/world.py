@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 # The fact by which the controller tells its own public keys, a line each.
 CONTROLLER_KEYS = ("Controller/self", "ssh_public_keys")
+# The facts of a service that it was started, with a slash and a machine's name behind.
+STARTED = "started"
 
 
 ALL = Selector()

@@ -33,6 +33,7 @@ MOVING = frozenset(
         "Deleting",
         "WaitsForCanary",
         "WaitsForTurn",
+        "WaitsForFirewall",
     }
 )
 # Seconds: what waits for others, and nothing moved for so long, waits for somebody to do something. Of passes that

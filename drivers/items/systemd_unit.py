@@ -60,6 +60,10 @@ class SystemdUnit(ShellItem):
             return Grade.RESTART
         return Grade.RELOAD if "reload_on" in found else Grade.LIVE
 
+    def gated(self, change: Change) -> bool:
+        """See Item. What runs goes on, also with what is new of it."""
+        return change.verb is Verb.CREATE or any(one.field == "running" for one in change.drift)
+
     @property
     def watched(self) -> tuple[Watched, ...]:
         """All files that it is to be started or reloaded with."""

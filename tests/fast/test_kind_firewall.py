@@ -171,7 +171,7 @@ def test_with_ufw_it_is_another_item_of_the_same_rules_and_the_old_one_goes_afte
     assert [change.item.key for change in made.changes] == [tool.key, item.key, old.key]
     assert set(made.changes[-1].after) == {tool.key, item.key}
     rest = {item.key: Rest(made.changes[1], "Failed", "it said no", 9)}
-    assert [change.item.key for change in plan(found, at, [old], Circumstances(0, rests=rest)).changes] == [tool.key]
+    assert [change.item.key for change in plan(its_turn, at, [old], Circumstances(0, rests=rest)).changes] == [tool.key]
 
 
 def test_a_new_node_is_let_in_by_the_old_ones_in_the_same_sync_and_by_nobody_else() -> None:
