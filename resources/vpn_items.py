@@ -18,7 +18,19 @@ from drivers.items.systemd_unit import Watched
 from resources.base import Invalid, NotYet, Partly, Placed
 from resources.net import Network
 from resources.vpn_keys import IN_USE, TRUSTED, key_fact, key_path, no_key
-from resources.vpn_nodes import ADDRESS, Node, Vpn, connected, holder, leaving, members, nodes, resources_of, with_key
+from resources.vpn_nodes import (
+    ADDRESS,
+    Node,
+    Vpn,
+    connected,
+    generations,
+    holder,
+    leaving,
+    members,
+    nodes,
+    resources_of,
+    with_key,
+)
 from resources.vpn_rotation import turning
 from resources.vpn_spec import PORTS
 from resources.ways import lead_through
@@ -119,14 +131,15 @@ def _no_address(vpn: Vpn, machine: str, world: World) -> Exception:
     return NotYet("NotAllocated", f"waits for an address of {machine} in {vpn.ref} to be decided")
 
 
-def telling(vpn: Vpn, name: str) -> KeyPair:
-    """An item of which a machine tells what its daemon has read. It is only to be asked."""
+def telling(vpn: Vpn, name: str, world: World) -> KeyPair:
+    """An item with which a machine tells what its daemon has read: the pair in use. It is only to be asked."""
     if vpn.spec.driver == "tinc":
         from resources.vpn_tinc import beginning
     else:
         from resources.vpn_wireguard import beginning
-    pairs = (one for one in beginning(vpn, Node(name, True, "", None, (), False, 1, None)) if isinstance(one, KeyPair))
-    return next(pairs)
+    used = generations(vpn, name, world)[1]
+    me = Node(name, True, "", None, (), False, 1, None, generation=used, wanted=used)
+    return next(item for item in beginning(vpn, me) if isinstance(item, KeyPair))
 
 
 def in_order(items: Iterable[Item]) -> Iterator[Placed]:

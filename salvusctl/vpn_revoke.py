@@ -33,6 +33,9 @@ NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="A machine, or
 VpnOption = Annotated[str | None, typer.Option("--vpn", metavar="NAME", help="In this VPN only, not in all it is in.")]
 
 
+NOT_THERE = "the VPN does not run there"
+
+
 def revoke(
     ctx: typer.Context,
     node: NodeArgument,
@@ -158,7 +161,7 @@ def _proved(session: Session, vpn: Vpn, node: str) -> RevocationOutput:
     world = World(knowledge.fleet, knowledge.known)
     others = [one for one in nodes(vpn, world) if one.machine]
     tried_from = [node] if node in leaving(vpn, world) else []
-    items = {name: telling(vpn, name) for name in (*(one.name for one in others), *tried_from)}
+    items = {name: telling(vpn, name, world) for name in (*(one.name for one in others), *tried_from)}
     said = ask(session, items)
     trying, why_not = _tried(session, vpn, others, said.get(node))
     names = names_of(vpn, node, world)
@@ -179,7 +182,7 @@ def _tried(session: Session, vpn: Vpn, others: Iterable[Node], said: State | Non
     if isinstance(said, Unknown):
         return None, said.reason
     if isinstance(said, Absent) or not said.facts:
-        return None, "the VPN does not run there"
+        return None, NOT_THERE
     (name,) = {what.partition("/")[2] for what in said.facts}
     addresses = tuple(one.address for one in others if one.address)
     answer = ask(session, {name: Tunnel(vpn.spec.device(vpn.name), addresses)})[name]
@@ -191,10 +194,9 @@ def _refusal(other: Node, said: State, trusted: str, names: frozenset[str], tryi
     silent = None
     if isinstance(said, Present) and trusted in said.facts:
         has = not names.isdisjoint(said.facts[trusted].split())
-    elif isinstance(said, Absent):
-        has = False
     else:
-        silent = said.reason if isinstance(said, Unknown) else "the VPN does not run there"
+        # Without a pair, too: who knows with what its daemon was started.
+        silent = said.reason if isinstance(said, Unknown) else NOT_THERE
     reached = trying.fields.get("reached", ()) if isinstance(trying, Present) else None
     answers = None
     if isinstance(reached, tuple):

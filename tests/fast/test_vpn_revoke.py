@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from drivers.base import Present, Unknown
+import controller.asking
+from drivers.base import Absent, Present, Unknown
 from resources.vpn_keys import has_key, is_open, revoked_since, revoked_value
 from tests.fast.cli import HOST, OTHER, Answer, Cli, cli
 from tests.fast.test_vpn_rotation import LAPTOP, NET
@@ -68,6 +69,21 @@ def test_who_cannot_be_asked_is_named_until_it_is_done(fleet: Cli) -> None:
     assert proof(fleet("vpn", "revoke", "gamma", "-o", "json"))["beta"] == (True, False, False)
     (network,) = fleet("vpn", "status", "-o", "json", code=None).data["networks"]
     assert [(one["node"], one["proved"], one["letInBy"]) for one in network["revoked"]] == [("gamma", True, [])]
+
+
+def test_all_are_asked_with_the_keys_that_they_have_now(fleet: Cli) -> None:
+    fleet("vpn", "rotate", "--all")
+    for machine in ("alpha", "beta", "gamma"):
+        assert "KeyPair:/etc/wireguard/net/key.2" in fleet.machines.machine(machine).items
+    answer = fleet("vpn", "revoke", "gamma", "-o", "json")
+    assert proof(answer) == {"alpha": (True, False, False), "beta": (True, False, False)}
+    assert answer.data["items"][0]["untried"] is None
+
+
+def test_a_machine_without_a_key_of_its_own_proves_nothing(fleet: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controller.asking, "ask", lambda _, items: dict.fromkeys(items, Absent()))
+    answer = fleet("vpn", "revoke", "gamma", "-o", "json", code=1)
+    assert proof(answer) == {"alpha": (False, None, None), "beta": (False, None, None)}
 
 
 def test_one_that_answers_is_not_closed(fleet: Cli) -> None:
