@@ -1,4 +1,4 @@
-"""Packet filter rules of one machine, in no backend's words: what ``NftTable`` puts into the kernel.
+"""Packet filter rules of one machine, in no backend's words: what ``NftTable`` and ``UfwRules`` put into the kernel.
 
 Order counts: the first rule that matches decides, then the default of its direction. Before all rules, and not written
 as such, every backend lets through: what goes over loopback, what belongs to a connection that was let through, and the

@@ -43,7 +43,7 @@ chains() {
     "$1" -S 2>/dev/null | LC_ALL=C awk -v tool="$1" -v ufw="$2" -v input="$3" -v output="$4" '
         /^-P (INPUT|OUTPUT) / { print tool, $0 }
         $1 != "-A" { next }
-        $2 ~ /^(INPUT|OUTPUT)$/ && NF == 4 && index($4, ufw "-") == 1 { print tool, $0 }
+        $2 ~ /^(INPUT|OUTPUT)$/ && NF == 4 && $4 ~ "^" ufw "-(before|after|reject|track)-" { print tool, $0 }
         $2 ~ "^" ufw "-before-(in|out)put$" && NF == 4 && $4 ~ "^" ufw "-user-" { print tool, $0 }
         $2 == ufw "-user-input" && input-- > 0 { print tool, $0 }
         $2 == ufw "-user-output" && output-- > 0 { print tool, $0 }
@@ -68,10 +68,15 @@ PROBE = f"""\
     if [ ! -f "$four" ] || [ ! -f "$six" ] || [ ! -f "$conf" ] || [ ! -f "$defaults" ]; then return; fi
     ours "$four" 4
     ours "$six" 6
-    echo "E $(setting "$conf" ENABLED)"
-    echo "V $(setting "$defaults" IPV6)"
-    echo "I $(setting "$defaults" DEFAULT_INPUT_POLICY)"
-    echo "O $(setting "$defaults" DEFAULT_OUTPUT_POLICY)"
+    LC_ALL=C awk -F= '
+        {{ sub(/^["\\047]*/, "", $2); sub(/["\\047].*/, "", $2); told[$1] = tolower($2) }}
+        END {{
+            print "E", told["ENABLED"]
+            print "V", told["IPV6"]
+            print "I", told["DEFAULT_INPUT_POLICY"]
+            print "O", told["DEFAULT_OUTPUT_POLICY"]
+        }}
+    ' "$conf" "$defaults"
     [ ! -L "$link" ] || echo L
     if [ -f "$dir/listing" ] && read -r counts <"$dir/listing"; then
         listed $counts |
@@ -126,7 +131,13 @@ rules() {{
 _KERNEL = """\
 forward() { "$1" -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p'; }
 keep() { [ -z "$2" ] || "$1" -P FORWARD "$2"; }
-hooks() { "$1" -S 2>/dev/null | sed -n 's/^-A \\(\\(INPUT\\|OUTPUT\\|FORWARD\\) -j ufw.*\\)/-D \\1/p'; }
+hooks() {
+    "$1" -S 2>/dev/null | LC_ALL=C awk '
+        $1 == "-A" && NF == 4 && $2 ~ /^(INPUT|OUTPUT|FORWARD)$/ && $4 ~ /^ufw6?-(before|after|reject|track)-/ {
+            print "-D", $2, $3, $4
+        }
+    '
+}
 unhook() {
     { echo '*filter'; hooks "$1"; echo COMMIT; } | "$1-restore" -w 10 -n
     "$1" -S | sed -n 's/^-N \\(ufw6\\{0,1\\}-.*\\)/\\1/p' | while read -r chain; do

@@ -8,18 +8,24 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from drivers.items import nft_text
-from drivers.items.rules import Protocol, RuleSet
+from drivers.items import nft_text, ufw_text
+from drivers.items.rules import Action, Protocol, RuleSet
 from resources.reach import WORLD, Packet
 from tests.conformance.nft_world import entered, held
+from tests.conformance.ufw_world import SETUP
 
 # As ``tests/fast/firewalls.py`` gives them to machines; whatever is written of a machine, here it has both.
 STRANGER = {4: "203.0.113.99", 6: "2001:db8::99"}
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+_POLICIES = {Action.ALLOW: "ACCEPT", Action.DENY: "DROP"}
+# What a rule set decides; what ufw made of the default at its start is in the last two.
+_CHAINS = ("user-input", "user-output", "user-logging-input", "user-logging-output", "track-input", "track-output")
+# Gives the machine whose process that is these rules, or none.
+Put = Callable[[int, RuleSet | None], None]
 _UP = """\
 ip link set lo up
 echo ready
@@ -41,6 +47,12 @@ _FORGET = struct.pack("=IHHIIBBH", 20, 1 << 8 | 2, 1 | 4, 1, 0, 0, 0, 0)
 _NAMELESS = range(150, 250)
 
 
+def by_nft(pid: int, rules: RuleSet | None) -> None:
+    """As ``NftTable`` has them loaded."""
+    text = nft_text.whole(rules) if rules is not None else "table inet salvus\ndelete table inet salvus\n"
+    _in(pid, "nft -f -", text)
+
+
 @dataclass
 class Net:
     """The namespaces by machine, and sockets in them that hear what arrives."""
@@ -50,13 +62,10 @@ class Net:
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.cycle(range(20000, 60000)))
     _nameless: Iterator[int] = field(default_factory=lambda: itertools.cycle(_NAMELESS))
 
-    def filter(self, rules: Mapping[str, RuleSet]) -> None:
+    def filter(self, rules: Mapping[str, RuleSet], put: Put = by_nft) -> None:
         """Gives machines these rules, and takes all others away; what was connected is forgotten."""
         for name, pid in self.pids.items():
-            anew = "table inet salvus\ndelete table inet salvus\n"
-            text = nft_text.whole(rules[name]) if name in rules else anew
-            into = ["nsenter", f"--target={pid}", "--net", "--", "nft", "-f", "-"]
-            subprocess.run(into, input=text, text=True, check=True)
+            put(pid, rules.get(name))
             with entered(pid), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as kernel:
                 kernel.send(_FORGET)
                 length, kind, _, _, _, error = struct.unpack("=IHHIIi", kernel.recv(256)[:20])
@@ -154,6 +163,22 @@ def _message(protocol: Protocol, version: int, token: int) -> bytes:
     return head[:2] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + head[4:] + tail
 
 
+def by_ufw(pid: int, rules: RuleSet | None) -> None:
+    """As ``UfwRules`` has them loaded, where ``start_ufw`` was before."""
+    some = rules or RuleSet(default_ingress=Action.ALLOW)
+    for version, (tool, ufw) in {4: ("iptables", "ufw"), 6: ("ip6tables", "ufw6")}.items():
+        text = f"*filter\n:INPUT {_POLICIES[some.default_ingress]}\n:OUTPUT {_POLICIES[some.default_egress]}\n"
+        text += "".join(f":{ufw}-{name} -\n" for name in _CHAINS)
+        text += f"{ufw_text.text(ufw_text.blocks(some, version))}COMMIT\n"
+        _in(pid, f"{tool}-restore -n", text)
+
+
+def start_ufw(net: Net) -> None:
+    """On all machines, with the before.rules of its package."""
+    for pid in net.pids.values():
+        _in(pid, f"{SETUP}echo ENABLED=yes >>/etc/ufw/ufw.conf\n/lib/ufw/ufw-init start\n")
+
+
 def made(names: Sequence[str], stack: ExitStack) -> Net:
     """The first machine has the addresses 10.0.0.1 and fd00::1, and so on; all can reach each other."""
     bridge = stack.enter_context(held(_UP))
@@ -172,5 +197,6 @@ def made(names: Sequence[str], stack: ExitStack) -> Net:
     return net
 
 
-def _in(pid: int, text: str) -> None:
-    subprocess.run(["nsenter", f"--target={pid}", "--net", "--", "sh", "-euc", text], check=True)
+def _in(pid: int, text: str, stdin: str = "") -> None:
+    into = ["nsenter", f"--target={pid}", "--net", "--mount", "--", "sh", "-euc", text]
+    subprocess.run(into, input=stdin, text=True, check=True)

@@ -7,7 +7,8 @@ import pytest
 from tests.conformance.nft_world import Box
 
 TIMER = "/run/systemd/timer"
-_SETUP = """\
+# ufw as its package leaves it, in a mount namespace; then what pretends to be systemd.
+SETUP = """\
 saved=$(mktemp -d)
 cp -a /etc/ufw /etc/default "$saved"
 for folder in ufw default; do
@@ -41,5 +42,5 @@ chmod 755 /usr/local/sbin/*
 @pytest.fixture
 def ufw_box(box: Box) -> Box:
     """With ufw as its package leaves it, not enabled. ``sh TIMER`` is the end of a trial longer than 5 s."""
-    box.sh(_SETUP)
+    box.sh(SETUP)
     return box

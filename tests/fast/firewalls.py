@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 
 from resources.base import AnyResource
+from resources.firewall_spec import RuleSpec
 from resources.fleet import Fleet
 from tests.fast.manifests import firewall, host, resource, service, vm
 
@@ -97,3 +99,18 @@ def fleets(draw: st.DrawFn) -> Fleet:
     some = [draw(walls(name)) for name in ("one", "three", "two")[: draw(st.integers(0, 3))]]
     others = [*(draw(services(name)) for name in SERVICES), draw(vpns())]
     return Fleet.of_resources([*machines, *others, *some])
+
+
+def without_icmp(fleet: Fleet) -> Fleet:
+    """The same, but rules about ICMP are about everything."""
+
+    def said(rules: tuple[RuleSpec, ...]) -> tuple[RuleSpec, ...]:
+        return tuple(one.model_copy(update={"protocol": "any"}) if one.protocol == "icmp" else one for one in rules)
+
+    def changed(one: AnyResource) -> AnyResource:
+        if one.kind != "Firewall":
+            return one
+        rules = {"ingress": said(one.spec.ingress), "egress": said(one.spec.egress)}
+        return replace(one, spec=one.spec.model_copy(update=rules))
+
+    return Fleet.of_resources(map(changed, fleet))
