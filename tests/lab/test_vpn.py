@@ -367,10 +367,10 @@ def test_a_network_that_cuts_the_controller_off_goes_back_by_itself(
     fleet.run("diff")
     assert not armed(fleet, "host1")
     assert started(fleet, driver, "host1") == since, "the same is not tried again"
+    fleet.write("ssh", sshd("ListenAddress 0.0.0.0\n"))
     change(fleet, vpn(driver, "host1", "host2"))
     assert [start_files(fleet, driver, host) for host in THREE[:2]] == before
-    fleet.write("ssh", sshd("ListenAddress 0.0.0.0\n"))
-    fleet.settle()
+    fleet.settle("Service/ssh")
     assert fleet.inside("host3", f"cat {SSHD}") == "ListenAddress 0.0.0.0\n"
     (fleet.manifests / "ssh.yaml").unlink()
     assert eventually(lambda: fleet.inside("host3", f"ls {SSHD} 2>/dev/null || :") == ""), fleet.log()
