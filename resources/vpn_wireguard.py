@@ -196,6 +196,8 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=exec
+# As tincd: outside the kernel it would carry a fraction of it while others want the processor.
+Nice=-19
 # Names that cannot be looked up yet are tried again by the script, and hold up no other.
 Environment=WG_ENDPOINT_RESOLUTION_RETRIES=0
 ExecStart={run.path} device

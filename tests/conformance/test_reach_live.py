@@ -21,7 +21,7 @@ from resources.reach_claims import Target
 from resources.reach_live import Outcome, attempts_of, outcome_of
 from resources.world import Known, World
 from tests.conformance.items import Machine, here
-from tests.conformance.nft_world import entered
+from tests.conformance.nft_world import HERE, THERE, Box, entered
 from tests.conformance.reach_world import Net, made
 from tests.fast.manifests import firewall, host
 
@@ -148,3 +148,9 @@ def test_nothing_is_said_to_whoever_listens(net: Net) -> None:
         with caller:
             assert whom[0] == ALPHA
             assert caller.recv(10) == b""
+
+
+def test_a_machine_is_asked_over_ssh(box: Box) -> None:
+    item = Attempts((Attempt(TCP, THERE, HERE, CLOSED), Attempt(UDP, THERE, HERE, CLOSED)))
+    driver = box.driver(box.sshd())
+    assert driver.observe([item])[item.key].state == Present({"answers": ("ECONNREFUSED", "ECONNREFUSED")})

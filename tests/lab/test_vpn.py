@@ -163,9 +163,8 @@ def test_connections_are_tried_from_a_machine(fleet: Fleet) -> None:
 
 
 def test_the_daemon_goes_before_all_else(fleet: Fleet, driver: str) -> None:
-    if driver == "tinc":
-        pid = fleet.inside("host1", "systemctl show --value -p MainPID tinc@net").strip()
-        assert fleet.inside("host1", f"ps -o ni= -p {pid}").strip() == "-19"
+    pid = fleet.inside("host1", f"systemctl show --value -p MainPID {UNITS[driver]}").strip()
+    assert fleet.inside("host1", f"ps -o ni= -p {pid}").strip() == "-19"
 
 
 def test_a_private_key_stays_on_its_machine(fleet: Fleet, driver: str) -> None:
