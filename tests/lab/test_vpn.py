@@ -133,6 +133,11 @@ def rotated(fleet: Fleet, driver: str, host: str) -> None:
         assert old.splitlines()[-2:][0] not in fleet.inside(one, TRUSTED[driver])
 
 
+def _journals(fleet: Fleet) -> str:
+    """What happened on those between whom nothing is to be lost."""
+    return "\n".join(fleet.inside(host, "journalctl -n 60 --no-pager -o short-precise") for host in ("host1", "host2"))
+
+
 def longest(lost: set[int]) -> int:
     """The most that were lost one after the other."""
     return max((sum(1 for _ in takewhile(lost.__contains__, count(one))) for one in lost), default=0)
@@ -198,7 +203,7 @@ def test_a_member_comes_rotates_its_key_and_goes_and_nothing_is_lost_between_the
     finally:
         answered, lost = pings.end()
     assert answered > 20
-    assert lost == set()
+    assert lost == set(), _journals(fleet)
     assert [started(fleet, driver, host) for host in ("host1", "host2")] == before, "nothing was restarted"
     assert "salvus" not in fleet.inside("host3", "cat /etc/hosts")
     assert address(fleet, "host3") == given, "its address stays its own"
@@ -228,6 +233,7 @@ def test_those_who_cannot_reach_each_other_talk_over_the_hub(fleet: Fleet, drive
 
 
 def test_a_machine_that_is_revoked_is_refused_with_the_key_that_it_kept(fleet: Fleet, driver: str) -> None:
+    change(fleet, vpn(driver, *THREE))
     all_reach_all(fleet, THREE)
     pings = Pings(fleet, "host1", address(fleet, "host2"))
     target = address(fleet, "host1")
@@ -242,7 +248,7 @@ def test_a_machine_that_is_revoked_is_refused_with_the_key_that_it_kept(fleet: F
     fleet.settle("VPN/net", timeout=90)
     answered, lost = pings.end()
     assert answered > 20
-    assert lost == set()
+    assert lost == set(), _journals(fleet)
     assert not reaches(fleet, "host3", target)
     done = fleet.run("vpn", "admit", "host3")
     assert done.returncode == 0, done.stdout + done.stderr + fleet.log()
