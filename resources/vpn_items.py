@@ -15,6 +15,7 @@ from drivers.items.file_block import FileBlock
 from drivers.items.key_pair import MARK, KeyPair
 from drivers.items.key_use import KeyUse
 from drivers.items.systemd_unit import Watched
+from drivers.items.unit_files import UnitFiles
 from resources.base import Invalid, NotYet, Partly, Placed
 from resources.net import Network
 from resources.vpn_keys import IN_USE, TRUSTED, key_fact, key_path, no_key
@@ -29,6 +30,7 @@ from resources.vpn_nodes import (
     members,
     nodes,
     resources_of,
+    unit,
     with_key,
 )
 from resources.vpn_rotation import turning
@@ -71,7 +73,9 @@ def placed(vpn: Vpn, machine: str, world: World) -> Iterator[Placed]:
         raise Partly("FactUnknown", f"waits for the public key of {machine}; it is read when the pair is made")
     me, wait = turning(vpn, me, heard, world)
     yield from items(vpn, me, others, first)
-    yield Placed(FileBlock("/etc/hosts", vpn.ref, hosts((me, *others))))
+    # Names lead to where the network is: they stay when that is put back.
+    start = f"{UnitFiles.type()}:{unit(vpn)}"
+    yield Placed(FileBlock("/etc/hosts", vpn.ref, hosts((me, *others))), after=(start,))
     late = [node.name for node in heard if node.awaited and not node.public_key and connected(vpn, me, node)]
     if late:
         more = f" and {len(late) - 5} more" if len(late) > 5 else ""

@@ -293,6 +293,15 @@ def test_of_tinc_only_what_it_reads_at_its_start_restarts_it() -> None:
     assert start(two) != start(decided(*fleet, vpn(port=700), keys={"a": PEM_A, "b": PEM}))
 
 
+@pytest.mark.parametrize("driver", ["tinc", "wireguard"])
+def test_names_change_when_the_network_has_and_not_when_it_is_put_back(driver: str) -> None:
+    net = vpn(driver=driver)
+    found = lowered(net, "a", decided(host("a"), net, keys={"a": PEM_A if driver == "tinc" else WG_KEY}))
+    (start,) = (place.item.key for place in found if isinstance(place.item, UnitFiles))
+    (names,) = (place for place in found if isinstance(place.item, FileBlock))
+    assert start in names.after
+
+
 def test_what_salvus_reaches_through_it_keeps_its_driver() -> None:
     keys = {"a": PEM_A, "b": PEM}
     fleet = (host("a"), host("b"))
