@@ -362,7 +362,8 @@ def test_a_network_that_cuts_the_controller_off_goes_back_by_itself(
     before = [start_files(fleet, driver, host) for host in THREE[:2]]
     fleet.write("vpn", *nonsense(driver))
     assert eventually(lambda: armed(fleet, "host1")), fleet.log()
-    assert NONSENSE.removesuffix(".0/29") in start_files(fleet, driver, "host1")
+    # It is armed first, and written then.
+    assert eventually(lambda: NONSENSE.removesuffix(".0/29") in start_files(fleet, driver, "host1"), 10)
     assert eventually(lambda: not armed(fleet, "host1"), 45)
     assert start_files(fleet, driver, "host1") == before[0]
     assert eventually(lambda: fleet.ready("VPN/net").reason == "RolledBack", 90), fleet.unready()
