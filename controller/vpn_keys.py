@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 
 def rotate(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> int | None:
-    """Has a node make another key and turn to it; returns its generation. None when it turns to one already.
+    """Has a node make another key and turn to it; returns its generation. None when it makes one already.
 
     Raises Conflict when somebody else decides about the same key.
     """
     wanted, used = generations(vpn, node, world)
-    if wanted != used:
+    if wanted != used or world.known_fact(vpn.ref, key_fact(used, node)) is None:
         return None
     what = f"{KEY}/{node}"
     before = world.known_allocation(vpn.ref, what)

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from resources.vpn_keys import KEY, key_fact, key_since
-from resources.vpn_nodes import EVERYTHING, generations, leaving, members
+from resources.vpn_keys import KEY, is_open, key_fact, key_since
+from resources.vpn_nodes import EVERYTHING, generations, members, revoked
 from resources.world import World
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ STATES = ("known", "turning", "unknown", "revoked")
 
 
 def vpn_nodes(world: World) -> Mapping[tuple[str, str], int]:
-    """(VPN, state) → number of machines; each state of each VPN is there."""
+    """(VPN, state) → number of machines, of the revoked all nodes; each state of each VPN is there."""
     found: dict[tuple[str, str], int] = {}
     for vpn in world.select("VPN", EVERYTHING):
         count = Counter(_state(vpn, machine.name, world) for machine in members(vpn, world))
-        count["revoked"] = len(tuple(leaving(vpn, world)))
+        count["revoked"] = sum(map(is_open, revoked(vpn, world).values()))
         found |= {(vpn.name, state): count[state] for state in STATES}
     return found
 

@@ -62,6 +62,12 @@ def names_of(vpn: Vpn, name: str, world: World) -> frozenset[str]:
     return frozenset(known_as(vpn.spec.driver, name, number, key) for number, key in keys.items())
 
 
+def keyed(vpn: Vpn, world: World) -> frozenset[str]:
+    """All that ever told a public key that is kept; a machine that is gone may still be let in by one that is away."""
+    names = (what for ref, what in world.known.facts if ref == vpn.ref and generation_of(what) is not None)
+    return frozenset(what.partition("/")[2] for what in names)
+
+
 def told(vpn: Vpn, name: str, world: World) -> tuple[tuple[int, str], ...]:
     """All public keys that a machine told and that are kept, by generation."""
     facts = (

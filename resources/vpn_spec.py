@@ -72,7 +72,7 @@ class VPNSpec(Model):
     driver: Driver
     """What carries it."""
     cidr: Cidr
-    """Its network. It can be made larger later, so that all addresses stay in it, and not be changed otherwise."""
+    """Its network. It can be made larger later; any other change stops machines whose address is not in it."""
     port: Port | None = None
     """The port on which the nodes listen: 655 for tinc (TCP and UDP), 51820 for WireGuard (UDP) if none is written."""
     members: Targets

@@ -51,7 +51,8 @@ def status(
 
     A row is who asks, a column who answers: milliseconds there and back, - for no answer, ? where nobody could be
     asked. KEY is how old its key is, HANDSHAKE how long ago it had one with the peer that it last heard of longest ago
-    (WireGuard). Ends with 1 when a machine does not reach another one.
+    (WireGuard). Ends with 1 when a machine does not reach another one or cannot be asked, and while a revoked node may
+    still be let in.
     """
     with reaching(context_of(ctx), Access.READ) as session:
         networks = tuple(_network(session, one) for one in _meant(session, names))
@@ -62,7 +63,8 @@ def status(
             _show(one)
         if not networks:
             out.note("there is no VPN")
-    return Code.OK if all(one.complete for one in networks) else Code.DIFFERENT
+    fine = all(one.complete and all(gone.proved for gone in one.revoked) for one in networks)
+    return Code.OK if fine else Code.DIFFERENT
 
 
 def _meant(session: Session, names: Sequence[str] | None) -> tuple[Vpn, ...]:
@@ -84,7 +86,7 @@ def _network(session: Session, vpn: Vpn) -> NetworkOutput:
     ages = world.pool(vpn.ref, KEY)
     shown = tuple(_node(me, everybody, said.get(me.name), key_since(ages.get(me.name))) for me in everybody)
     machines = {node.name for node in everybody if node.machine}
-    whole = all(_reaches(one) >= machines - {one.node} for one in shown if one.machine)
+    whole = all(one.silent is None and _reaches(one) >= machines - {one.node} for one in shown if one.machine)
     out_of_it = tuple(
         RevokedOutput(
             node=name,

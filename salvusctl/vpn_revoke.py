@@ -89,12 +89,16 @@ def admit(
 
 
 def _in(knowledge: Knowledge, node: str, name: str | None) -> tuple[Vpn, ...]:
-    """The VPNs that a node is in, or was revoked in. Raises Missing."""
+    """The VPNs that a node is or was in. Raises Missing."""
     from resources.vpn_nodes import nodes, revoked
+    from resources.vpn_rotation import keyed
 
     world = World(knowledge.fleet, knowledge.known)
     vpns = tuple(knowledge.fleet.of("VPN")) if name is None else (vpn_named(knowledge, name),)
-    names = {vpn.ref: {one.name for one in nodes(vpn, world)} | revoked(vpn, world).keys() for vpn in vpns}
+    names = {
+        vpn.ref: {one.name for one in nodes(vpn, world)} | revoked(vpn, world).keys() | keyed(vpn, world)
+        for vpn in vpns
+    }
     found = tuple(vpn for vpn in vpns if node in names[vpn.ref])
     if not found:
         where = "in any VPN" if name is None else f"in VPN/{name}"
@@ -118,7 +122,13 @@ def _wait(session: Session, vpns: tuple[Vpn, ...], node: str, timeout: float) ->
     from salvusctl.follow import follow
 
     refs = [vpn.ref for vpn in vpns]
-    follow(session, refs, lambda now: _open(now, vpns, node), done=f"closed to {node}", timeout=timeout)
+    follow(
+        session,
+        refs,
+        lambda now: _open(now, vpns, node),
+        done=f"closed to {node}, as far as machines told",
+        timeout=timeout,
+    )
 
 
 def _open(knowledge: Knowledge, vpns: Iterable[Vpn], node: str) -> Mapping[str, Condition]:

@@ -83,7 +83,7 @@ def _begin(session: Session, knowledge: Knowledge, ref: str, machines: Sequence[
     vpn = vpn_named(knowledge, ref.partition("/")[2])
     for machine in machines:
         number = decide(session.ledger, vpn, machine, world, time.time())
-        what = "turns to its next key already" if number is None else f"is to have another key, its {_th(number)}"
+        what = "makes a key already" if number is None else f"is to have another key, its {_th(number)}"
         out.say(f"{ref}: {machine} {what}")
     everybody = nodes(vpn, world)
     turning = [node for node in everybody if node.name in machines]

@@ -46,6 +46,7 @@ ELSEWHERE = {
     "System",
     "Trash",
     "Tunnel",
+    "UfwRules",
     "Undeleted",
     "UnitFiles",
 }

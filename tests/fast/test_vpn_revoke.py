@@ -140,6 +140,17 @@ def test_a_node_outside_the_fleet_comes_back_with_another_key(fleet: Cli) -> Non
     assert "yTIBA5" in facts(fleet)["trusted/alpha"]
 
 
+def test_a_machine_that_is_gone_is_revoked_by_its_name(fleet: Cli) -> None:
+    fleet.machines.machine("beta").faults.unreachable = True
+    fleet("delete", "host", "gamma", "--yes", "--timeout", "1", code=None)
+    assert proof(fleet("vpn", "revoke", "gamma", "-o", "json", "--timeout", "1", code=1)) == {
+        "alpha": (True, False, None),
+        "beta": (False, None, None),
+    }
+    fleet.machines.machine("beta").faults.unreachable = False
+    assert proof(fleet("vpn", "revoke", "gamma", "-o", "json"))["beta"] == (True, False, None)
+
+
 def test_who_is_no_node(fleet: Cli) -> None:
     for verb in ("revoke", "admit"):
         said = fleet("vpn", verb, "gama", code=1).err

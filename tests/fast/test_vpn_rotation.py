@@ -293,7 +293,7 @@ def test_the_command_says_what_it_waits_for(cli: Cli) -> None:
     assert "VPN/net is not rotated: " in said.err
     assert "when alpha" in cli("why", "vpn", "net", code=None).out
     cli.machines.machine("alpha").faults.unreachable = False
-    assert cli("vpn", "rotate", "net", "--node", "beta").lines == ["VPN/net: beta turns to its next key already"]
+    assert cli("vpn", "rotate", "net", "--node", "beta").lines == ["VPN/net: beta makes a key already"]
 
 
 @pytest.mark.parametrize(

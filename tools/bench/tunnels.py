@@ -2,7 +2,7 @@
 
 ``python -m tools.bench.tunnels [--seconds N]``, as root, with the packages tinc, wireguard-go and wireguard-tools: by
 the bare veth, through tinc and through wireguard-go; then again while others have more to do than there are CPUs, with
-the daemons before all else (nice -19, as salvus starts tinc) and as any other process. All in one run, so that the
+the daemons before all else (nice -19, as salvus starts both) and as any other process. All in one run, so that the
 ratios tell something; nothing fails on a clock.
 """
 
