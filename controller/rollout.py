@@ -164,11 +164,10 @@ def _sort(machine: _Machine, rollout: _Rollout, knowledge: Knowledge) -> None:
         return
     said = _said(knowledge, rollout.resource.ref, name)
     reason = said.reason if said is not None else ""
-    if has_turn and reason == "RolledBack":
+    if (has_turn and reason == "RolledBack") or (reason not in WAITING and _undone_before(name, rollout, knowledge)):
         rollout.undone = rollout.undone or name
     if reason in _ABSENT:
         rollout.absent.add(name)
-        rollout.undone = rollout.undone or _undone_before(name, rollout, knowledge)
     if has_turn and (machine.turn == machine.text or reason not in WAITING):
         rollout.trying.add(name)
     elif reason in WAITING:
@@ -177,10 +176,12 @@ def _sort(machine: _Machine, rollout: _Rollout, knowledge: Knowledge) -> None:
         rollout.silent.add(name)
 
 
-def _undone_before(name: str, rollout: _Rollout, knowledge: Knowledge) -> str:
-    """That it cannot be asked any more does not undo that it put this revision back."""
+def _undone_before(name: str, rollout: _Rollout, knowledge: Knowledge) -> bool:
+    """It was told that this one put the revision back. That holds until it asks anew, also when it was away meanwhile
+    and so has no turn any more.
+    """
     told = Standing.of(rollout.resource, knowledge.known.facts.get((rollout.resource.ref, STATE)))
-    return name if told == Standing(rollout.revision, Phase.STOPPED, name) else ""
+    return told == Standing(rollout.revision, Phase.STOPPED, name)
 
 
 def _said(knowledge: Knowledge, ref: str, machine: str) -> Condition | None:

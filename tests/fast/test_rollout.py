@@ -132,6 +132,26 @@ def test_where_one_puts_it_back_no_other_tries_until_it_is_corrected(walls: Wall
     assert walls.with_port(3, *NAMES) == list(NAMES)
 
 
+@pytest.mark.parametrize("bad", ["web1", "web3"])
+def test_it_stays_stopped_when_the_one_that_put_it_back_was_away_for_a_while(walls: Walls, bad: str) -> None:
+    tried = list(NAMES[: NAMES.index(bad)])
+    walls.put_back(bad)
+    walls.put(*HOSTS, wall(2, most="1"))
+    walls.rounds(*NAMES)
+    walls.note(bad)
+    walls.silent(bad, True)
+    walls.rounds(*NAMES)
+    walls.silent(bad, False)
+    walls.rounds(*NAMES)
+    assert walls.with_port(2, *NAMES) == tried
+    said = walls.said(*NAMES)
+    assert (said[bad].reason, said["web8"].reason) == ("RolledBack", "HeldByRollout")
+    walls.fleet.machine(bad).alter(TABLE, refused="")
+    walls.mended(bad)
+    walls.rounds(*NAMES)
+    assert walls.with_port(2, *NAMES) == list(NAMES), "who removes the note has it tried again"
+
+
 def test_who_removes_the_note_has_it_tried_again_and_it_goes_on(walls: Walls) -> None:
     walls.put_back("web1")
     walls.put(*HOSTS, wall(2))

@@ -13,7 +13,10 @@ from controller.session import Session, Settings
 from controller.store.ledger import Ledger
 from controller.store.memory import MemoryStore
 from controller.store.records import Condition
+from controller.view import View
 from drivers.base import RolledBack
+from drivers.items import nft_text
+from drivers.items.nft_table import NftTable
 from drivers.simulated import SimulatedFleet
 from resources.load import load
 from tests.fast.manifests import KEY
@@ -99,6 +102,14 @@ class Walls:
         """From now on the machines put back what they are told."""
         for name in names:
             self.fleet.machine(name).faults.refuses[TABLE] = RolledBack("nobody could log in anew")
+
+    def note(self, *names: str) -> None:
+        """They have the note that what is wanted there now was put back."""
+        at, view = self.session.knowledge(), View()
+        view.update(at.fleet, at.known, [f"resource/{ref}" for ref in at.rows])
+        for name in names:
+            (item,) = (one.item for one in view.lowered(name).wanted if isinstance(one.item, NftTable))
+            self.fleet.machine(name).alter(TABLE, refused=f"{nft_text.attempt(item.rules)} 1800000000")
 
     def mended(self, *names: str) -> None:
         """They take what they are told again."""
