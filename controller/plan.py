@@ -199,7 +199,7 @@ def _want(
         sheet.blocked[wanted.key] = f"{wanted.key} is not there yet: {hold.message}"
     elif change.grade >= Grade.REPLACE:
         sheet.blocked[wanted.key] = f"{wanted.key} is still the old one: {hold.message}"
-    elif _rest(change, about) is not None or _gate(wanted, change) is not None:
+    elif wanted.item.protects or _rest(change, about) is not None or _gate(wanted, change) is not None:
         sheet.blocked[wanted.key] = f"{wanted.key} is not as it is to be: {hold.message}"
     up = _brought_up(wanted, state) if hold.reason == "WaitsForItem" else None
     if up is not None and _rest(up, about) is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import ClassVar
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -145,6 +146,30 @@ def test_what_the_machine_put_back_is_not_made_again_but_may_be_deleted() -> Non
     ]
     rows = (Owned(Tried("x"), "Firewall/f", True),)
     assert keys(plan(lowered(), seen(x=Present({"value": "b"})), rows, NOW).changes) == ["Thing:x"]
+
+
+class Shield(Thing):
+    """A Thing that protects its machine."""
+
+    protects: ClassVar[bool] = True
+
+    @classmethod
+    def type(cls) -> str:
+        return "Thing"
+
+
+def test_what_protects_stays_while_what_takes_its_place_waits_for_whatever_reason() -> None:
+    rows = (Owned(Shield("old"), "Service/s", True),)
+    want = lowered(wanted(Thing("package")), wanted(Shield("new"), "Thing:package"))
+    there = Present({"value": "b"})
+    found = plan(want, seen(package=Unknown("?"), new=there, old=there), rows, NOW)
+    assert found.changes == ()
+    assert [(held.change.item.key, held.reason) for held in found.held] == [
+        ("Thing:new", "WaitsForItem"),
+        ("Thing:old", "WaitsForItem"),
+    ]
+    above = plan(lowered(wanted(Shield("new", costs=Grade.REBOOT))), seen(new=there, old=there), rows, NOW)
+    assert [held.reason for held in above.held] == ["HeldByCeiling", "WaitsForItem"]
 
 
 STATES: st.SearchStrategy[State] = st.one_of(

@@ -17,7 +17,7 @@ from drivers.items.ufw_rules import UfwRules
 from resources.quantity import share_of
 from resources.rollouts import IN_FORCE, TURN, revision
 from tests.fast.manifests import refused
-from tests.fast.walls import TABLE, Walls, host, wall
+from tests.fast.walls import TABLE, UFW, Walls, host, wall
 
 NAMES = tuple(f"web{number}" for number in range(1, 9))
 HOSTS = tuple(map(host, NAMES))
@@ -228,7 +228,7 @@ def test_what_only_lets_more_in_and_what_others_changed_waits_for_nobody(walls: 
 
 def test_another_backend_takes_nothing_away_before_a_machine_has_its_turn(walls: Walls) -> None:
     walls.fleet.machine("web5").put(UfwRules(RuleSet()))
-    walls.fleet.machine("web5").alter("UfwRules:salvus", by_hand="+ufw allow 22")
+    walls.fleet.machine("web5").alter(UFW, by_hand="+ufw allow 22")
     walls.put(*HOSTS, wall(1, more=", backend: ufw"))
     for _ in range(2):
         walls.settle()
@@ -236,7 +236,22 @@ def test_another_backend_takes_nothing_away_before_a_machine_has_its_turn(walls:
     assert walls.with_port(1, *NAMES) == list(NAMES)
     walls.rounds(*NAMES)
     assert not walls.with_port(1, *NAMES)
-    assert all(walls.fleet.machine(name).items["UfwRules:salvus"]["rules"] for name in NAMES)
+    assert all(walls.fleet.machine(name).items[UFW]["rules"] for name in NAMES)
+
+
+def test_what_another_backend_was_to_replace_stays_where_that_was_put_back(walls: Walls) -> None:
+    web1 = walls.fleet.machine("web1")
+    walls.put_back("web1", item=UFW)
+    walls.put(*HOSTS, wall(1, more=", backend: ufw"))
+    walls.rounds(*NAMES)
+    assert walls.with_port(1, "web1") == ["web1"]
+    web1.put(UfwRules(RuleSet()))
+    web1.alter(UFW, enabled=False)
+    walls.note("web1", item=UFW)
+    walls.mended("web1")
+    walls.rounds(*NAMES)
+    assert walls.said("web1")["web1"].reason == "RolledBack"
+    assert walls.with_port(1, *NAMES) == list(NAMES), "no machine is without rules"
 
 
 def test_a_machine_that_comes_later_needs_no_canary(walls: Walls) -> None:

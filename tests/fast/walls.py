@@ -17,11 +17,12 @@ from controller.view import View
 from drivers.base import RolledBack
 from drivers.items import nft_text
 from drivers.items.nft_table import NftTable
+from drivers.items.ufw_rules import UfwRules
 from drivers.simulated import SimulatedFleet
 from resources.load import load
 from tests.fast.manifests import KEY
 
-TABLE = "NftTable:salvus"
+TABLE, UFW = "NftTable:salvus", "UfwRules:salvus"
 
 
 def host(name: str, role: str = "all") -> str:
@@ -98,18 +99,19 @@ class Walls:
         """On which of these the rules have the port."""
         return [name for name in names if f"dport {{ {port} }}" in self.rules(name)]
 
-    def put_back(self, *names: str) -> None:
+    def put_back(self, *names: str, item: str = TABLE) -> None:
         """From now on the machines put back what they are told."""
         for name in names:
-            self.fleet.machine(name).faults.refuses[TABLE] = RolledBack("nobody could log in anew")
+            self.fleet.machine(name).faults.refuses[item] = RolledBack("nobody could log in anew")
 
-    def note(self, *names: str) -> None:
+    def note(self, *names: str, item: str = TABLE) -> None:
         """They have the note that what is wanted there now was put back."""
         at, view = self.session.knowledge(), View()
         view.update(at.fleet, at.known, [f"resource/{ref}" for ref in at.rows])
         for name in names:
-            (item,) = (one.item for one in view.lowered(name).wanted if isinstance(one.item, NftTable))
-            self.fleet.machine(name).alter(TABLE, refused=f"{nft_text.attempt(item.rules)} 1800000000")
+            wanted = next(one.item for one in view.lowered(name).wanted if one.key == item)
+            assert isinstance(wanted, NftTable | UfwRules)
+            self.fleet.machine(name).alter(item, refused=f"{nft_text.attempt(wanted.rules)} 1800000000")
 
     def mended(self, *names: str) -> None:
         """They take what they are told again."""
