@@ -183,6 +183,8 @@ change() {
 }
 mkdir -p -m 0700 -- "$dir"
 [ -e "$dir/before" ] || : >"$dir/before"
+# It is out of date while the files are ahead of the kernel: who finds none starts ufw again.
+rm -f -- "$dir/listing"
 if ! enabled; then
     names=$(sed -n 's/^\\([a-z0-9][^ =]*\\) *=.*/\\1/p' /etc/ufw/sysctl.conf)
     [ -z "$names" ] || sysctl -e $names >"$dir/sysctl" 2>/dev/null || :

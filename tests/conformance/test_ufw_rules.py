@@ -103,6 +103,21 @@ def test_killed_anywhere_it_converges(ufw_box: Box) -> None:
     assert ufw_box.machine.killed_anywhere_it_converges(Example(ITEM), clean, stride=41) > 100
 
 
+def test_a_change_that_only_opens_and_is_not_loaded_is_seen(ufw_box: Box) -> None:
+    few, more = (UfwRules(allowing(22, members=some)) for some in (["10.0.0.1/32"], ["10.0.0.1/32", "10.0.0.2/32"]))
+    ufw_box.machine.mended(few)
+    change = needed(more, ufw_box.machine.see(more))
+    assert change is not None
+    assert not more.perilous(change)
+    broken = "/usr/local/sbin/iptables-restore"
+    ufw_box.sh(f"printf '#!/bin/sh\\nexit 4\\n' >{broken}; chmod 755 {broken}")
+    assert ufw_box.machine.tell(change).returncode == 4
+    ufw_box.sh(f"rm {broken}")
+    assert needed(more, ufw_box.machine.see(more)) is not None
+    ufw_box.machine.mended(more)
+    assert "-s 10.0.0.2/32" in ufw_box.sh("iptables -S ufw-user-input")
+
+
 def test_the_operators_rules_survive_and_nothing_else_is_left(ufw_box: Box) -> None:
     """C6, of ufw that was in use before."""
     ufw_box.sh(f"{OPERATORS}sed -i 's/^IPV6=.*/IPV6=no/' /etc/default/ufw; ufw default allow outgoing")
