@@ -20,7 +20,7 @@ from resources.rollouts import IN_FORCE, STATE, TURN, WAITING, Phase, Standing, 
 
 Facts = Mapping[str, Mapping[str, str]]
 # Who cannot go on now is passed over, and asks again later.
-_ABSENT = frozenset({"Unreachable", "Paused", "WorldStopped"})
+_ABSENT = frozenset({"Unreachable", "Paused", "WorldStopped", "Halted", "NoAddress", "NoWay"})
 
 
 @dataclass(slots=True)

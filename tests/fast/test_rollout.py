@@ -17,26 +17,16 @@ from drivers.items.ufw_rules import UfwRules
 from resources.quantity import share_of
 from resources.rollouts import IN_FORCE, TURN, revision
 from tests.fast.manifests import refused
-from tests.fast.walls import TABLE, UFW, Walls, host, wall
+from tests.fast.walls import HOSTS, NAMES, TABLE, UFW, Walls, host, wall, walls
 
-NAMES = tuple(f"web{number}" for number in range(1, 9))
-HOSTS = tuple(map(host, NAMES))
+__all__ = ["walls"]
+
 SERVICE = """
 apiVersion: salv.us/v1
 kind: Service
 metadata: {name: db}
 spec: {machines: {selector: {}}, ports: [{name: cql, port: 9042}], clients: CLIENTS}
 """
-
-
-@pytest.fixture
-def walls(tmp_path: Path) -> Walls:
-    """Eight machines with port 1 in force."""
-    made = Walls(tmp_path)
-    made.put(*HOSTS, wall(1))
-    made.rounds(*NAMES)
-    assert made.with_port(1, *NAMES) == list(NAMES)
-    return made
 
 
 def test_one_machine_tries_first_and_the_others_say_for_whom_they_wait(walls: Walls) -> None:
@@ -132,26 +122,6 @@ def test_where_one_puts_it_back_no_other_tries_until_it_is_corrected(walls: Wall
     assert walls.with_port(3, *NAMES) == list(NAMES)
 
 
-@pytest.mark.parametrize("bad", ["web1", "web3"])
-def test_it_stays_stopped_when_the_one_that_put_it_back_was_away_for_a_while(walls: Walls, bad: str) -> None:
-    tried = list(NAMES[: NAMES.index(bad)])
-    walls.put_back(bad)
-    walls.put(*HOSTS, wall(2, most="1"))
-    walls.rounds(*NAMES)
-    walls.note(bad)
-    walls.silent(bad, True)
-    walls.rounds(*NAMES)
-    walls.silent(bad, False)
-    walls.rounds(*NAMES)
-    assert walls.with_port(2, *NAMES) == tried
-    said = walls.said(*NAMES)
-    assert (said[bad].reason, said["web8"].reason) == ("RolledBack", "HeldByRollout")
-    walls.fleet.machine(bad).alter(TABLE, refused="")
-    walls.mended(bad)
-    walls.rounds(*NAMES)
-    assert walls.with_port(2, *NAMES) == list(NAMES), "who removes the note has it tried again"
-
-
 def test_who_removes_the_note_has_it_tried_again_and_it_goes_on(walls: Walls) -> None:
     walls.put_back("web1")
     walls.put(*HOSTS, wall(2))
@@ -159,36 +129,6 @@ def test_who_removes_the_note_has_it_tried_again_and_it_goes_on(walls: Walls) ->
     walls.mended("web1")
     walls.rounds(*NAMES)
     assert walls.with_port(2, *NAMES) == list(NAMES)
-
-
-def test_a_canary_that_cannot_be_reached_is_passed_over_and_comes_later(walls: Walls) -> None:
-    walls.silent("web1", True)
-    walls.put(*HOSTS, wall(2))
-    walls.settle()
-    walls.visit(*NAMES)
-    walls.settle()
-    walls.visit(*NAMES)
-    assert walls.with_port(2, *NAMES) == ["web2"]
-    walls.rounds(*NAMES)
-    assert walls.with_port(2, *NAMES) == list(NAMES[1:])
-    walls.silent("web1", False)
-    walls.rounds(*NAMES)
-    assert walls.with_port(2, *NAMES) == list(NAMES)
-
-
-def test_a_canary_that_falls_silent_with_its_turn_loses_it(walls: Walls) -> None:
-    walls.put(*HOSTS, wall(2))
-    walls.settle()
-    walls.visit(*NAMES)
-    walls.settle()
-    walls.silent("web1", True)
-    walls.visit("web1")
-    walls.settle()
-    walls.visit(*NAMES[1:])
-    assert walls.with_port(2, *NAMES) == ["web2"]
-    walls.silent("web1", False)
-    walls.visit("web1")
-    assert walls.with_port(2, *NAMES) == ["web2"], "it has to ask anew"
 
 
 def test_a_canary_that_leaves_the_fleet_is_followed_by_another(walls: Walls) -> None:

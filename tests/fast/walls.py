@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import pytest
+
 from controller.engine import Engine
 from controller.holder import Holder
 from controller.leases import Leases
@@ -129,3 +131,17 @@ class Walls:
 
 def _synced(conditions: tuple[Condition, ...]) -> Iterator[Condition]:
     return (one for one in conditions if one.type == "Synced")
+
+
+NAMES = tuple(f"web{number}" for number in range(1, 9))
+HOSTS = tuple(map(host, NAMES))
+
+
+@pytest.fixture
+def walls(tmp_path: Path) -> Walls:
+    """Eight machines with port 1 in force."""
+    made = Walls(tmp_path)
+    made.put(*HOSTS, wall(1))
+    made.rounds(*NAMES)
+    assert made.with_port(1, *NAMES) == list(NAMES)
+    return made

@@ -1,0 +1,96 @@
+"""Who cannot go on while it has its turn holds up nobody, and what it found stays known: simulated machines."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fast.walls import HOSTS, NAMES, TABLE, Walls, host, wall, walls
+
+__all__ = ["walls"]
+GUEST = """
+apiVersion: salv.us/v1
+kind: VirtualMachine
+metadata: {name: guest}
+spec: {image: debian12, rootDisk: {size: 2Gi}, runStrategy: ON, interfaces: [{name: eth0, address: 192.0.2.9/24}]}
+"""
+HYPERVISOR = host("hyper", "hyper").replace("spec: {", "spec: {hypervisor: {}, ")
+IMAGE = f"""
+apiVersion: salv.us/v1
+kind: Image
+metadata: {{name: debian12}}
+spec: {{source: /srv/debian12.qcow2, sha256: {"a" * 64}}}
+"""
+
+
+def test_a_canary_that_cannot_be_reached_is_passed_over_and_comes_later(walls: Walls) -> None:
+    walls.silent("web1", True)
+    walls.put(*HOSTS, wall(2))
+    walls.settle()
+    walls.visit(*NAMES)
+    walls.settle()
+    walls.visit(*NAMES)
+    assert walls.with_port(2, *NAMES) == ["web2"]
+    walls.rounds(*NAMES)
+    assert walls.with_port(2, *NAMES) == list(NAMES[1:])
+    walls.silent("web1", False)
+    walls.rounds(*NAMES)
+    assert walls.with_port(2, *NAMES) == list(NAMES)
+
+
+def test_a_canary_that_falls_silent_with_its_turn_loses_it(walls: Walls) -> None:
+    walls.put(*HOSTS, wall(2))
+    walls.settle()
+    walls.visit(*NAMES)
+    walls.settle()
+    walls.silent("web1", True)
+    walls.visit("web1")
+    walls.settle()
+    walls.visit(*NAMES[1:])
+    assert walls.with_port(2, *NAMES) == ["web2"]
+    walls.silent("web1", False)
+    walls.visit("web1")
+    assert walls.with_port(2, *NAMES) == ["web2"], "it has to ask anew"
+
+
+@pytest.mark.parametrize(("canary", "reason"), [("guest", "Halted"), ("behind", "NoWay")])
+def test_a_canary_to_which_there_is_no_way_any_more_loses_its_turn(walls: Walls, canary: str, reason: str) -> None:
+    def put(on: str, port: int, via: str = "") -> None:
+        behind = host("behind").replace("ssh: {", f"ssh: {{{via}")
+        walls.put(*HOSTS, HYPERVISOR, IMAGE, behind, GUEST.replace("ON", on), wall(port, machines=chosen))
+
+    chosen = f"{{names: [{', '.join([canary, *NAMES])}]}}"
+    names = ("hyper", "guest", "behind", *NAMES)
+    put("Always", 1)
+    walls.rounds(*names)
+    assert walls.with_port(1, canary) == [canary]
+    put("Always", 2)
+    walls.settle()
+    walls.visit(*names)
+    walls.settle()
+    put("Halted", 2, via="via: guest, ")
+    walls.rounds(*names)
+    assert walls.said(canary)[canary].reason == reason
+    assert walls.with_port(2, canary, *NAMES) == list(NAMES)
+    put("Always", 2)
+    walls.rounds(*names)
+    assert walls.with_port(2, canary) == [canary]
+
+
+@pytest.mark.parametrize("bad", ["web1", "web3"])
+def test_it_stays_stopped_when_the_one_that_put_it_back_was_away_for_a_while(walls: Walls, bad: str) -> None:
+    tried = list(NAMES[: NAMES.index(bad)])
+    walls.put_back(bad)
+    walls.put(*HOSTS, wall(2, most="1"))
+    walls.rounds(*NAMES)
+    walls.note(bad)
+    walls.silent(bad, True)
+    walls.rounds(*NAMES)
+    walls.silent(bad, False)
+    walls.rounds(*NAMES)
+    assert walls.with_port(2, *NAMES) == tried
+    said = walls.said(*NAMES)
+    assert (said[bad].reason, said["web8"].reason) == ("RolledBack", "HeldByRollout")
+    walls.fleet.machine(bad).alter(TABLE, refused="")
+    walls.mended(bad)
+    walls.rounds(*NAMES)
+    assert walls.with_port(2, *NAMES) == list(NAMES), "who removes the note has it tried again"
