@@ -24,7 +24,7 @@ from controller.record import Recorder
 from controller.rests import Rest, Rests
 from controller.rollout import turns
 from controller.rulings import fleet_pass
-from controller.store.base import StoreError
+from controller.store.base import Conflict, StoreError
 from controller.store.ledger import Ledger
 from controller.store.mirror import Mirror
 from controller.store.records import Job
@@ -140,7 +140,7 @@ class Engine:
                 wrote = self._undecided and self._decide(ledger)
                 for ref, facts in turns(self.knowledge, self._view).items():
                     wrote |= ledger.put_facts(ref, facts)
-            except Fenced as error:
+            except (Fenced, Conflict) as error:
                 log(logging.WARNING, "a fleet pass was dropped", error=str(error))
                 return False
             self._undecided = self._unturned = False

@@ -246,6 +246,21 @@ def test_nothing_else_has_to_happen_for_a_key_to_be_too_old(desk: Desk, monkeypa
     assert all(unfinished(net(desk), name, world(desk)) for name in NAMES)
 
 
+def test_who_decides_about_a_key_at_the_same_time_goes_first_and_the_others_come_at_the_next_pass(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.put(VPN.format(driver="tinc").replace("cidr:", "rotateKeysAfter: 90d, cidr:"), *map(host, (1, 2, 3)))
+    for _ in range(3):
+        desk.settle()
+        desk.visit(*NAMES)
+    later = time.time() + 91 * DAY
+    monkeypatch.setattr("controller.engine.time", SimpleNamespace(time=lambda: later))
+    rotate(desk.engine._ledger, net(desk), "h002", world(desk), later)
+    assert not desk.engine.fleet_pass(), "it has not read that yet, and raises nothing"
+    desk.settle()
+    assert all(unfinished(net(desk), name, world(desk)) for name in NAMES)
+
+
 def test_keys_are_not_rotated_too_often() -> None:
     spec = {"driver": "tinc", "cidr": "10.1.0.0/24", "members": {"selector": {}}, "hubs": {"names": ["a"]}}
     assert "must be at least 1h" in refused("VPN", spec | {"rotateKeysAfter": "59m"})
