@@ -22,10 +22,10 @@ from resources.vpn_keys import (
     key_since,
     key_value,
     oldest,
-    revoked_since,
+    proved,
     revoked_value,
 )
-from resources.vpn_nodes import EVERYTHING, generations, members, resources_of
+from resources.vpn_nodes import EVERYTHING, generations, members, outside_key
 
 if TYPE_CHECKING:
     from resources.vpn_nodes import Vpn
@@ -82,7 +82,7 @@ def revoke(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> boo
     what = f"{REVOKED}/{node}"
     if world.known_allocation(vpn.ref, what) is not None:
         return False
-    _decide(ledger, vpn, node, {what: None}, {what: revoked_value(now, _outside_key(vpn, node, world), proved=False)})
+    _decide(ledger, vpn, node, {what: None}, {what: revoked_value(now, outside_key(vpn, node, world))})
     return True
 
 
@@ -91,8 +91,7 @@ def prove(ledger: Ledger, vpn: Vpn, node: str, world: World) -> None:
     what = f"{REVOKED}/{node}"
     before = world.known_allocation(vpn.ref, what)
     if before is not None and is_open(before):
-        key = _outside_key(vpn, node, world)
-        _decide(ledger, vpn, node, {what: before}, {what: revoked_value(revoked_since(before), key, proved=True)})
+        _decide(ledger, vpn, node, {what: before}, {what: proved(before)})
 
 
 def admit(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> bool:
@@ -104,7 +103,7 @@ def admit(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> bool
     before, generation_before = (world.known_allocation(vpn.ref, one) for one in (what, key))
     if before is None:
         return False
-    if (outside := _outside_key(vpn, node, world)) and has_key(before, outside):
+    if (outside := outside_key(vpn, node, world)) and has_key(before, outside):
         raise Rejected(
             f"the publicKey of VPNNode/{node} is the one that was revoked", hint="write its new one, and apply that"
         )
@@ -114,11 +113,6 @@ def admit(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> bool
     forget_keys(ledger, vpn, node, world, lambda one: one < number)
     ledger.drop_facts(vpn.ref, [f"{IN_USE}/{node}", f"{TRUSTED}/{node}"])
     return True
-
-
-def _outside_key(vpn: Vpn, node: str, world: World) -> str:
-    """The public key of a node outside the fleet; empty for a machine."""
-    return next((one.spec.public_key or "" for one in resources_of(vpn, world) if one.name == node), "")
 
 
 def _decide(

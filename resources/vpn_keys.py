@@ -73,13 +73,17 @@ def due(since: float, age: int, node: str) -> float:
     return since + age * (1 - share / 10)
 
 
-def revoked_value(since: float, key: str, *, proved: bool) -> str:
+def revoked_value(since: float, key: str) -> str:
     """The allocation of a revocation. ``key`` is the public key of a node outside the fleet, which is not to come back.
 
-    Until it is ``proved`` the machine keeps what it has, so that it can be tried from there whether it is let in.
+    Until it is proved the machine keeps what it has, so that it can be tried from there whether it is let in.
     """
-    digest = hashlib.sha256(key.strip().encode()).hexdigest()
-    return f"{'proved' if proved else 'open'} {since:.0f} {digest}"
+    return f"open {since:.0f} {hashlib.sha256(key.strip().encode()).hexdigest()}"
+
+
+def proved(revoked: str) -> str:
+    """The allocation once that is proved."""
+    return " ".join(("proved", *revoked.split(" ")[1:]))
 
 
 def is_open(revoked: str) -> bool:

@@ -144,6 +144,11 @@ def resources_of(vpn: Vpn, world: World) -> tuple[Resource[VPNNodeSpec], ...]:
     return tuple(node for node in world.select("VPNNode", EVERYTHING) if node.spec.vpn == vpn.name)
 
 
+def outside_key(vpn: Vpn, name: str, world: World) -> str:
+    """The public key that is written of a node outside the fleet; empty for others."""
+    return next(((node.spec.public_key or "").strip() for node in resources_of(vpn, world) if node.name == name), "")
+
+
 def nodes(vpn: Vpn, world: World) -> tuple[Node, ...]:
     """All nodes, by name; also those of which something is not known yet. Without the keys that machines told."""
     written = resources_of(vpn, world)

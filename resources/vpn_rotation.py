@@ -7,10 +7,10 @@ so a rotation goes on wherever it was left, by whoever comes next.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 
-from resources.vpn_keys import TRUSTED, generation_of, known_as
-from resources.vpn_nodes import Node, Vpn, connected, nodes, resources_of, with_key
+from resources.vpn_keys import REVOKED, TRUSTED, generation_of, has_key, known_as, tinc_name
+from resources.vpn_nodes import Node, Vpn, connected, nodes, outside_key, with_key
 from resources.world import World
 
 
@@ -45,21 +45,27 @@ def unfinished(vpn: Vpn, name: str, world: World) -> str:
     if wait := turning(vpn, me, others, world)[1]:
         return wait
     before = [(number, key) for number, key in told(vpn, name, world) if number < me.generation]
-    late = trusting(vpn, {known_as(vpn.spec.driver, name, number, key) for number, key in before}, others, world)
+    known = {known_as(vpn.spec.driver, name, number, key) for number, key in before}
+    late = trusting(vpn, known.__contains__, others, world)
     return f"{', '.join(late)} still let {name} in with its old key" if late else ""
 
 
-def trusting(vpn: Vpn, known: Collection[str], others: Iterable[Node], world: World) -> tuple[str, ...]:
-    """The machines whose daemons let somebody in that is known to them so (see ``known_as``), as they told last."""
-    return tuple(node.name for node in others if node.machine and not _trusted(vpn, node, world).isdisjoint(known))
+def trusting(vpn: Vpn, it: Callable[[str], bool], others: Iterable[Node], world: World) -> tuple[str, ...]:
+    """The machines whose daemons let somebody in whom they know so (see ``known_as``), as they told last."""
+    return tuple(node.name for node in others if node.machine and any(map(it, _trusted(vpn, node, world))))
 
 
-def names_of(vpn: Vpn, name: str, world: World) -> frozenset[str]:
-    """By what daemons know a node that is or was in the VPN, with any of its keys."""
-    keys = dict(told(vpn, name, world))
-    outside = [node.spec.public_key for node in resources_of(vpn, world) if node.name == name and node.spec.public_key]
-    keys |= {1: outside[0].strip()} if outside else {}
-    return frozenset(known_as(vpn.spec.driver, name, number, key) for number, key in keys.items())
+def recognizes(vpn: Vpn, name: str, world: World) -> Callable[[str], bool]:
+    """Whether daemons know so (see ``known_as``) a node that is or was in the VPN, with any of its keys.
+
+    Of one that is revoked that is so whatever the manifests say by now, or nothing.
+    """
+    if vpn.spec.driver == "tinc":
+        # Under whichever number (see ``tinc_name``).
+        return lambda known: known.partition("K")[0] == tinc_name(name)
+    keys = {key for _, key in told(vpn, name, world)} | {outside_key(vpn, name, world)}
+    kept = world.known_allocation(vpn.ref, f"{REVOKED}/{name}")
+    return lambda known: known in keys or (kept is not None and has_key(kept, known))
 
 
 def keyed(vpn: Vpn, world: World) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -152,11 +152,11 @@ def _away(knowledge: Knowledge, ref: str, machine: str) -> bool:
 def still_let_in(knowledge: Knowledge, vpn: Vpn, node: str) -> tuple[str, ...]:
     """The machines whose daemons let it in, as they told last."""
     from resources.vpn_nodes import nodes
-    from resources.vpn_rotation import names_of, trusting
+    from resources.vpn_rotation import recognizes, trusting
 
     world = World(knowledge.fleet, knowledge.known)
     others = [one for one in nodes(vpn, world) if one.name != node]
-    return trusting(vpn, names_of(vpn, node, world), others, world)
+    return trusting(vpn, recognizes(vpn, node, world), others, world)
 
 
 def _proved(session: Session, vpn: Vpn, node: str) -> RevocationOutput:
@@ -165,7 +165,7 @@ def _proved(session: Session, vpn: Vpn, node: str) -> RevocationOutput:
     from controller.vpn_keys import prove
     from resources.vpn_items import telling
     from resources.vpn_nodes import leaving, nodes, revoked
-    from resources.vpn_rotation import names_of
+    from resources.vpn_rotation import recognizes
 
     knowledge = session.knowledge()
     world = World(knowledge.fleet, knowledge.known)
@@ -174,8 +174,8 @@ def _proved(session: Session, vpn: Vpn, node: str) -> RevocationOutput:
     items = {name: telling(vpn, name, world) for name in (*(one.name for one in others), *tried_from)}
     said = ask(session, items)
     trying, why_not = _tried(session, vpn, others, said.get(node))
-    names = names_of(vpn, node, world)
-    found = tuple(_refusal(one, said[one.name], f"trusted/{one.name}", names, trying) for one in others)
+    it = recognizes(vpn, node, world)
+    found = tuple(_refusal(one, said[one.name], f"trusted/{one.name}", it, trying) for one in others)
     refused = all(one.refused for one in found)
     if refused:
         prove(session.ledger, vpn, node, world)
@@ -199,11 +199,11 @@ def _tried(session: Session, vpn: Vpn, others: Iterable[Node], said: State | Non
     return (answer, None) if isinstance(answer, Present) else (None, "it cannot be tried from there")
 
 
-def _refusal(other: Node, said: State, trusted: str, names: frozenset[str], trying: State | None) -> RefusalOutput:
+def _refusal(other: Node, said: State, trusted: str, it: Callable[[str], bool], trying: State | None) -> RefusalOutput:
     has: bool | None = None
     silent = None
     if isinstance(said, Present) and trusted in said.facts:
-        has = not names.isdisjoint(said.facts[trusted].split())
+        has = any(map(it, said.facts[trusted].split()))
     else:
         # Without a pair, too: who knows with what its daemon was started.
         silent = said.reason if isinstance(said, Unknown) else NOT_THERE

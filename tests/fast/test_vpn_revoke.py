@@ -7,8 +7,8 @@ import json
 import pytest
 
 import controller.asking
-from drivers.base import Absent, Present, Unknown
-from resources.vpn_keys import has_key, is_open, revoked_since, revoked_value
+from drivers.base import Absent, DriverError, Present, Unknown
+from resources.vpn_keys import has_key, is_open, proved, revoked_since, revoked_value
 from tests.fast.cli import HOST, OTHER, Answer, Cli, cli
 from tests.fast.test_vpn_rotation import LAPTOP, NET
 
@@ -140,6 +140,33 @@ def test_a_node_outside_the_fleet_comes_back_with_another_key(fleet: Cli) -> Non
     assert "yTIBA5" in facts(fleet)["trusted/alpha"]
 
 
+@pytest.mark.parametrize("written", ["nothing", "another key"])
+@pytest.mark.parametrize("driver", ["wireguard", "tinc"])
+def test_what_is_written_of_a_revoked_node_later_proves_nothing(cli: Cli, driver: str, written: str) -> None:
+    rest = (HOST, OTHER, NET.replace("wireguard", driver))
+    first, second = (LAPTOP, LAPTOP.replace("xTIBA5", "yTIBA5")) if driver == "wireguard" else map(pem, "AB")
+    cli("apply", "-f", cli.write(*rest, first))
+    keeps = PEERS if driver == "wireguard" else "FileSet:/etc/tinc/net/hosts"
+    cli.machines.machine("alpha").faults.refuses[keeps] = DriverError("no space is left")
+    cli("vpn", "revoke", "laptop", "--timeout", "1", code=1)
+    if written == "nothing":
+        cli("delete", "vpnnode", "laptop", "--yes", "--timeout", "1", code=None)
+    else:
+        cli("apply", "--no-wait", "-f", cli.write(*rest, second))
+    assert proof(cli("vpn", "revoke", "laptop", "-o", "json", "--timeout", "1", code=1))["alpha"] == (False, True, None)
+    assert "alpha let it in still" in cli("vpn", "status", code=1).err
+    cli.machines.machine("alpha").faults.refuses.clear()
+    assert proof(cli("vpn", "revoke", "laptop", "-o", "json"))["alpha"] == (True, False, None)
+    cli("apply", "--no-wait", "-f", cli.write(*rest, first))
+    assert "is the one that was revoked" in cli("vpn", "admit", "laptop", code=1).err
+
+
+def pem(letter: str) -> str:
+    """The laptop with a key of tinc."""
+    key = f"-----BEGIN RSA PUBLIC KEY-----\n{letter * 8}\n-----END RSA PUBLIC KEY-----\n"
+    return LAPTOP.replace("xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=", json.dumps(key))
+
+
 def test_a_machine_that_is_gone_is_revoked_by_its_name(fleet: Cli) -> None:
     fleet.machines.machine("beta").faults.unreachable = True
     fleet("delete", "host", "gamma", "--yes", "--timeout", "1", code=None)
@@ -159,11 +186,7 @@ def test_who_is_no_node(fleet: Cli) -> None:
 
 
 def test_what_is_kept_of_a_revocation() -> None:
-    kept = revoked_value(12.4, " KEY\n", proved=False)
-    assert (is_open(kept), revoked_since(kept), has_key(kept, "KEY"), has_key(kept, "OTHER")) == (
-        True,
-        12.0,
-        True,
-        False,
-    )
-    assert not is_open(revoked_value(12.4, "", proved=True))
+    kept = revoked_value(12.4, " KEY\n")
+    assert (is_open(kept), is_open(proved(kept))) == (True, False)
+    for one in (kept, proved(kept)):
+        assert (revoked_since(one), has_key(one, "KEY"), has_key(one, "OTHER")) == (12.0, True, False)
