@@ -187,7 +187,10 @@ mkdir -p -m 0700 -- "$dir"
 rm -f -- "$dir/listing"
 if ! enabled; then
     names=$(sed -n 's/^\\([a-z0-9][^ =]*\\) *=.*/\\1/p' /etc/ufw/sysctl.conf)
-    [ -z "$names" ] || sysctl -e $names >"$dir/sysctl" 2>/dev/null || :
+    if [ -n "$names" ] && [ ! -e "$dir/sysctl" ]; then
+        sysctl -e $names >"$dir/sysctl.new" 2>/dev/null || :
+        mv -fT -- "$dir/sysctl.new" "$dir/sysctl"
+    fi
     case $(forward iptables):$(forward ip6tables) in
         DROP:DROP | DROP:) change "$defaults" DEFAULT_FORWARD_POLICY drop ;;
         *) change "$defaults" DEFAULT_FORWARD_POLICY accept ;;

@@ -144,6 +144,17 @@ def test_where_ufw_was_not_enabled_it_is_not_again(ufw_box: Box) -> None:
     assert state(ufw_box) == before
 
 
+def test_what_the_kernel_had_before_is_kept_when_ufw_is_disabled_by_hand(ufw_box: Box) -> None:
+    ufw_box.sh("sysctl -w net.ipv4.conf.all.log_martians=1 net.ipv6.conf.all.accept_redirects=1")
+    before = state(ufw_box)
+    ufw_box.machine.mended(ITEM)
+    ufw_box.sh("ufw disable")
+    ufw_box.machine.mended(ITEM)
+    assert "log_martians = 0" in ufw_box.sh("sysctl net.ipv4.conf.all.log_martians")
+    ufw_box.machine.deleting_it_twice_leaves_nothing(Example(ITEM))
+    assert state(ufw_box) == before
+
+
 @pytest.mark.parametrize(("four", "six"), [("ACCEPT", "ACCEPT"), ("DROP", "ACCEPT"), ("DROP", "DROP")])
 def test_whether_packets_are_forwarded_is_left_to_others(ufw_box: Box, four: str, six: str) -> None:
     ufw_box.sh(f"iptables -P FORWARD {four}; ip6tables -P FORWARD {six}; iptables -I FORWARD -i virbr0 -j ACCEPT")
