@@ -90,6 +90,10 @@ mkdir -p -m 0700 -- "$dir"
 """
 # Longer than the two hours of silence after which a connection is asked whether it is still there (tcp(7)).
 _OLDER = f"add element {nft_text.TABLE} {{}} {{{{ ipv4 timeout 3h, ipv6 timeout 3h }}}}"
+# What somebody wrote into the file may not be nft's words: then nothing is there, as before.
+_AGAIN = f"""\
+{{ echo 'include "{FOLDER}/boot.nft"'; echo "{_OLDER.format("older")}"; }} | nft -f - || :
+"""
 # What is in the way goes in the transaction of what comes: no packet meets the gap. Sets last, as rules name them.
 _TRY = """\
 found=$(nft -a -t list table {table} 2>/dev/null) || found=
@@ -175,11 +179,14 @@ rm -rf -- "$dir"
 """
 
 
-def on_trial(rules: RuleSet) -> str:
-    """The rules are in force for ``SALVUS_WINDOW`` seconds, then what was there before."""
-    return _BEGIN + _TRY.format(
+def on_trial(rules: RuleSet, *, gone: bool = False) -> str:
+    """The rules are in force for ``SALVUS_WINDOW`` seconds, then what was there before; what was confirmed last where
+    that is ``gone``.
+    """
+    tried = _TRY.format(
         table=nft_text.TABLE, rules=here(nft_text.on_trial(rules).encode()), older=_OLDER.format("trial_older")
     )
+    return _BEGIN + (_AGAIN if gone else "") + tried
 
 
 def confirm(rules: RuleSet) -> str:

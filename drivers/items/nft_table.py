@@ -14,6 +14,7 @@ from drivers.items.rules import RuleSet
 from drivers.items.shell import ShellItem
 
 _UNIT = tuple(sh.UNIT.rstrip("\n").split("\n"))
+_GONE = "-table inet salvus"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,17 @@ class NftTable(ShellItem):
         """See ShellItem. To let more in is not, nor to take all rules away."""
         return change.verb is not Verb.DELETE and self._more(change) is None
 
+    def gated(self, change: Change) -> bool:
+        """See Item. Nor does what was taken away wait: until it is there again nothing is filtered."""
+        return self.perilous(change) and not _gone(change)
+
     def script(self, change: Change) -> str:
         """See ShellItem. Raises Rejected for what nft cannot say."""
         if change.verb is Verb.DELETE:
             return sh.REMOVE
         nft_text.check(self.rules)
         more = self._more(change)
-        return sh.on_trial(self.rules) if more is None else sh.add(self.rules, more)
+        return sh.on_trial(self.rules, gone=_gone(change)) if more is None else sh.add(self.rules, more)
 
     def confirmation(self, change: Change) -> str:
         """See ShellItem."""
@@ -109,6 +114,11 @@ class NftTable(ShellItem):
         return new if before <= set(wanted) and not nft_text.closing(self.rules, new) else None
 
 
+def _gone(change: Change) -> bool:
+    """Whether the table was confirmed, and is not there any more."""
+    return any(one.field == "by_hand" and one.observed == _GONE for one in change.drift)
+
+
 def _state(output: str) -> State:
     told: dict[str, list[str]] = {}
     for line in output.rstrip("\n").split("\n"):
@@ -122,7 +132,7 @@ def _state(output: str) -> State:
     rules, members = nft_text.taken_apart(boot)
     by_hand = "\n".join(told.get("D", ()))
     if table != "there" and boot:
-        by_hand = "-table inet salvus" if table == "none" else "nft is not installed"
+        by_hand = _GONE if table == "none" else "nft is not installed"
     fields: dict[str, Value] = {"rules": "\n".join(rules), "members": "\n".join(members), "by_hand": by_hand}
     fields |= {"trial": told.get("O", [""])[0], "at_boot": tuple(told.get("U", ())) == _UNIT and "L" in told}
     return Present(fields | ({"refused": told["R"][0]} if "R" in told else {}))

@@ -14,6 +14,8 @@ from drivers.items.rules import RuleSet
 from drivers.items.shell import ShellItem
 
 _NOTES = undo.notes(sh.TRIAL)
+# How the kernel lists what leads to the rules.
+_LEADS = "-iptables -A ufw-before-input -j ufw-user-input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,11 @@ class UfwRules(ShellItem):
     def perilous(self, change: Change) -> bool:
         """See ShellItem. Only to let more in, or out, is not."""
         return change.verb is not Verb.UPDATE or not self._opens(change)
+
+    def gated(self, change: Change) -> bool:
+        """See Item. Nor do rules wait that are in force no more, as when ufw was disabled."""
+        by_hand = next((str(one.observed) for one in change.drift if one.field == "by_hand"), "")
+        return self.perilous(change) and _LEADS not in by_hand.splitlines()
 
     def script(self, change: Change) -> str:
         """See ShellItem. Raises Rejected for what ufw cannot say."""

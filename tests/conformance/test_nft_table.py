@@ -152,6 +152,22 @@ def test_a_boot_brings_what_was_confirmed_last_and_nothing_else(box: Box) -> Non
     assert needed(ITEM, box.machine.see(ITEM)) is None
 
 
+def test_where_the_table_was_taken_away_what_was_confirmed_is_back_also_when_the_trial_ends(box: Box) -> None:
+    box.machine.mended(ITEM)
+    chain = "nft -s list chain inet salvus input"
+    before = box.sh(chain)
+    box.sh("nft flush ruleset")
+    other = NftTable(allowing(1))
+    change = needed(other, box.machine.see(other))
+    assert change is not None
+    assert not other.gated(change)
+    box.sh(f"export SALVUS_WINDOW=1\n{other.script(change)}")
+    assert "@trial goto trial_input" in box.sh(chain)
+    box.sh("sleep 1.5")
+    assert "elements" not in box.sh("nft list set inet salvus trial")
+    assert box.sh(f"{chain} | grep -v @trial") == before
+
+
 def test_systemd_knows_what_the_unit_says(box: Box) -> None:
     box.machine.mended(ITEM)
     assert box.sh(f"systemd-analyze verify {UNIT_FILE} 2>&1 || :") == ""

@@ -96,6 +96,20 @@ def test_what_was_done_by_hand_can_be_read(ufw_box: Box) -> None:
     assert "+iptables -A ufw-user-output -p tcp -m tcp --dport 9 -j DROP" in str(seen.fields["by_hand"]).splitlines()
 
 
+@pytest.mark.parametrize("damage", ["ufw --force disable", "nft flush ruleset", "ufw --force reset"])
+def test_where_nothing_is_filtered_any_more_it_waits_for_no_turn(ufw_box: Box, damage: str) -> None:
+    other = UfwRules(replace(RULES, ingress=RULES.ingress[:1]))
+    ufw_box.machine.mended(ITEM)
+    change = needed(other, ufw_box.machine.see(other))
+    assert change is not None
+    assert other.gated(change)
+    ufw_box.sh(damage)
+    lost = needed(other, ufw_box.machine.see(other))
+    assert lost is not None
+    assert other.perilous(lost)
+    assert not other.gated(lost)
+
+
 def test_killed_anywhere_it_converges(ufw_box: Box) -> None:
     def clean() -> None:
         ufw_box.sh(f"ufw --force reset; ufw --force disable; iptables -F; iptables -X; rm -rf {FOLDER}")

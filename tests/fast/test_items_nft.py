@@ -9,7 +9,7 @@ import pytest
 
 from drivers.base import Absent, Change, Drift, Fields, Grade, Present, Rejected, RolledBack, Unknown, Verb, drift
 from drivers.items import nft_text
-from drivers.items.nft_script import UNIT
+from drivers.items.nft_script import FOLDER, UNIT
 from drivers.items.nft_table import NftTable
 from drivers.items.rules import Action, Group, Ports, Protocol, Rule, RuleSet
 
@@ -116,6 +116,21 @@ def test_letting_more_in_is_not_perilous_and_anything_else_is() -> None:
     assert not perilous(item, {**item.fields(), "at_boot": False})
     assert item.perilous(Change(item, Verb.CREATE, drift(item.fields(), {}), Grade.LIVE))
     assert not item.perilous(Change(item, Verb.DELETE, (), Grade.LIVE))
+
+
+def test_what_is_gone_waits_for_no_turn_and_what_was_confirmed_comes_first() -> None:
+    item, before = grown(Action.DENY)
+
+    def change(**fields: str) -> Change:
+        return Change(item, Verb.UPDATE, drift(item.fields(), {**before, **fields}), Grade.LIVE)
+
+    gone, less = change(by_hand="-table inet salvus"), change(by_hand="-drop")
+    assert (item.gated(gone), item.perilous(gone)) == (False, True)
+    assert item.gated(less)
+    assert item.gated(Change(item, Verb.CREATE, drift(item.fields(), {}), Grade.LIVE))
+    again = f'include "{FOLDER}/boot.nft"'
+    assert item.script(gone).index(again) < item.script(gone).index("SALVUS_WINDOW")
+    assert again not in item.script(less)
 
 
 def test_only_what_was_put_back_is_refused() -> None:

@@ -141,6 +141,18 @@ def test_letting_more_in_is_not_perilous_and_anything_else_is() -> None:
     assert item.perilous(Change(item, Verb.DELETE, (), Grade.LIVE)), "the operator's rules may let nobody in"
 
 
+def test_rules_that_are_in_force_no_more_wait_for_no_turn() -> None:
+    item, before = grown(Action.DENY)
+
+    def gated(**fields: str | bool) -> bool:
+        return item.gated(Change(item, Verb.UPDATE, drift(item.fields(), {**before, **fields}), Grade.LIVE))
+
+    assert not gated(by_hand="-iptables -P INPUT DROP\n-iptables -A ufw-before-input -j ufw-user-input")
+    assert gated(by_hand="-iptables -P INPUT DROP")
+    assert gated(rules="", enabled=False), "put back, they never were"
+    assert item.gated(Change(item, Verb.CREATE, drift(item.fields(), {}), Grade.LIVE))
+
+
 def test_only_what_was_put_back_is_refused() -> None:
     item, _ = grown(Action.ALLOW)
     refused = {"refused": f"{nft_text.attempt(item.rules)} 1700000000"}

@@ -1,4 +1,4 @@
-"""Who cannot go on while it has its turn holds up nobody, and what it found stays known: simulated machines."""
+"""Who cannot go on while it has its turn, and who lost its rules: what of them others wait for. Simulated machines."""
 
 from __future__ import annotations
 
@@ -94,3 +94,16 @@ def test_it_stays_stopped_when_the_one_that_put_it_back_was_away_for_a_while(wal
     walls.mended(bad)
     walls.rounds(*NAMES)
     assert walls.with_port(2, *NAMES) == list(NAMES), "who removes the note has it tried again"
+
+
+def test_who_lost_its_rules_waits_for_nobody_and_has_them_again(walls: Walls) -> None:
+    walls.put_back("web1")
+    walls.put(*HOSTS, wall(2))
+    walls.rounds(*NAMES)
+    web3, web5 = (walls.fleet.machine(name) for name in ("web3", "web5"))
+    web3.alter(TABLE, by_hand="-table inet salvus")
+    web5.alter(TABLE, by_hand="-tcp dport { 1 } accept")
+    walls.rounds(*NAMES)
+    assert web3.items[TABLE]["by_hand"] == ""
+    assert walls.with_port(2, *NAMES) == ["web3"], "on trial for itself; where there is a filter, it waits"
+    assert walls.said("web8")["web8"].reason == "HeldByRollout"
