@@ -57,18 +57,18 @@ if ! boot | cmp -s - "$unit"; then
 fi
 systemctl --quiet enable {_UNIT}
 """
-# The timer first: what is not armed is not put back, and nothing is changed before it is armed.
+# The old timer goes last: where putting back fails, or is killed, it tries again.
 _ARM = """\
 [ -d /run/systemd/system ] || fail "this change may cut salvus off, and without systemd nothing here can put it back"
 umask 077
 mkdir -p -- "$undo"
-systemctl stop "$timer.timer" 2>/dev/null || :
-[ ! -e "$undo/armed" ] || sh "$undo/undo" now
-systemctl stop "$timer.service" 2>/dev/null || :
-[ ! -e "$undo/armed" ] || fail "$undo/undo could not put back what was tried before; run it by hand"
+[ ! -e "$undo/armed" ] || sh "$undo/undo" now ||
+    fail "$undo/undo could not put back what was tried before; run it by hand to see why"
+systemctl stop "$timer.timer" "$timer.service" 2>/dev/null || :
 rm -rf -- "$undo/old" "$undo/kept"
 mkdir -- "$undo/old"
 """
+# The timer first: what is not armed is not put back, and nothing is changed before it is armed.
 _ARMED = """\
 sync -- "$undo/undo" "$undo/old"
 systemd-run --quiet --collect --unit="$timer" --on-active="$SALVUS_WINDOW" --timer-property=AccuracySec=100ms \\

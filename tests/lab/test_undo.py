@@ -100,6 +100,15 @@ def test_another_trial_begins_with_what_was_there_before_the_first(box: Box) -> 
     assert eventually(lambda: box.files() == before, 10)
 
 
+def test_what_another_trial_cannot_put_back_is_tried_again_all_the_same(box: Box) -> None:
+    before = box.files()
+    box.tried("one", window=4, then="[ -e /run/salvus-test ]\n")
+    assert box.sh(undo.arm(NAME, "two", (FILE, OTHER), THEN)) == 1
+    assert box.sh("touch /run/salvus-test") == 0
+    assert eventually(lambda: box.sh(f"[ ! -e {undo.notes(NAME)[0]} ]") == 0, 20)
+    assert box.files() == before
+
+
 def test_what_cannot_be_put_back_is_tried_again_and_not_confirmed_meanwhile(box: Box) -> None:
     before = box.files()
     box.tried("one", window=1, then="[ -e /run/salvus-test ]\n")
