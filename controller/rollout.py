@@ -19,7 +19,7 @@ from resources.fleet import kinds
 from resources.rollouts import IN_FORCE, STATE, TURN, WAITING, Phase, Standing, revision
 
 Facts = Mapping[str, Mapping[str, str]]
-# Who cannot go on now is passed over, and asks again later.
+# Who cannot go on now is passed over, loses its turn, and asks again later.
 _ABSENT = frozenset({"Unreachable", "Paused", "WorldStopped", "Halted", "NoAddress", "NoWay"})
 
 
@@ -50,7 +50,7 @@ class _Rollout:
 
     Attributes:
         asking: who has said that it waits; ``trying``: who has its turn, and has not come to its end.
-        silent: who has said nothing of this generation yet; ``absent``: who cannot go on now.
+        silent: who has said nothing of this generation yet.
         undone: who put it back.
         proven: it is in force where it was tried.
     """
@@ -62,7 +62,6 @@ class _Rollout:
     asking: set[str] = field(default_factory=set)
     trying: set[str] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
-    absent: set[str] = field(default_factory=set)
     undone: str = ""
     proven: bool = False
 
@@ -91,8 +90,9 @@ def turns(knowledge: Knowledge, view: View) -> Facts:
     """The facts that are to be told now, by ``Kind/name`` of machines and resources: only those that are new."""
     rollouts, machines = _found(knowledge, view)
     told: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for machine in _back(rollouts.values(), machines):
-        told[machine.ref][TURN] = ""
+    for machine in machines.values():
+        if (left := _left(machine, rollouts)) != machine.turn:
+            told[machine.ref][TURN] = left
     _hold_back(rollouts, machines)
     asking = {name for rollout in rollouts.values() for name in rollout.asking}
     for name in sorted(asking):
@@ -108,12 +108,12 @@ def turns(knowledge: Knowledge, view: View) -> Facts:
     return dict(_new(told, knowledge))
 
 
-def _back(rollouts: Iterable[_Rollout], machines: Mapping[str, _Machine]) -> Iterator[_Machine]:
-    """Whose turn is over because they cannot use it now: when they are back others try, and they have to ask anew."""
-    for rollout in rollouts:
-        for name in rollout.absent & rollout.trying:
-            rollout.trying.discard(name)
-            yield machines[name]
+def _left(machine: _Machine, rollouts: Mapping[str, _Rollout]) -> str:
+    """Of its turn, what is in force and what it tries. It is over for all else, so that nothing that comes back later
+    finds a turn of then.
+    """
+    trying = {one for one in machine.wanted if machine.name in rollouts[one].trying}
+    return " ".join(one for one in machine.turn.split() if one in machine.in_force | trying)
 
 
 def _hold_back(rollouts: Mapping[str, _Rollout], machines: Mapping[str, _Machine]) -> None:
@@ -167,7 +167,7 @@ def _sort(machine: _Machine, rollout: _Rollout, knowledge: Knowledge) -> None:
     if (has_turn and reason == "RolledBack") or (reason not in WAITING and _undone_before(name, rollout, knowledge)):
         rollout.undone = rollout.undone or name
     if reason in _ABSENT:
-        rollout.absent.add(name)
+        return
     if has_turn and (machine.turn == machine.text or reason not in WAITING):
         rollout.trying.add(name)
     elif reason in WAITING:

@@ -19,7 +19,9 @@ from controller.store.ledger import Ledger
 from controller.store.records import FLEET_PASS, GONE, Event, InventoryRow, Status
 from controller.summary import MACHINES
 from controller.view import View
-from resources.fleet import machine_kind, machine_named
+from resources.fleet import kinds, machine_kind, machine_named
+from resources.openings import LETS_IN
+from resources.rollouts import IN_FORCE, TURN
 from resources.world import STARTED
 
 
@@ -33,6 +35,7 @@ def fleet_pass(ledger: Ledger, knowledge: Knowledge, view: View, pauses: Pauses)
         ledger.allocate(decision.ref, decision.what, decision.value)
     stated = [_state(ledger, knowledge, ref, view, waiting) for ref in knowledge.rows]
     silenced = _silence_the_gone(ledger, knowledge) | _withdraw_starts(ledger, knowledge, view)
+    silenced |= _withdraw_rules(ledger, knowledge, view)
     ended = _end_deletions(ledger, knowledge, pauses)
     return bool(decisions) or any(stated) or silenced or ended
 
@@ -81,6 +84,20 @@ def _withdraw_starts(ledger: Ledger, knowledge: Knowledge, view: View) -> bool:
         name, _, machine = what.partition("/")
         if value and name == STARTED and machine not in view.spot(ref).machines:
             wrote |= ledger.put_facts(ref, {what: ""})
+    return wrote
+
+
+def _withdraw_rules(ledger: Ledger, knowledge: Knowledge, view: View) -> bool:
+    """Of a machine that has no firewall any more it is not known what was in force there, and it has no turn: the same
+    rules may come back, and are new then.
+    """
+    bounded = (one.ref for one in knowledge.fleet if kinds()[one.kind].at_once(one, 1) is not None)
+    walled = {machine for ref in bounded for machine in view.spot(ref).machines}
+    wrote = False
+    for machine in knowledge.fleet.machines():
+        known = [what for what in (IN_FORCE, TURN, LETS_IN) if knowledge.known.facts.get((machine.ref, what))]
+        if known and machine.name not in walled:
+            wrote |= ledger.put_facts(machine.ref, dict.fromkeys(known, ""))
     return wrote
 
 

@@ -163,6 +163,17 @@ def test_one_that_left_and_comes_back_is_new_again(walls: Walls) -> None:
     assert runs(walls, "db4")
 
 
+def test_without_a_firewall_it_is_not_known_whom_a_machine_let_in(walls: Walls) -> None:
+    def told() -> list[str]:
+        facts = walls.session.knowledge().known.facts
+        return [name for name in OLD if facts.get((f"Host/{name}", LETS_IN))]
+
+    assert told() == list(OLD)
+    walls.session.delete(["Firewall/base"])
+    walls.rounds(*OLD)
+    assert told() == []
+
+
 def test_a_machine_more_is_work_for_those_who_know_it(walls: Walls, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Who cannot go on while it has its turn, and who lost its rules: what of them others wait for. Simulated machines."""
+"""A turn, and what came of it, are known as long as they hold: machines go away, rules come back. Simulated."""
 
 from __future__ import annotations
 
@@ -107,3 +107,43 @@ def test_who_lost_its_rules_waits_for_nobody_and_has_them_again(walls: Walls) ->
     assert web3.items[TABLE]["by_hand"] == ""
     assert walls.with_port(2, *NAMES) == ["web3"], "on trial for itself; where there is a filter, it waits"
     assert walls.said("web8")["web8"].reason == "HeldByRollout"
+
+
+@pytest.mark.parametrize("others", [[], [wall(5, "left")]])
+def test_rules_that_went_and_come_back_are_tried_on_one_machine_first(walls: Walls, others: list[str]) -> None:
+    walls.put(*HOSTS, *others, wall(1))
+    walls.rounds(*NAMES)
+    walls.session.delete(["Firewall/base"])
+    walls.rounds(*NAMES)
+    assert not walls.with_port(1, *NAMES)
+    walls.put(*HOSTS, *others, wall(1))
+    seen = set()
+    for _ in range(8):
+        walls.settle()
+        walls.visit(*NAMES)
+        seen.add(len(walls.with_port(1, *NAMES)))
+    assert seen == {0, 1, 3, 5, 7, 8}
+
+
+def test_back_from_what_only_let_more_in_is_tried_on_one_machine_first(walls: Walls) -> None:
+    def may(*who: str) -> list[str]:
+        found = {name: str(walls.fleet.machine(name).items[TABLE]["members"]) for name in NAMES}
+        return [name for name in NAMES if all(f"{one}/32" in found[name] for one in who)]
+
+    def put(*who: str) -> None:
+        ssh = ", ".join(f"{{cidr: {one}}}" for one in who)
+        walls.put(*HOSTS, wall(1, more=f", ssh: [{ssh}]"))
+
+    one, two = "192.0.2.1", "192.0.2.2"
+    put(one)
+    walls.rounds(*NAMES)
+    put(one, two)
+    walls.settle()
+    walls.visit(*NAMES)
+    assert may(one, two) == list(NAMES)
+    walls.settle()
+    put(one)
+    for _ in range(2):
+        walls.settle()
+        walls.visit(*NAMES)
+    assert may(two) == list(NAMES[1:])
