@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from controller.clock import rfc3339
-from controller.store.base import Access
+from controller.store.base import Access, Conflict
 from controller.store.records import Condition
 from drivers.base import Absent, Present, State, Unknown
 from drivers.items.tunnel import Tunnel
@@ -160,7 +160,7 @@ def still_let_in(knowledge: Knowledge, vpn: Vpn, node: str) -> tuple[str, ...]:
 
 
 def _proved(session: Session, vpn: Vpn, node: str) -> RevocationOutput:
-    """Asks all, tries it, and ends it when nobody lets the node in."""
+    """Asks all, tries it, and ends it when nobody lets the node in. Raises Conflict when somebody admitted it."""
     from controller.asking import ask
     from controller.vpn_keys import prove
     from resources.vpn_items import telling
@@ -169,6 +169,9 @@ def _proved(session: Session, vpn: Vpn, node: str) -> RevocationOutput:
 
     knowledge = session.knowledge()
     world = World(knowledge.fleet, knowledge.known)
+    kept = revoked(vpn, world).get(node)
+    if kept is None:
+        raise Conflict(f"somebody let {node} in again in {vpn.ref} meanwhile: salvusctl vpn status {vpn.name}")
     others = [one for one in nodes(vpn, world) if one.machine]
     tried_from = [node] if node in leaving(vpn, world) else []
     items = {name: telling(vpn, name, world) for name in (*(one.name for one in others), *tried_from)}
@@ -179,7 +182,7 @@ def _proved(session: Session, vpn: Vpn, node: str) -> RevocationOutput:
     refused = all(one.refused for one in found)
     if refused:
         prove(session.ledger, vpn, node, world)
-    since = rfc3339(revoked_since(revoked(vpn, world)[node]))
+    since = rfc3339(revoked_since(kept))
     return RevocationOutput(vpn=vpn.name, node=node, since=since, refused=refused, untried=why_not, nodes=found)
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 import controller.asking
+import salvusctl.vpn_revoke
 from drivers.base import Absent, DriverError, Present, Unknown
 from resources.vpn_keys import has_key, is_open, proved, revoked_since, revoked_value
 from tests.fast.cli import HOST, OTHER, Answer, Cli, cli
@@ -176,6 +177,11 @@ def test_a_machine_that_is_gone_is_revoked_by_its_name(fleet: Cli) -> None:
     }
     fleet.machines.machine("beta").faults.unreachable = False
     assert proof(fleet("vpn", "revoke", "gamma", "-o", "json"))["beta"] == (True, False, None)
+
+
+def test_somebody_admits_it_while_it_is_revoked(fleet: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(salvusctl.vpn_revoke, "_wait", lambda *_: fleet("vpn", "admit", "gamma", "--no-wait"))
+    assert "somebody let gamma in again in VPN/net meanwhile" in fleet("vpn", "revoke", "gamma", code=3).err
 
 
 def test_who_is_no_node(fleet: Cli) -> None:
