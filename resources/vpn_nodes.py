@@ -200,10 +200,13 @@ def with_key(vpn: Vpn, node: Node, world: World) -> Node:
 
 
 def generations(vpn: Vpn, node: str, world: World) -> tuple[int, int]:
-    """The generation that a node's key is to have, and the one that it uses: before it told, that is the same."""
+    """The generation that a node is to have, and the one it uses: until it told, the oldest of which a key is known."""
     decided = world.known_allocation(vpn.ref, f"{KEY}/{node}")
     told, wanted = world.known_fact(vpn.ref, f"{IN_USE}/{node}"), generation(decided)
-    return wanted, wanted if told is None else max(oldest(decided), min(generation(told), wanted))
+    if told is not None:
+        return wanted, max(oldest(decided), min(generation(told), wanted))
+    kept = (one for one in range(oldest(decided), wanted) if world.known_fact(vpn.ref, key_fact(one, node)) is not None)
+    return wanted, next(kept, wanted)
 
 
 def _right_key(vpn: Vpn, told: str | None) -> str | None:

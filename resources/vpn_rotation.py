@@ -28,11 +28,14 @@ def turning(vpn: Vpn, me: Node, others: Iterable[Node], world: World) -> tuple[N
 def unaware(vpn: Vpn, me: Node, others: Iterable[Node], world: World) -> tuple[str, ...]:
     """The nodes that let it in with its present key, and not yet with the next one: it would be lost to them.
 
-    Who never knew it is told of both; nodes outside the fleet are told by hand.
+    Who never knew it is told of both. Who has a key and never told whom it lets in may do so. Nodes outside the fleet
+    are told by hand.
     """
     driver = vpn.spec.driver
-    old, new = (known_as(driver, one.name, one.generation, one.public_key or "") for one in me.known_by)
-    return tuple(node.name for node in others if old in (said := _said(vpn, me, node, world)) and new not in said)
+    old, new = (known_as(driver, one.name, one.generation, one.public_key or "") for one in (me, me.turned()))
+    machines = (node for node in others if node.machine and connected(vpn, me, node))
+    said = ((node, _trusted(vpn, node, world)) for node in machines)
+    return tuple(n.name for n, them in said if (n.public_key if them is None else old in them and new not in them))
 
 
 def unfinished(vpn: Vpn, name: str, world: World) -> str:
@@ -41,7 +44,7 @@ def unfinished(vpn: Vpn, name: str, world: World) -> str:
     me = next((with_key(vpn, node, world) for node in everybody if node.name == name), None)
     if me is None:
         return ""
-    others = tuple(node for node in everybody if node.name != name)
+    others = tuple(with_key(vpn, node, world) for node in everybody if node.name != name)
     if wait := turning(vpn, me, others, world)[1]:
         return wait
     before = [(number, key) for number, key in told(vpn, name, world) if number < me.generation]
@@ -52,7 +55,7 @@ def unfinished(vpn: Vpn, name: str, world: World) -> str:
 
 def trusting(vpn: Vpn, it: Callable[[str], bool], others: Iterable[Node], world: World) -> tuple[str, ...]:
     """The machines whose daemons let somebody in whom they know so (see ``known_as``), as they told last."""
-    return tuple(node.name for node in others if node.machine and any(map(it, _trusted(vpn, node, world))))
+    return tuple(node.name for node in others if node.machine and any(map(it, _trusted(vpn, node, world) or ())))
 
 
 def recognizes(vpn: Vpn, name: str, world: World) -> Callable[[str], bool]:
@@ -84,9 +87,7 @@ def told(vpn: Vpn, name: str, world: World) -> tuple[tuple[int, str], ...]:
     return tuple((number, value.strip()) for number, value in facts if number is not None)
 
 
-def _said(vpn: Vpn, me: Node, other: Node, world: World) -> frozenset[str]:
-    return _trusted(vpn, other, world) if other.machine and connected(vpn, me, other) else frozenset()
-
-
-def _trusted(vpn: Vpn, other: Node, world: World) -> frozenset[str]:
-    return frozenset((world.known_fact(vpn.ref, f"{TRUSTED}/{other.name}") or "").split())
+def _trusted(vpn: Vpn, other: Node, world: World) -> frozenset[str] | None:
+    """Whom a machine's daemon lets in; None when it never told."""
+    said = world.known_fact(vpn.ref, f"{TRUSTED}/{other.name}")
+    return None if said is None else frozenset(said.split())

@@ -134,6 +134,50 @@ def test_a_machine_that_is_away_keeps_its_key_until_it_is_back(desk: Desk) -> No
     assert (used(desk), lets_in(desk, "h001"), unfinished(net(desk), "h002", world(desk))) == ("2", {"2"}, "")
 
 
+def test_a_key_that_is_known_is_let_in_until_its_node_tells_that_it_uses_another(desk: Desk) -> None:
+    desk.engine._ledger.drop_facts("VPN/net", ["key_in_use/h002"])
+    desk.fleet.machine("h002").faults.unreachable = True
+    assert begin(desk, "h002") == 2
+    assert begin(desk, "h002") is None, "it is to turn already"
+    desk.visit(*NAMES)
+    assert lets_in(desk, "h001") == {"1"}
+    desk.fleet.machine("h002").faults.unreachable = False
+    for _ in range(4):
+        desk.visit(*NAMES)
+    assert (used(desk), lets_in(desk, "h001"), unfinished(net(desk), "h002", world(desk))) == ("2", {"2"}, "")
+
+
+def test_who_never_told_whom_it_lets_in_is_waited_for(desk: Desk) -> None:
+    desk.engine._ledger.drop_facts("VPN/net", ["trusted/h001"])
+    desk.fleet.machine("h001").faults.unreachable = True
+    begin(desk, "h002")
+    for _ in range(3):
+        desk.visit(*NAMES)
+    assert used(desk) == "1"
+    assert "when h001" in unfinished(net(desk), "h002", world(desk))
+    desk.fleet.machine("h001").faults.unreachable = False
+    for _ in range(3):
+        desk.visit(*NAMES)
+    assert (used(desk), lets_in(desk, "h001")) == ("2", {"2"})
+
+
+def test_who_never_had_a_key_is_not_waited_for(desk: Desk) -> None:
+    desk.put(VPN.format(driver=net(desk).spec.driver), *map(host, (1, 2, 3, 4)))
+    desk.settle()
+    begin(desk, "h002")
+    for _ in range(4):
+        desk.visit(*NAMES)
+    assert (used(desk), unfinished(net(desk), "h002", world(desk))) == ("2", "")
+
+
+def test_a_node_whose_key_is_not_known_any_more_turns_to_the_next(desk: Desk) -> None:
+    begin(desk, "h002")
+    desk.visit("h002")
+    desk.engine._ledger.drop_facts("VPN/net", ["public_key/h002"])
+    desk.settle()
+    assert "h002 turns to its next key" in unfinished(net(desk), "h002", world(desk))
+
+
 def test_a_hub_and_all_others_rotate_at_the_same_time_and_again(desk: Desk) -> None:
     for round_ in (2, 3):
         for name in NAMES:
