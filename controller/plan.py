@@ -19,7 +19,6 @@ from drivers.base import (
     Observation,
     Present,
     Rejected,
-    RolledBack,
     Unknown,
     Verb,
     drift,
@@ -174,11 +173,10 @@ def _refused(item: Item, key: str, seen: Mapping[str, Observation]) -> Rejected 
 
 
 def _kept(owned: Owned, seen: Mapping[str, Observation]) -> tuple[str, str] | None:
-    """Why it is not deleted: it is somebody else's. That the machine put it back before is no reason to keep it."""
-    error = _refused(owned.item, owned.key, seen)
-    if error is None or isinstance(error, RolledBack):
-        return None
-    return reason(error), f"{owned.key}: {explain(error)}"
+    """Reason and sentence why it is not deleted."""
+    state = seen[owned.key].state if owned.key in seen else None
+    error = owned.item.stays(state.fields) if isinstance(state, Present) else None
+    return None if error is None else (reason(error), f"{owned.key}: {explain(error)}")
 
 
 def _want(

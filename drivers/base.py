@@ -138,6 +138,14 @@ class Item:
         """
         return None
 
+    def stays(self, observed: Fields) -> Rejected | None:
+        """Why what is there is not taken away, though nobody wants it any more: it is somebody else's.
+
+        RolledBack where the machine put it back when that was tried; that it put back another change is no reason.
+        """
+        error = self.refusal(observed)
+        return None if isinstance(error, RolledBack) else error
+
     def ours(self, observed: Fields) -> bool:
         """Whether what is there has a mark that salvus made it, though it was there before (rule 6)."""
         return False

@@ -68,6 +68,11 @@ class UfwRules(ShellItem):
         lost = "with these rules nobody could log in anew"
         return undo.refusal(str(observed.get("refused", "")), nft_text.attempt(self.rules), lost, _NOTES[1])
 
+    def stays(self, observed: Fields) -> RolledBack | None:
+        """See Item. They were taken away before, and put back: the operator's own let nobody in."""
+        lost = "without these rules nobody could log in anew"
+        return undo.refusal(str(observed.get("refused", "")), sh.REMOVAL, lost, _NOTES[1])
+
     @classmethod
     def probe(cls, items: Sequence[Self]) -> str:
         """See ShellItem."""

@@ -24,7 +24,7 @@ _LINK = "/etc/systemd/system/multi-user.target.wants/ufw.service"
 _FILES = (*RULES.values(), _CONF, _DEFAULTS, f"{FOLDER}/before", f"{FOLDER}/listing")
 # Of the trial, see undo.py.
 TRIAL = "ufw"
-_REMOVAL = "removal"
+REMOVAL = "removal"
 _POLICIES = {Action.ALLOW: "accept", Action.DENY: "drop"}
 _NAMES = f"""\
 dir={FOLDER} conf={_CONF} defaults={_DEFAULTS} link={_LINK} four={RULES[4]} six={RULES[6]}
@@ -277,15 +277,15 @@ REMOVE = f"""\
 {fs.FAIL}{_NAMES}umask 077
 mkdir -p -m 0700 -- "$dir"
 if command -v ufw >/dev/null && [ -f "$four" ] && [ -f "$six" ] && [ -f "$conf" ] && [ -f "$defaults" ]; then
-{undo.arm(TRIAL, _REMOVAL, _FILES, _THEN)}{_WRITE}{_KERNEL}anew=
+{undo.arm(TRIAL, REMOVAL, _FILES, _THEN)}{_WRITE}{_KERNEL}anew=
 [ -e "$dir/before" ] || : >"$dir/before"
 {_LEAVE}{_CALM}else
 {undo.forget(TRIAL)}fi
 """
 REMOVED = f"""\
 {_NAMES}if [ -d "$dir" ] && [ -d {undo.FOLDER}/{TRIAL} ]; then
-{undo.confirm(TRIAL, _REMOVAL)}fi
+{undo.confirm(TRIAL, REMOVAL)}fi
 if [ -e "$dir/linked" ]; then rm -f -- "$link"; fi
 rm -rf -- "$dir"
 {undo.forget(TRIAL)}"""
-REFUSED = undo.refuse(TRIAL, _REMOVAL)
+REFUSED = undo.refuse(TRIAL, REMOVAL)

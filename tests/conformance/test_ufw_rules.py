@@ -210,6 +210,11 @@ def test_a_removal_that_nobody_confirms_is_put_back(ufw_box: Box) -> None:
     ufw_box.sh(f"sh {TIMER}")
     assert state(ufw_box) == before
     assert needed(ITEM, ufw_box.machine.see(ITEM)) is None
+    ufw_box.sh(f"export SALVUS_NOW=5\n{ITEM.refused(change)}")
+    seen = ufw_box.machine.see(ITEM)
+    assert isinstance(seen, Present)
+    assert isinstance(ITEM.stays(seen.fields), RolledBack)
+    assert ITEM.refusal(seen.fields) is None
 
 
 def test_more_members_come_in_without_a_moment_in_which_everybody_does(ufw_box: Box) -> None:

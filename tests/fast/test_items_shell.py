@@ -179,6 +179,13 @@ def test_a_file_on_trial_tells_of_it_and_is_told_apart_from_another_content() ->
     assert other.refusal(back.fields) is None
     assert one.grade(()) is Grade.RELOAD
     assert one.perilous(Change(one, Verb.DELETE, (), Grade.LIVE))
+    (attempt,) = re.findall("[0-9a-f]{64}", one.refused(Change(one, Verb.DELETE, (), Grade.LIVE)))
+    kept = one.tried(one.state(seen, digest), nothing | {refused: (f"{attempt} 1700000000",)})
+    assert isinstance(kept, Present)
+    assert isinstance(other.stays(kept.fields), RolledBack), "whatever is in it"
+    assert one.refusal(kept.fields) is None
+    assert one.stays(back.fields) is None
+    assert one.stays({"trial": "", "refused": f"{attempt} 1700000000"}) is None, "somebody else removed it"
     plain = dataclasses.replace(one, trial=None)
     assert (plain.grade(()), plain.perilous(Change(plain, Verb.DELETE, (), Grade.LIVE))) == (Grade.LIVE, False)
 

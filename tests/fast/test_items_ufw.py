@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -161,6 +162,17 @@ def test_only_what_was_put_back_is_refused() -> None:
     assert "noted 2023-11-14 22:13:20Z" in str(error)
     assert UfwRules(RuleSet()).refusal(refused) is None
     assert item.refusal(item.fields()) is None
+
+
+def test_a_removal_that_was_put_back_is_noted_and_only_that_keeps_the_rules() -> None:
+    item, before = grown(Action.ALLOW)
+    [line] = re.findall(r"'%s %s\\n' (\w+) ", item.refused(Change(item, Verb.DELETE, (), Grade.LIVE)))
+    error = item.stays({**before, "refused": f"{line} 1700000000"})
+    assert isinstance(error, RolledBack)
+    assert "without these rules nobody could log in anew" in str(error)
+    assert "/ufw/refused" in error.hint
+    assert item.stays({**before, "refused": f"{nft_text.attempt(item.rules)} 1700000000"}) is None
+    assert item.stays(before) is None
 
 
 def answer(item: UfwRules, *more: str, defaults: tuple[str, str] = ("drop", "accept")) -> str:

@@ -172,6 +172,23 @@ def test_what_protects_stays_while_what_takes_its_place_waits_for_whatever_reaso
     assert [held.reason for held in above.held] == ["HeldByCeiling", "WaitsForItem"]
 
 
+class Stuck(Tried):
+    """A Thing that the machine put back when it was deleted."""
+
+    def stays(self, observed: Fields) -> Rejected | None:
+        return RolledBack("nobody came in without it", hint="remove the note")
+
+
+def test_what_the_machine_put_back_when_it_was_deleted_is_not_deleted_again() -> None:
+    rows = (Owned(Stuck("x"), "Firewall/f", True), Owned(Thing("y"), "Firewall/f", True))
+    there = Present({"value": "b"})
+    found = plan(lowered(), seen(x=there, y=there), rows, NOW)
+    assert keys(found.changes) == ["Thing:y"]
+    assert [(held.change.verb, held.reason, held.message) for held in found.held] == [
+        (Verb.DELETE, "RolledBack", "Thing:x: nobody came in without it; remove the note")
+    ]
+
+
 STATES: st.SearchStrategy[State] = st.one_of(
     st.just(Absent()),
     st.builds(Unknown, st.just("?")),
