@@ -123,19 +123,19 @@ mv -fT -- "$marker.new" "$marker"
 """
 
 
-def take(how: str) -> str:
-    """Has the unit, of which ``begin`` told, restart or reload if it runs (``how``), and fails when it doesn't then."""
-    return _TAKE.format(how=how)
+def take(unit: str, how: str) -> str:
+    """Has the unit restart or reload if it runs (``how``), and fails when it doesn't then; it need not be there."""
+    return _TAKE.format(unit=shlex.quote(unit), begin=begin(unit), how=how)
 
 
 def take_again(unit: str, how: str) -> str:
-    """The same without ``begin``, for what is to run: also when it failed with something else."""
+    """The same for what is to run: also when it failed with something else."""
     return _AGAIN.format(unit=shlex.quote(unit), how=how)
 
 
 _TAKE = """\
-if systemctl --quiet is-active -- "$unit"; then
-    systemctl {how} -- "$unit" || explain "$unit does not {how} with what was written"
+if systemctl --quiet is-active -- {unit}; then
+{begin}    systemctl {how} -- "$unit" || explain "$unit does not {how} with what was written"
     sleep 0.3
     systemctl --quiet is-active -- "$unit" || explain "$unit does not run with what was written"
 fi

@@ -105,7 +105,7 @@ class UnitFiles(ShellItem):
         how = "reload" if self.grade(change.drift) is Grade.RELOAD else "restart"
         paths, again = [file.path for file in self.files], sh.take_again(self.unit, how)
         arm = undo.arm(self.trial, self._attempt, paths, again) if self.perilous(change) else ""
-        return arm + self._written() + sh.begin(self.unit) + sh.take(how)
+        return arm + self._written() + sh.take(self.unit, how)
 
     def perilous(self, change: Change) -> bool:
         """See ShellItem. Nobody comes in by what was not there before."""
