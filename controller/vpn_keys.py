@@ -18,14 +18,16 @@ from resources.vpn_keys import (
     generation_of,
     has_key,
     is_open,
+    is_out,
     key_fact,
     key_since,
     key_value,
     oldest,
-    proved,
+    revoked_as,
     revoked_value,
 )
-from resources.vpn_nodes import EVERYTHING, generations, members, outside_key
+from resources.vpn_nodes import EVERYTHING, generations, members, outside_key, resources_of
+from resources.vpn_rotation import keyed, told
 
 if TYPE_CHECKING:
     from resources.vpn_nodes import Vpn
@@ -78,12 +80,24 @@ def _due(ledger: Ledger, vpn: Vpn, node: str, age: int, world: World, now: float
 
 
 def revoke(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> bool:
-    """Has a node let in nowhere, until it is admitted; False when that is so already. Raises Conflict."""
+    """Has a node let in nowhere, until it is admitted, and its keys under no name; False when that is so already.
+
+    Raises Conflict.
+    """
     what = f"{REVOKED}/{node}"
-    if world.known_allocation(vpn.ref, what) is not None:
+    before = world.known_allocation(vpn.ref, what)
+    if is_out(before):
         return False
-    _decide(ledger, vpn, node, {what: None}, {what: revoked_value(now, outside_key(vpn, node, world))})
+    _decide(ledger, vpn, node, {what: before}, {what: revoked_value(now, _keys(vpn, node, world), before)})
     return True
+
+
+def _keys(vpn: Vpn, node: str, world: World) -> set[str]:
+    """The public keys of a node. Those that another one has, too, it may tell to have that one shut out."""
+    others = {key for other in keyed(vpn, world) - {node} for _, key in told(vpn, other, world)}
+    others |= {(one.spec.public_key or "").strip() for one in resources_of(vpn, world) if one.name != node}
+    own = {key for _, key in told(vpn, node, world)} - others
+    return (own | {outside_key(vpn, node, world)}) - {""}
 
 
 def prove(ledger: Ledger, vpn: Vpn, node: str, world: World) -> None:
@@ -91,24 +105,24 @@ def prove(ledger: Ledger, vpn: Vpn, node: str, world: World) -> None:
     what = f"{REVOKED}/{node}"
     before = world.known_allocation(vpn.ref, what)
     if before is not None and is_open(before):
-        _decide(ledger, vpn, node, {what: before}, {what: proved(before)})
+        _decide(ledger, vpn, node, {what: before}, {what: revoked_as("proved", before)})
 
 
 def admit(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> bool:
-    """Lets a revoked node in again, with a key that it never had; False when it is not revoked.
+    """Lets a revoked node in again, with a key that it never told; False when it is not revoked.
 
     Raises Conflict, and Rejected for a node outside the fleet of which the manifest has the revoked key.
     """
     what, key = f"{REVOKED}/{node}", f"{KEY}/{node}"
     before, generation_before = (world.known_allocation(vpn.ref, one) for one in (what, key))
-    if before is None:
+    if before is None or not is_out(before):
         return False
     if (outside := outside_key(vpn, node, world)) and has_key(before, outside):
         raise Rejected(
             f"the publicKey of VPNNode/{node} is the one that was revoked", hint="write its new one, and apply that"
         )
     number = generation(generation_before) + 1
-    after = {what: None, key: key_value(number, now, first=number)}
+    after = {what: revoked_as("admitted", before), key: key_value(number, now, first=number)}
     _decide(ledger, vpn, node, {what: before, key: generation_before}, after)
     forget_keys(ledger, vpn, node, world, lambda one: one < number)
     ledger.drop_facts(vpn.ref, [f"{IN_USE}/{node}", f"{TRUSTED}/{node}"])

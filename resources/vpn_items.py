@@ -18,7 +18,7 @@ from drivers.items.systemd_unit import Watched
 from drivers.items.unit_files import UnitFiles
 from resources.base import Invalid, NotYet, Partly, Placed
 from resources.net import Network
-from resources.vpn_keys import IN_USE, TRUSTED, key_fact, key_path, no_key
+from resources.vpn_keys import IN_USE, TRUSTED, digest, key_fact, key_path, no_key
 from resources.vpn_nodes import (
     ADDRESS,
     Node,
@@ -30,6 +30,7 @@ from resources.vpn_nodes import (
     members,
     nodes,
     resources_of,
+    revoked_keys,
     unit,
     with_key,
 )
@@ -62,7 +63,8 @@ def placed(vpn: Vpn, machine: str, world: World) -> Iterator[Placed]:
     if why := _cuts_off(vpn, me, world):
         raise Invalid(why)
     heard = tuple(_heard(vpn, me, node, world) for node in everybody if node.address and node.name != machine)
-    others, twice = _own_keys(me, heard)
+    twice, shut = _twice((me, *heard)), _revoked(vpn, (me, *heard), world)
+    others = tuple(replace(n, public_key=None, next_key=None) if n.name in twice + shut else n for n in heard)
     if vpn.spec.driver == "tinc":
         from resources.vpn_tinc import beginning, items  # here, because of one driver the other is not needed
     else:
@@ -82,9 +84,13 @@ def placed(vpn: Vpn, machine: str, world: World) -> Iterator[Placed]:
         raise Partly(
             "FactUnknown", f"waits for the public keys of {', '.join(late[:5])}{more}; others are in it", whole=True
         )
-    if twice:
+    if shut:
+        what = f"the public key of {', '.join(shut)} was revoked, and is let in nowhere; give a machine another one"
+        how = f"(salvusctl vpn rotate {vpn.name} --node NAME), a VPNNode another publicKey"
+        raise Partly("KeyRevoked", f"{what} {how}", whole=True)
+    if strangers := [name for name in twice if name != machine]:
         raise Partly(
-            "KeyTwice", f"{', '.join(twice)} tell a public key that another node has, too: none is let in", True
+            "KeyTwice", f"{', '.join(strangers)} tell a public key that another node has, too: none is let in", True
         )
     if wait:
         raise Partly("KeyRotating", wait, whole=True)
@@ -110,11 +116,16 @@ def _heard(vpn: Vpn, me: Node, other: Node, world: World) -> Node:
     return with_key(vpn, other, world) if connected(vpn, me, other) else other
 
 
-def _own_keys(me: Node, others: tuple[Node, ...]) -> tuple[tuple[Node, ...], tuple[str, ...]]:
-    """The nodes without keys that two have, and who has these: nobody knows whose it is, and it may be taken once."""
-    count = Counter(key for node in (me, *others) for key in _keys(node))
-    twice = tuple(node.name for node in others if any(count[key] > 1 for key in _keys(node)))
-    return tuple(replace(n, public_key=None, next_key=None) if n.name in twice else n for n in others), twice
+def _twice(everybody: tuple[Node, ...]) -> tuple[str, ...]:
+    """Who has a key that another one has, too: nobody knows whose it is, and it may be taken once."""
+    count = Counter(key for node in everybody for key in _keys(node))
+    return tuple(node.name for node in everybody if any(count[key] > 1 for key in _keys(node)))
+
+
+def _revoked(vpn: Vpn, everybody: tuple[Node, ...], world: World) -> tuple[str, ...]:
+    """Who comes with a key that was revoked, of whomever."""
+    kept = revoked_keys(vpn, world)
+    return tuple(node.name for node in everybody if kept and not kept.isdisjoint(map(digest, _keys(node))))
 
 
 def _keys(node: Node) -> set[str]:

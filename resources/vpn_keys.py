@@ -9,11 +9,14 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Iterable
+from typing import Literal
 
 # An allocation: which generation of its key a node is to have, since when (seconds since 1970), and of which one at
 # least whatever it tells (``GENERATION SECONDS FIRST``; none: the first).
 KEY = "key"
-# An allocation: the node is let in nowhere, until it is admitted (``STATE SECONDS DIGEST``: see ``revoked_value``).
+# An allocation: the node is let in nowhere, until it is admitted, and its keys never again (``STATE SECONDS
+# DIGEST...``: see ``revoked_value``).
 REVOKED = "revoked"
 # Facts: the public half of a generation; the generation that the daemon has read; whom the daemon lets in.
 PUBLIC_KEY = "public_key"
@@ -73,17 +76,28 @@ def due(since: float, age: int, node: str) -> float:
     return since + age * (1 - share / 10)
 
 
-def revoked_value(since: float, key: str) -> str:
-    """The allocation of a revocation. ``key`` is the public key of a node outside the fleet, which is not to come back.
+def digest(key: str) -> str:
+    """What is kept of a public key that is not to come back; however its lines are broken."""
+    return hashlib.sha256("".join(key.split()).encode()).hexdigest()
+
+
+def revoked_value(since: float, keys: Iterable[str], before: str | None = None) -> str:
+    """The allocation of a revocation: of the public keys of a node, and those of the revocation ``before``.
 
     Until it is proved the machine keeps what it has, so that it can be tried from there whether it is let in.
     """
-    return f"open {since:.0f} {hashlib.sha256(key.strip().encode()).hexdigest()}"
+    kept = {digest(key) for key in keys} | (digests(before) if before is not None else set())
+    return " ".join(("open", f"{since:.0f}", *sorted(kept)))
 
 
-def proved(revoked: str) -> str:
-    """The allocation once that is proved."""
-    return " ".join(("proved", *revoked.split(" ")[1:]))
+def revoked_as(state: Literal["proved", "admitted"], revoked: str) -> str:
+    """The allocation once that is proved, or once the node may come back: then it is of its keys alone."""
+    return " ".join((state, *revoked.split(" ")[1:]))
+
+
+def is_out(revoked: str | None) -> bool:
+    """Whether a node is let in nowhere, by the allocation."""
+    return revoked is not None and not revoked.startswith("admitted ")
 
 
 def is_open(revoked: str) -> bool:
@@ -98,7 +112,12 @@ def revoked_since(revoked: str) -> float:
 
 def has_key(revoked: str, key: str) -> bool:
     """Whether a revocation was of that public key."""
-    return revoked.split(" ")[2] == hashlib.sha256(key.strip().encode()).hexdigest()
+    return digest(key) in digests(revoked)
+
+
+def digests(revoked: str) -> frozenset[str]:
+    """Of all public keys that a revocation was of."""
+    return frozenset(revoked.split(" ")[2:])
 
 
 def generation_of(fact: str) -> int | None:

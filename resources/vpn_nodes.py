@@ -11,7 +11,7 @@ from drivers.items.systemd_unit import SystemdUnit
 from resources.base import AnyResource, Choice, Resource, Selector
 from resources.fleet import machine_kind
 from resources.net import Network
-from resources.vpn_keys import IN_USE, KEY, REVOKED, generation, is_open, key_fact, no_key, oldest
+from resources.vpn_keys import IN_USE, KEY, REVOKED, digests, generation, is_open, is_out, key_fact, no_key, oldest
 from resources.vpn_spec import NO_ENDPOINT, VPNNodeSpec, VPNSpec, split_endpoint
 from resources.world import World
 
@@ -108,7 +108,12 @@ def members(vpn: Vpn, world: World) -> tuple[AnyResource, ...]:
 
 def revoked(vpn: Vpn, world: World) -> Mapping[str, str]:
     """The nodes that are let in nowhere, and what is kept of that: see ``revoked_value``."""
-    return world.pool(vpn.ref, REVOKED)
+    return {name: value for name, value in world.pool(vpn.ref, REVOKED).items() if is_out(value)}
+
+
+def revoked_keys(vpn: Vpn, world: World) -> frozenset[str]:
+    """Digests of the public keys of all that are or were revoked: they are let in under no name."""
+    return frozenset().union(*map(digests, world.pool(vpn.ref, REVOKED).values()))
 
 
 def leaving(vpn: Vpn, world: World) -> Iterator[str]:
@@ -118,7 +123,7 @@ def leaving(vpn: Vpn, world: World) -> Iterator[str]:
 
 def is_member(vpn: Vpn, machine: AnyResource, world: World) -> bool:
     """The same of one machine, without looking at others."""
-    if world.known_allocation(vpn.ref, f"{REVOKED}/{machine.name}") is not None:
+    if is_out(world.known_allocation(vpn.ref, f"{REVOKED}/{machine.name}")):
         return False
     named = machine.name in _settled(vpn, world)
     return named or vpn.spec.members.includes(machine) or vpn.spec.hubs.includes(machine)

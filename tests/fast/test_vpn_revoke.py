@@ -8,12 +8,14 @@ import pytest
 
 import controller.asking
 import salvusctl.vpn_revoke
+from controller.vpn_keys import admit, prove, revoke
 from drivers.base import Absent, DriverError, Present, Unknown
-from resources.vpn_keys import has_key, is_open, proved, revoked_since, revoked_value
+from resources.vpn_keys import has_key, is_open, is_out, known_as, revoked_as, revoked_since, revoked_value
 from tests.fast.cli import HOST, OTHER, Answer, Cli, cli
-from tests.fast.test_vpn_rotation import LAPTOP, NET
+from tests.fast.test_vpn_fleet import Desk
+from tests.fast.test_vpn_rotation import LAPTOP, NAMES, NET, desk, lets_in, net, ready, world
 
-__all__ = ["cli"]
+__all__ = ["cli", "desk"]
 THIRD = HOST.replace("alpha", "gamma").replace("192.0.2.1", "192.0.2.3")
 TRIED = "Tunnel:vpn-net"
 PEERS = "File:/etc/wireguard/net/peers.conf"
@@ -184,6 +186,62 @@ def test_somebody_admits_it_while_it_is_revoked(fleet: Cli, monkeypatch: pytest.
     assert "somebody let gamma in again in VPN/net meanwhile" in fleet("vpn", "revoke", "gamma", code=3).err
 
 
+def test_a_revoked_key_is_let_in_under_no_other_name_and_not_after_its_node_is_back(fleet: Cli) -> None:
+    rest = (HOST, OTHER, THIRD, NET)
+    fleet("vpn", "revoke", "laptop")
+    fleet("apply", "--no-wait", "-f", fleet.write(*rest, LAPTOP.replace("name: laptop", "name: tablet")))
+    why = f"apply -f {fleet.folder}/fleet.yaml".split()
+    said = fleet(*why, "--timeout", "5", code=1).err
+    assert "the public key of tablet was revoked, and is let in nowhere; give a machine another one" in said
+    assert "xTIBA5" not in facts(fleet)["trusted/alpha"]
+    other = LAPTOP.replace("xTIBA5", "yTIBA5")
+    fleet("apply", "--no-wait", "-f", fleet.write(*rest, other))
+    fleet("delete", "vpnnode", "tablet", "--yes", "--timeout", "5", code=None)
+    fleet("vpn", "admit", "laptop")
+    assert "yTIBA5" in facts(fleet)["trusted/alpha"]
+    fleet("apply", "--no-wait", "-f", fleet.write(*rest, LAPTOP))
+    fleet(*why, "--timeout", "5", code=1)
+    assert "TIBA5" not in facts(fleet)["trusted/alpha"]
+
+
+def trusted(desk: Desk, machine: str) -> list[str]:
+    return desk.session.knowledge().known.facts["VPN/net", f"trusted/{machine}"].split()
+
+
+def test_a_machine_that_is_back_with_the_pair_that_it_had_is_let_in_nowhere(desk: Desk) -> None:
+    ledger = desk.engine._ledger
+    old = desk.session.knowledge().known.facts["VPN/net", "public_key/h002"]
+    revoke(ledger, net(desk), "h002", world(desk), 1000.0)
+    prove(ledger, net(desk), "h002", world(desk))
+    desk.settle()
+    desk.visit(*NAMES)
+    assert admit(ledger, net(desk), "h002", world(desk), 2000.0)
+    desk.settle()
+    ledger.put_facts("VPN/net", {"public_key.2/h002": old})
+    desk.settle()
+    desk.visit("h001")
+    assert lets_in(desk, "h001") == set()
+    assert "KeyRevoked: the public key of h002 was revoked" in ready(desk)[1]
+    # It makes one itself.
+    for _ in range(2):
+        desk.visit("h002", "h001")
+    assert lets_in(desk, "h001") == {"2"}
+
+
+def test_who_tells_the_key_of_another_has_only_its_own_shut_out(desk: Desk) -> None:
+    ledger = desk.engine._ledger
+    key = desk.session.knowledge().known.facts["VPN/net", "public_key/h003"]
+    ledger.put_facts("VPN/net", {"public_key/h002": key})
+    desk.settle()
+    desk.visit("h001")
+    them = known_as(net(desk).spec.driver, "h003", 1, key)
+    assert them not in trusted(desk, "h001")
+    revoke(ledger, net(desk), "h002", world(desk), 1000.0)
+    desk.settle()
+    desk.visit("h001")
+    assert them in trusted(desk, "h001")
+
+
 def test_who_is_no_node(fleet: Cli) -> None:
     for verb in ("revoke", "admit"):
         said = fleet("vpn", verb, "gama", code=1).err
@@ -192,7 +250,16 @@ def test_who_is_no_node(fleet: Cli) -> None:
 
 
 def test_what_is_kept_of_a_revocation() -> None:
-    kept = revoked_value(12.4, " KEY\n")
-    assert (is_open(kept), is_open(proved(kept))) == (True, False)
-    for one in (kept, proved(kept)):
-        assert (revoked_since(one), has_key(one, "KEY"), has_key(one, "OTHER")) == (12.0, True, False)
+    kept = revoked_value(12.4, [" KEY\n", "K E\nY2"])
+    proved, admitted = revoked_as("proved", kept), revoked_as("admitted", kept)
+    assert [(is_open(one), is_out(one)) for one in (kept, proved, admitted)] == [
+        (True, True),
+        (False, True),
+        (False, False),
+    ]
+    for one in (kept, proved, admitted):
+        assert [has_key(one, key) for key in ("KEY", "KEY2", "OTHER")] == [True, True, False]
+        assert revoked_since(one) == 12.0
+    again = revoked_value(20, ["OTHER"], admitted)
+    assert (revoked_since(again), has_key(again, "KEY"), has_key(again, "OTHER")) == (20.0, True, True)
+    assert not is_out(None)
