@@ -145,7 +145,7 @@ class File(ShellItem):
         unit, how = self.trial.unit, self.trial.how
         again = sh.take_again(unit, how) if unit else ""
         arm = undo.arm(self.trial_name, self._attempt(change.verb), [self.path], again)
-        return f"{arm}(\n{self._written(change)})\n" + (sh.take(unit, how) if unit else "")
+        return f"{arm}(\n{self._written(change)})\n{undo.WRITTEN}" + (sh.take(unit, how) if unit else "")
 
     def _written(self, change: Change) -> str:
         """A file whose content is right keeps its time: units look at when it was written."""

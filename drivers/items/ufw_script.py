@@ -223,12 +223,12 @@ if [ ! -L "$link" ]; then
 fi
 """
 # As it was before; run again it goes on.
-_LEAVE = """\
+_LEAVE = f"""\
 rules "$four" /dev/null
 rules "$six" /dev/null
 [ ! -s "$dir/before" ] || anew=1
 while read -r file name line; do write "$file" "$name" "$line"; done <"$dir/before"
-if ! enabled; then stop; elif [ -n "$anew" ]; then start; else load; fi
+{undo.WRITTEN}if ! enabled; then stop; elif [ -n "$anew" ]; then start; else load; fi
 rm -f -- "$dir/before" "$dir/listing"
 """
 _CALM = """\
@@ -259,7 +259,8 @@ def change(rules: RuleSet, attempt: str, *, perilous: bool, anew: bool) -> str:
     )
     return (
         f'{_BEGIN}{armed}{_WRITE}{_KERNEL}anew={"1" if anew else ""}\n{_SETTINGS}{written}rm -f -- "$dir/rules"\n'
-        f'{defaults}change "$conf" ENABLED yes\n{_LOAD}{seen}{"" if perilous else _AT_BOOT}'
+        f'{defaults}change "$conf" ENABLED yes\n{undo.WRITTEN if perilous else ""}{_LOAD}{seen}'
+        f"{'' if perilous else _AT_BOOT}"
     )
 
 

@@ -5,7 +5,7 @@ Under ``FOLDER``/NAME on the machine, which only root may read, are
 - ``armed``: the attempt that is on trial; ``undoing`` once it is being put back. It goes when that is done;
 - ``kept``: the attempt that was confirmed last;
 - ``undo``: the script that puts back, and ``old``, the files as they were;
-- ``lock``: held while it is confirmed, and while it is put back: one of the two happens, and once;
+- ``lock``: held while files are written, while it is confirmed, and while it is put back: one of them at a time;
 - ``refused``: the attempt that was put back last, and when that was noted, in seconds since the epoch.
 
 A timer of systemd runs ``undo`` when the window is over (systemd-run(1): it needs no session of ours), and again until
@@ -68,16 +68,30 @@ systemctl stop "$timer.timer" "$timer.service" 2>/dev/null || :
 rm -rf -- "$undo/old" "$undo/kept"
 mkdir -- "$undo/old"
 """
-# The timer first: what is not armed is not put back, and nothing is changed before it is armed.
+# Nothing is changed before both are there, and the timer finds what to put back however slow the disk is.
 _ARMED = """\
 sync -- "$undo/undo" "$undo/old"
-systemd-run --quiet --collect --unit="$timer" --on-active="$SALVUS_WINDOW" --timer-property=AccuracySec=100ms \\
-    --property=Restart=on-failure --property=RestartSec=5 --property=StartLimitIntervalSec=0 \\
-    -- /bin/sh "$undo/undo" now
 printf '%s\\n' {attempt} >"$undo/armed.new"
 sync -d -- "$undo/armed.new"
 mv -fT -- "$undo/armed.new" "$undo/armed"
 sync -- "$undo"
+systemd-run --quiet --collect --unit="$timer" --on-active="$SALVUS_WINDOW" --timer-property=AccuracySec=100ms \\
+    --property=Restart=on-failure --property=RestartSec=5 --property=StartLimitIntervalSec=0 \\
+    -- /bin/sh "$undo/undo" now || {{ rm -f -- "$undo/armed"; exit 1; }}
+"""
+_UPTIME = "read -r up rest </proc/uptime\n"
+# What is put back is put back whole: that waits until all is written, and then nothing of it is taken into use.
+_WRITING = """\
+trap {now} EXIT
+exec 7>>{lock}
+flock 7
+"""
+WRITTEN = f"""\
+{_UPTIME}if [ "${{up%%.*}}" -ge "$late" ]; then
+    echo "writing took as long as the whole trial may, and is undone" >&2
+    exit 1
+fi
+exec 7>&-
 """
 # A file that was there comes back whole, with its time and owner; the folder it was in is still there.
 _SAVE = """\
@@ -142,6 +156,7 @@ def arm(name: str, attempt: str, paths: Sequence[str] = (), then: str = "") -> s
     """Shell text that goes before a perilous change: unless it is confirmed within ``SALVUS_WINDOW`` seconds, the files
     at ``paths`` are again as they are now (there or not), and ``then`` is run.
 
+    ``WRITTEN`` goes after the last file is written, before anything is told to read them: it fails when that was late.
     The same when the change fails, at once: its shell must have no other trap on EXIT.
     After a boot the files are back before anything reads them, and ``then`` is not run. It runs under ``set -eu``, and
     is run again when it fails. What is on trial under this name already is put back at once. Needs systemd.
@@ -160,8 +175,10 @@ def arm(name: str, attempt: str, paths: Sequence[str] = (), then: str = "") -> s
     script = _UNDO.format(folder=shlex.quote(f"{FOLDER}/{name}"), back=back, then=then)
     stored = f'{{\n{here(script.encode())}}} >"$undo/undo"\n'
     armed = _ARMED.format(attempt=shlex.quote(attempt))
-    now = shlex.quote(f"[ $? = 0 ] || sh {shlex.quote(f'{FOLDER}/{name}/undo')} now")
-    return f"({_names(name)}{_ARM}{_AT_BOOT}{_SAVE.format(calls=save)}{stored}{armed})\ntrap {now} EXIT\n"
+    now = f"[ $? = 0 ] || {{ exec 7>&-; sh {shlex.quote(f'{FOLDER}/{name}/undo')} now; }}"
+    writing = _WRITING.format(now=shlex.quote(now), lock=shlex.quote(f"{FOLDER}/{name}/lock"))
+    late = f"{_UPTIME}late=$((${{up%%.*}} + SALVUS_WINDOW))\n"
+    return f"{late}({_names(name)}{_ARM}{_AT_BOOT}{_SAVE.format(calls=save)}{stored}{armed})\n{writing}"
 
 
 def confirm(name: str, attempt: str) -> str:

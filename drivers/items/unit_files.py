@@ -104,8 +104,10 @@ class UnitFiles(ShellItem):
             return f"{undo.forget(self.trial)}rm -f -- {fs.words(file.path for file in self.files)}\n"
         how = "reload" if self.grade(change.drift) is Grade.RELOAD else "restart"
         paths, again = [file.path for file in self.files], sh.take_again(self.unit, how)
-        arm = undo.arm(self.trial, self._attempt, paths, again) if self.perilous(change) else ""
-        return arm + self._written() + sh.take(self.unit, how)
+        written = self._written()
+        if self.perilous(change):
+            written = undo.arm(self.trial, self._attempt, paths, again) + written + undo.WRITTEN
+        return written + sh.take(self.unit, how)
 
     def perilous(self, change: Change) -> bool:
         """See ShellItem. Nobody comes in by what was not there before."""
