@@ -106,7 +106,8 @@ clear() {{
     return 1
 }}
 has() {{ [ "$(wg show {device} "$1")" = "$2" ]; }}
-own() {{ sed -n 's/^# Own key in //p' {folder}/peers.conf; }}
+# A peers.conf of an older salvus does not name it: there was one key then.
+own() {{ sed -n 's/^# Own key in //p' {folder}/peers.conf | grep . || echo {folder}/key; }}
 # A node that turns to another key is a peer under both, and the networks go to the new one as it comes with that.
 turns() {{
     none=$(printf '\t(none)') never=$(printf '\t0')

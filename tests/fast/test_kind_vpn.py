@@ -415,6 +415,18 @@ def test_with_wireguard_a_device_that_is_somebody_elses_is_not_deleted(step: str
     assert not (tmp_path / "done").exists()
 
 
+def test_with_wireguard_it_starts_with_what_an_older_salvus_wrote(tmp_path: Path) -> None:
+    world = decided(host("a"), vpn(driver="wireguard"), keys={"a": WG_KEY})
+    files = {"ip": "#!/bin/sh\n", "wg": f"#!/bin/sh\n[ $1 = show ] || cat >{tmp_path}/read\n", "routes": "#!/bin/sh\n"}
+    for name, content in (files | {"key": "PRIVATE\n", "peers.conf": "[Interface]\nListenPort = 1\n"}).items():
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(0o755)
+    script = text(world, "a", "/etc/wireguard/net/run").replace("/etc/wireguard/net/", f"{tmp_path}/")
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    subprocess.run(["sh", "-c", script, "run", "up"], env=env, capture_output=True, timeout=20)
+    assert (tmp_path / "read").read_text() == "[Interface]\nPrivateKey = PRIVATE\n[Interface]\nListenPort = 1\n"
+
+
 def test_with_wireguard_who_has_no_key_yet_holds_up_nobody() -> None:
     world = decided(*map(host, "abc"), vpn(driver="wireguard"), keys={"a": WG_KEY, "b": f"B{WG_KEY[1:]}"})
     assert peers(world, "a").keys() == {"b"}
