@@ -123,7 +123,8 @@ class File(ShellItem):
 
     def confirmation(self, change: Change) -> str:
         """See ShellItem."""
-        return undo.confirm(self.trial_name, self._attempt(change.verb))
+        confirmed = undo.end if change.verb is Verb.DELETE else undo.confirm
+        return confirmed(self.trial_name, self._attempt(change.verb))
 
     def refused(self, change: Change) -> str:
         """See ShellItem."""

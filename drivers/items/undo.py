@@ -186,6 +186,12 @@ def confirm(name: str, attempt: str) -> str:
     return _names(name) + _CONFIRM.format(attempt=shlex.quote(attempt))
 
 
+def end(name: str, attempt: str) -> str:
+    """As ``confirm``, of a removal: what is kept for trials goes too."""
+    there = f"[ ! -d {shlex.quote(f'{FOLDER}/{name}')} ] || "
+    return f"{there}{{\n{confirm(name, attempt)}}}\n{forget(name)}"
+
+
 def refuse(name: str, attempt: str) -> str:
     """Shell text that notes that the machine put back what was there before the attempt."""
     return _names(name) + _REFUSE.format(attempt=shlex.quote(attempt))

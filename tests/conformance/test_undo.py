@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from drivers.base import Absent
+from drivers.items import undo
 from drivers.items.file import File, Trial
 from drivers.items.rules import RuleSet
 from drivers.items.ufw_rules import UfwRules
@@ -40,6 +41,7 @@ def test_a_file_comes_before_its_unit_and_goes_after_it(ufw_box: Box) -> None:
     ufw_box.sh(NO_UNIT)
     ufw_box.machine.mended(ITEM)
     ufw_box.machine.deleting_it_twice_leaves_nothing(Example(ITEM))
+    assert ufw_box.sh(f"ls {undo.FOLDER}") == ""
 
 
 def test_what_takes_longer_to_write_than_it_may_is_put_back_whole(ufw_box: Box) -> None:
