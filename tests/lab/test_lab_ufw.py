@@ -40,7 +40,7 @@ def machine(lab: Lab) -> Iterator[Machine]:
 def test_a_timer_puts_back_what_nobody_confirms(machine: Machine) -> None:
     change = needed(SHUT, Absent())
     assert change is not None
-    machine.sh(f"SALVUS_WINDOW=2\n{SHUT.script(change)}")
+    machine.sh(f"SALVUS_WINDOW=8\n{SHUT.script(change)}")
     assert eventually(lambda: machine.see(SHUT) == Absent(), 20)
     machine.sh("! iptables -S | grep ufw; ! ip6tables -S | grep -e ufw -e DROP")
 
