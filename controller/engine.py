@@ -31,7 +31,7 @@ from controller.store.records import Job
 from controller.view import View
 from controller.vpn_keys import keep_young
 from drivers.base import Applied, Change, DriverError, Fenced, Fencing
-from resources.world import CONTROLLER_KEYS, World
+from resources.world import CONTROLLER_KEYS
 
 NO_WAY = Wait("NoWay", "the machine to jump over cannot be reached yet")
 
@@ -149,7 +149,7 @@ class Engine:
     def _decide(self, ledger: Ledger) -> bool:
         wrote = self._tell_keys(ledger)
         wrote |= fleet_pass(ledger, self.knowledge, self._view, self.pausing.in_force())
-        rotated, self._keys_due = keep_young(ledger, World(self.knowledge.fleet, self.knowledge.known), time.time())
+        rotated, self._keys_due = keep_young(ledger, self.knowledge.world(), time.time())
         return wrote or rotated
 
     def _tell_keys(self, ledger: Ledger) -> bool:

@@ -15,7 +15,7 @@ from resources.base import AnyResource
 from resources.envelope import resource_of
 from resources.errors import ManifestError
 from resources.fleet import Fleet
-from resources.world import Known
+from resources.world import Known, World
 
 Statuses = Mapping[str, Mapping[str, Status]]
 
@@ -41,6 +41,10 @@ class Knowledge:
     def living(self) -> Collection[str]:
         """``Kind/name`` of all that is to be kept."""
         return {ref for ref, row in self.rows.items() if row.deleting_since is None}
+
+    def world(self) -> World:
+        """What kinds read of it; each has reads of its own."""
+        return World(self.fleet, self.known)
 
     def gone(self) -> Mapping[str, Collection[str]]:
         """``Kind/name`` of what machines said something of that are not in the fleet, by machine."""

@@ -26,7 +26,6 @@ from controller.store.records import ABSENT, FLEET_PASS, Event, Job, Pause, Stor
 from controller.store.source_records import HELD_BY_BUDGET, Hold, Pin, SourceState, place_of
 from resources.envelope import Document
 from resources.fleet import Fleet, kinds
-from resources.world import World
 
 if TYPE_CHECKING:
     from controller.foresight import Foresight
@@ -276,7 +275,7 @@ class Session:
         resource = knowledge.fleet.get(kind, name)
         if resource is None:
             return {}
-        world = World(knowledge.fleet, knowledge.known)
+        world = knowledge.world()
         keys = {machine: kinds()[kind].runs_as(resource, machine, world) for machine in machines(knowledge, ref)}
         return {machine: state_word(self.ledger.seen_item(machine, key)) for machine, key in keys.items() if key}
 

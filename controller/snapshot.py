@@ -12,7 +12,6 @@ from controller.reconcile import Outcome
 from controller.runner import Runner
 from controller.summary import merged
 from controller.vpn_state import vpn_key_ages, vpn_nodes
-from resources.world import World
 
 
 def snapshot(runner: Runner) -> Snapshot:
@@ -20,7 +19,7 @@ def snapshot(runner: Runner) -> Snapshot:
     held = runner.engine.leases.held()
     # Of a machine that another controller has taken over, ours may be old.
     outcomes = {m: outcome for m, outcome in dict(runner.engine.outcomes).items() if shard_of(m) in held}
-    world = World(runner.engine.knowledge.fleet, runner.engine.knowledge.known)
+    world = runner.engine.knowledge.world()
     return Snapshot(
         queue_depth=runner.queue.depth(),
         queue_oldest=runner.queue.oldest(),

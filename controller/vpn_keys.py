@@ -26,8 +26,9 @@ from resources.vpn_keys import (
     revoked_as,
     revoked_value,
 )
-from resources.vpn_nodes import EVERYTHING, generations, members, outside_key, resources_of
+from resources.vpn_nodes import generations, members, outside_key, resources_of
 from resources.vpn_rotation import keyed, told
+from resources.world import ALL
 
 if TYPE_CHECKING:
     from resources.vpn_nodes import Vpn
@@ -55,7 +56,7 @@ def keep_young(ledger: Ledger, world: World, now: float) -> tuple[bool, float]:
     Of a key that nobody counted the time of, it begins now. Raises Conflict.
     """
     wrote, soonest = False, float("inf")
-    for vpn in world.select("VPN", EVERYTHING):
+    for vpn in world.select("VPN", ALL):
         if (age := vpn.spec.rotate_keys_after) is not None:
             for machine in members(vpn, world):
                 at = _due(ledger, vpn, machine.name, age, world, now)

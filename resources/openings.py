@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from resources.base import AnyResource, Gate, Selector
+from resources.base import AnyResource, Gate
 from resources.firewall_rules import firewalls_of
 from resources.peers import Addresses, Peer
 from resources.targets import Targets
-from resources.world import STARTED, World
+from resources.world import ALL, STARTED, World
 
 # The fact of a machine: digests of whom it lets in.
 LETS_IN = "lets_in"
@@ -31,10 +31,10 @@ class _Door:
 
 
 def _doors(world: World) -> Iterator[_Door]:
-    for wall in world.select("Firewall", Selector()):
+    for wall in world.select("Firewall", ALL):
         rules = (rule for rule in wall.spec.ingress if rule.action == "allow")
         yield _Door(wall.spec.machines, tuple(peer for rule in rules for peer in rule.from_ or ()), False)
-    for service in world.select("Service", Selector()):
+    for service in world.select("Service", ALL):
         yield _Door(service.spec.machines, service.spec.clients or (), True)
 
 

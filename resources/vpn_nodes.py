@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from drivers.items.systemd_unit import SystemdUnit
-from resources.base import AnyResource, Choice, Resource, Selector
+from resources.base import AnyResource, Choice, Resource
 from resources.fleet import machine_kind
 from resources.net import Network
 from resources.vpn_keys import IN_USE, KEY, REVOKED, digests, generation, is_open, is_out, key_fact, no_key, oldest
 from resources.vpn_spec import NO_ENDPOINT, VPNNodeSpec, VPNSpec, split_endpoint
-from resources.world import World
+from resources.world import ALL, World
 
 Vpn = Resource[VPNSpec]
-EVERYTHING = Selector()
 # The pool of addresses.
 ADDRESS = "address"
 
@@ -146,7 +145,7 @@ def _spec_of(vpn: Vpn, machine: str, world: World) -> VPNNodeSpec:
 
 def resources_of(vpn: Vpn, world: World) -> tuple[Resource[VPNNodeSpec], ...]:
     """The VPNNodes that name it."""
-    return tuple(node for node in world.select("VPNNode", EVERYTHING) if node.spec.vpn == vpn.name)
+    return tuple(node for node in world.select("VPNNode", ALL) if node.spec.vpn == vpn.name)
 
 
 def outside_key(vpn: Vpn, name: str, world: World) -> str:
@@ -238,14 +237,14 @@ def _address(vpn: Vpn, name: str, spec: VPNNodeSpec, given: Mapping[str, str]) -
 
 def addresses(machine: AnyResource, world: World) -> Mapping[str, str]:
     """The addresses that a machine has in its VPNs, by VPN; empty where it is not known yet."""
-    vpns = (vpn for vpn in world.select("VPN", EVERYTHING) if is_member(vpn, machine, world))
+    vpns = (vpn for vpn in world.select("VPN", ALL) if is_member(vpn, machine, world))
     return {vpn.name: address_of(vpn, machine.name, world) for vpn in vpns}
 
 
 def presumed(world: World) -> Mapping[tuple[str, str], str]:
     """Addresses as they could be given, for checks of manifests alone: which it is makes no difference there."""
     found: dict[tuple[str, str], str] = {}
-    for vpn in world.select("VPN", EVERYTHING):
+    for vpn in world.select("VPN", ALL):
         open_ = tuple(choices(vpn, world))
         free = iter(open_[0].allowed if open_ else ())
         found |= {(vpn.ref, choice.what): address for choice, address in zip(open_, free, strict=False)}
@@ -325,7 +324,7 @@ def units_of(machine: str, world: World) -> Iterator[str]:
     Raises NotYet until the machine has had an address and a key in each: before, it is not even configured.
     """
     resource = world.machine(machine)
-    for vpn in world.select("VPN", EVERYTHING) if resource is not None else ():
+    for vpn in world.select("VPN", ALL) if resource is not None else ():
         if resource is not None and is_member(vpn, resource, world):
             if not address_of(vpn, machine, world):
                 world.allocation(vpn.ref, f"{ADDRESS}/{machine}")

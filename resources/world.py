@@ -19,8 +19,7 @@ T = TypeVar("T")
 CONTROLLER_KEYS = ("Controller/self", "ssh_public_keys")
 # The facts of a service that it was started, with a slash and a machine's name behind.
 STARTED = "started"
-
-
+# Every label.
 ALL = Selector()
 
 

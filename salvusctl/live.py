@@ -22,7 +22,7 @@ Wanted = tuple[Site, Site, Target]
 def world_in_force(session: Session) -> World:
     """All that is in force and known."""
     knowledge = session.knowledge()
-    return World(knowledge.fleet, knowledge.known)
+    return knowledge.world()
 
 
 def try_all(session: Session, wanted: Sequence[Wanted]) -> list[tuple[Tried, ...]]:

@@ -14,7 +14,6 @@ from controller.store.base import Access
 from drivers.base import Present, State, Unknown
 from drivers.items.tunnel import Tunnel
 from resources.vpn_keys import KEY, is_open, key_since, revoked_since
-from resources.world import World
 from salvusctl import out
 from salvusctl.exits import Code
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
@@ -78,7 +77,7 @@ def _network(session: Session, vpn: Vpn) -> NetworkOutput:
     from resources.vpn_nodes import nodes, revoked, with_key
 
     knowledge = session.knowledge()
-    world = World(knowledge.fleet, knowledge.known)
+    world = knowledge.world()
     everybody = tuple(with_key(vpn, node, world) for node in nodes(vpn, world))
     device = vpn.spec.device(vpn.name)
     items = {me.name: Tunnel(device, _addresses(me, everybody)) for me in everybody if me.machine}

@@ -15,7 +15,6 @@ from drivers.base import Absent, Present, State, Unknown
 from drivers.items.tunnel import Tunnel
 from resources.fleet import did_you_mean
 from resources.vpn_keys import revoked_since
-from resources.world import World
 from salvusctl import out
 from salvusctl.apply import TimeoutOption, WaitOption
 from salvusctl.exits import Code, Missing
@@ -78,7 +77,7 @@ def admit(
 
     with reaching(context_of(ctx), Access.WRITE) as session:
         knowledge = session.knowledge()
-        world = World(knowledge.fleet, knowledge.known)
+        world = knowledge.world()
         vpns = _in(knowledge, node, name)
         for vpn in vpns:
             back = decide(session.ledger, vpn, node, world, time.time())
@@ -93,7 +92,7 @@ def _in(knowledge: Knowledge, node: str, name: str | None) -> tuple[Vpn, ...]:
     from resources.vpn_nodes import nodes, revoked
     from resources.vpn_rotation import keyed
 
-    world = World(knowledge.fleet, knowledge.known)
+    world = knowledge.world()
     vpns = tuple(knowledge.fleet.of("VPN")) if name is None else (vpn_named(knowledge, name),)
     names = {
         vpn.ref: {one.name for one in nodes(vpn, world)} | revoked(vpn, world).keys() | keyed(vpn, world)
@@ -110,7 +109,7 @@ def _in(knowledge: Knowledge, node: str, name: str | None) -> tuple[Vpn, ...]:
 def _begin(session: Session, knowledge: Knowledge, vpns: Iterable[Vpn], node: str, *, say: bool) -> None:
     from controller.vpn_keys import revoke as decide
 
-    world = World(knowledge.fleet, knowledge.known)
+    world = knowledge.world()
     for vpn in vpns:
         new = decide(session.ledger, vpn, node, world, time.time())
         if say:
@@ -154,7 +153,7 @@ def still_let_in(knowledge: Knowledge, vpn: Vpn, node: str) -> tuple[str, ...]:
     from resources.vpn_nodes import nodes
     from resources.vpn_rotation import recognizes, trusting
 
-    world = World(knowledge.fleet, knowledge.known)
+    world = knowledge.world()
     others = [one for one in nodes(vpn, world) if one.name != node]
     return trusting(vpn, recognizes(vpn, node, world), others, world)
 
@@ -168,7 +167,7 @@ def _proved(session: Session, vpn: Vpn, node: str) -> RevocationOutput:
     from resources.vpn_rotation import recognizes
 
     knowledge = session.knowledge()
-    world = World(knowledge.fleet, knowledge.known)
+    world = knowledge.world()
     kept = revoked(vpn, world).get(node)
     if kept is None:
         raise Conflict(f"somebody let {node} in again in {vpn.ref} meanwhile: salvusctl vpn status {vpn.name}")

@@ -11,7 +11,6 @@ import typer
 from controller.store.base import Access
 from controller.store.records import Condition
 from resources.fleet import did_you_mean
-from resources.world import World
 from salvusctl import out
 from salvusctl.apply import TimeoutOption, WaitOption
 from salvusctl.exits import Code, Missing, UseError
@@ -65,7 +64,7 @@ def vpn_named(knowledge: Knowledge, name: str) -> Vpn:
 def _meant(knowledge: Knowledge, name: str | None, wanted: Sequence[str] | None) -> Turning:
     from resources.vpn_nodes import members
 
-    world = World(knowledge.fleet, knowledge.known)
+    world = knowledge.world()
     vpns = tuple(knowledge.fleet.of("VPN")) if name is None else (vpn_named(knowledge, name),)
     machines = {vpn.ref: [machine.name for machine in members(vpn, world)] for vpn in vpns}
     for one in wanted or ():
@@ -79,7 +78,7 @@ def _begin(session: Session, knowledge: Knowledge, ref: str, machines: Sequence[
     from controller.vpn_keys import rotate as decide
     from resources.vpn_nodes import connected, nodes
 
-    world = World(knowledge.fleet, knowledge.known)
+    world = knowledge.world()
     vpn = vpn_named(knowledge, ref.partition("/")[2])
     for machine in machines:
         number = decide(session.ledger, vpn, machine, world, time.time())
@@ -112,7 +111,7 @@ def _left(knowledge: Knowledge, meant: Turning) -> Mapping[str, Condition]:
     from controller.present import conditions
     from resources.vpn_rotation import unfinished
 
-    world = World(knowledge.fleet, knowledge.known)
+    world = knowledge.world()
     found: dict[str, Condition] = {}
     for ref, machines in meant.items():
         vpn = knowledge.fleet.get(*ref.split("/", 1))

@@ -24,7 +24,7 @@ def world_of(context: Context, files: Sequence[Path] | None) -> World:
     if not files:
         with reading(context) as session:
             knowledge = session.knowledge()
-            return World(knowledge.fleet, knowledge.known)
+            return knowledge.world()
     with comparing(context) as session:
         from controller.difference import overlay
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from drivers.base import Absent, Change, Drift, Fields, Grade, Present, RolledBack, State, Unknown, Value, Verb
 from drivers.items import nft_script as sh
-from drivers.items import nft_text
+from drivers.items import nft_text, undo
 from drivers.items.rules import RuleSet
 from drivers.items.shell import ShellItem
 
@@ -57,14 +56,8 @@ class NftTable(ShellItem):
 
     def refusal(self, observed: Fields) -> RolledBack | None:
         """See Item. These rules were put back before, and who may log in is the same as then."""
-        attempt, _, at = str(observed.get("refused", "")).partition(" ")
-        if not attempt or attempt != nft_text.attempt(self.rules):
-            return None
-        when = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(int(at)))
-        return RolledBack(
-            f"with these rules nobody could log in anew; the machine put back what was there before (noted {when})",
-            hint=f"correct the rules; to try the same again, remove {sh.FOLDER}/refused there",
-        )
+        lost, path = "with these rules nobody could log in anew", f"{sh.FOLDER}/refused"
+        return undo.refusal(str(observed.get("refused", "")), nft_text.attempt(self.rules), lost, path)
 
     @classmethod
     def probe(cls, items: Sequence[Self]) -> str:

@@ -26,13 +26,15 @@ from drivers.items.shell import here
 
 FOLDER = "/var/lib/salvus/undo"
 _UNIT = "salvus-undo.service"
-# systemd.unit(5), bootup(7): after this nothing but what mounts file systems has run.
+# systemd.unit(5), bootup(7): after this nothing but what mounts file systems has run. What makes the network comes after
+# network-pre.target only where somebody wants that (systemd.special(7)).
 UNIT = f"""\
 [Unit]
 Description=Puts back what salvus changed and nobody confirmed
 DefaultDependencies=no
 RequiresMountsFor={FOLDER} /etc
 After=local-fs.target
+Wants=network-pre.target
 Before=sysinit.target network-pre.target ufw.service nftables.service salvus-firewall.service shutdown.target
 Conflicts=shutdown.target
 ConditionPathExistsGlob={FOLDER}/*/armed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -230,10 +231,10 @@ def test_two_controllers_together_let_one_machine_try_first(tmp_path: Path) -> N
 def test_work_does_not_grow_with_how_many_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = 0
 
-    def counted(*about: object) -> Lowered:
+    def counted(*about: Any) -> Lowered:
         nonlocal count
         count += 1
-        return lower(*about)  # type: ignore[arg-type]
+        return lower(*about)
 
     monkeypatch.setattr(controller.view, "lower", counted)
     names = [f"h{number:03}" for number in range(60)]

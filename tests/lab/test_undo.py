@@ -91,6 +91,7 @@ def test_a_boot_within_the_window_comes_up_with_what_was_there_before(box: Box) 
     assert box.sh(undo.confirm(NAME, "one")) == 1
     after = box.told("systemctl show --value -p After network-pre.target sysinit.target")
     assert after.split().count("salvus-undo.service") == 2
+    assert "salvus-undo.service" in box.told("systemctl show --value -p WantedBy network-pre.target").split()
 
 
 def test_another_trial_begins_with_what_was_there_before_the_first(box: Box) -> None:

@@ -351,12 +351,9 @@ def only_by_the_vpn(fleet: Fleet) -> Iterator[None]:
         fleet.write("lab", *before)
 
 
-def test_a_network_that_cuts_the_controller_off_goes_back_by_itself(
-    fleet: Fleet, driver: str, request: pytest.FixtureRequest
-) -> None:
-    if driver != "wireguard":
-        return
-    request.getfixturevalue("only_by_the_vpn")
+@pytest.mark.parametrize("driver", ["wireguard"], indirect=True, scope="module")
+@pytest.mark.usefixtures("only_by_the_vpn")
+def test_a_network_that_cuts_the_controller_off_goes_back_by_itself(fleet: Fleet, driver: str) -> None:
     # The same of sshd, on a host of which all else is well.
     fleet.write("ssh", sshd("ListenAddress 127.0.0.1\n"))
     before = [start_files(fleet, driver, host) for host in THREE[:2]]
@@ -383,9 +380,8 @@ def test_a_network_that_cuts_the_controller_off_goes_back_by_itself(
     all_reach_all(fleet, ("host1", "host2"))
 
 
+@pytest.mark.parametrize("driver", ["tinc"], indirect=True, scope="module")
 def test_it_goes_back_with_the_controller_killed_and_the_machine_rebooted(fleet: Fleet, driver: str) -> None:
-    if driver != "tinc":
-        return
     before = [start_files(fleet, driver, host) for host in THREE[:2]]
     fleet.write("vpn", *nonsense(driver))
     assert eventually(lambda: armed(fleet, "host1") and armed(fleet, "host2"), 30), fleet.log()

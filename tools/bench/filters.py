@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from controller.engine import Engine
@@ -96,12 +97,12 @@ def in_kernel(box: Box) -> Iterator[tuple[str, float]]:
         named = f"{rules:,} rules about {members:,} addresses"
         one, more = NftTable(rule_set(rules, members)), NftTable(rule_set(rules, members + 1))
         text = nft_text.whole(one.rules)
-        yield f"{named}: nft -f alone", _took(lambda text=text: box.sh(f"nft -f - <<'EOF'\n{text}EOF\n"))  # type: ignore[misc]
+        yield f"{named}: nft -f alone", _took(partial(box.sh, f"nft -f - <<'EOF'\n{text}EOF\n"))
         box.sh("nft delete table inet salvus\n")
-        yield f"{named}: made on trial, and confirmed", _took(lambda one=one: box.machine.mend(one))  # type: ignore[misc]
+        yield f"{named}: made on trial, and confirmed", _took(partial(box.machine.mend, one))
         assert needed(one, box.machine.see(one)) is None
-        yield f"{named}: looked at", _took(lambda one=one: box.machine.see(one))  # type: ignore[misc]
-        yield f"{named}: one address more", _took(lambda more=more: box.machine.mend(more))  # type: ignore[misc]
+        yield f"{named}: looked at", _took(partial(box.machine.see, one))
+        yield f"{named}: one address more", _took(partial(box.machine.mend, more))
         assert isinstance(box.machine.see(more), Present)
         box.machine.delete(more)
 

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from tests.conformance.nft_world import held
@@ -106,7 +107,7 @@ class Bench:
 
     def _ready(self) -> None:
         for end, address in enumerate(INSIDE):
-            _until(lambda end=end: _ok(self._into(end, "ip", "link", "show", "vpn0")))  # type: ignore[misc]
+            _until(partial(_ok, self._into(end, "ip", "link", "show", "vpn0")))
             self._address(end, "vpn0", f"{address}/24")
         self._join()
         _until(lambda: self._in(1, sys.executable, "-c", _REACHES, INSIDE[0], str(PORT)) == "refused\n")
