@@ -26,8 +26,8 @@ from drivers.items.shell import here
 
 FOLDER = "/var/lib/salvus/undo"
 _UNIT = "salvus-undo.service"
-# systemd.unit(5), bootup(7): after this nothing but what mounts file systems has run. What makes the network comes after
-# network-pre.target only where somebody wants that (systemd.special(7)).
+# systemd.unit(5), bootup(7): after this nothing but what mounts file systems has run. What makes the network
+# comes after network-pre.target only where somebody wants that (systemd.special(7)).
 UNIT = f"""\
 [Unit]
 Description=Puts back what salvus changed and nobody confirmed
