@@ -55,10 +55,9 @@ def by_nft(pid: int, rules: RuleSet | None) -> None:
 
 @dataclass
 class Net:
-    """The namespaces by machine, and sockets in them that hear what arrives."""
+    """The namespaces by machine."""
 
     pids: Mapping[str, int]
-    _ears: dict[tuple[str, int, int], socket.socket] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.cycle(range(20000, 60000)))
     _nameless: Iterator[int] = field(default_factory=lambda: itertools.cycle(_NAMELESS))
 
@@ -73,36 +72,30 @@ class Net:
 
     def arrived(self, packets: Sequence[tuple[str, str, Packet]], expected: int) -> list[bool]:
         """Which packets (from whom, to whom, which) get there. It is waited for as many as are expected."""
-        calls = [self._call(*packet) for packet in packets]
-        heard: set[int] = set()
-        patience = time.monotonic() + 5
-        while len(heard) < expected and time.monotonic() < patience:
-            heard |= self._heard(calls)
-        # Delivered before sending returns; what nobody expected gets a moment all the same.
-        time.sleep(0.02)
-        heard |= self._heard(calls)
-        for call in calls:
-            call.caller.close()
+        with ExitStack() as sockets:
+            ears = _Ears(sockets)
+            calls = [self._call(packet, ears) for packet in packets]
+            heard: set[int] = set()
+            patience = time.monotonic() + 5
+            while len(heard) < expected and time.monotonic() < patience:
+                heard |= _heard(calls, ears)
+            # Delivered before sending returns; what nobody expected gets a moment all the same.
+            time.sleep(0.02)
+            heard |= _heard(calls, ears)
         return [call.token in heard for call in calls]
 
-    def _heard(self, calls: Sequence[_Call]) -> set[int]:
-        found = {call.token for call in calls if call.answered()}
-        ready, _, _ = select.select(list(self._ears.values()), [], [], 0.01)
-        told = {int.from_bytes(ear.recv(2048)[-4:]) for ear in ready}
-        # Who hears ICMP hears much more than that.
-        return found | (told & {call.token for call in calls})
-
-    def _call(self, source: str, destination: str, packet: Packet) -> _Call:
+    def _call(self, sent: tuple[str, str, Packet], ears: _Ears) -> _Call:
         """Sends one packet; a TCP connection is refused at once by whoever hears of it."""
+        source, destination, packet = sent
         version = packet.version
         token = next(self._numbers)
         here = packet.source or STRANGER[version]
         there = packet.destination or STRANGER[version]
         kind, number = self._kind(packet)
         if packet.protocol is not Protocol.TCP:
-            self._listen(destination, there, number, packet)
+            ears.listen(self.pids[destination], there, number, packet)
         with entered(self.pids[source]):
-            caller = socket.socket(_FAMILY[version], kind, number)
+            caller = ears.sockets.enter_context(socket.socket(_FAMILY[version], kind, number))
         caller.setblocking(False)
         ported = packet.protocol in {Protocol.TCP, Protocol.UDP}
         caller.bind((here, token if ported else 0))
@@ -125,19 +118,38 @@ class Net:
             case Protocol.ANY:
                 return socket.SOCK_RAW, next(self._nameless)
 
-    def _listen(self, name: str, address: str, number: int, packet: Packet) -> None:
-        key = (address, number, packet.port)
-        if key in self._ears:
-            return
-        with entered(self.pids[name]):
-            kind = socket.SOCK_DGRAM if number == socket.IPPROTO_UDP else socket.SOCK_RAW
-            ear = self._ears[key] = socket.socket(_FAMILY[packet.version], kind, number)
-        ear.bind((address, packet.port))
 
-    def close(self) -> None:
-        """Closes all sockets."""
-        for ear in self._ears.values():
-            ear.close()
+@dataclass
+class _Ears:
+    """Sockets that hear what arrives, one for each address, protocol and port; all are closed with the stack."""
+
+    sockets: ExitStack
+    _ready: select.poll = field(default_factory=select.poll)
+    _known: set[tuple[str, int, int]] = field(default_factory=set)
+    _by_number: dict[int, socket.socket] = field(default_factory=dict)
+
+    def listen(self, pid: int, address: str, number: int, packet: Packet) -> None:
+        """In the namespace of this process."""
+        key = (address, number, packet.port)
+        if key in self._known:
+            return
+        with entered(pid):
+            kind = socket.SOCK_DGRAM if number == socket.IPPROTO_UDP else socket.SOCK_RAW
+            ear = self.sockets.enter_context(socket.socket(_FAMILY[packet.version], kind, number))
+        ear.bind((address, packet.port))
+        self._known.add(key)
+        self._by_number[ear.fileno()] = ear
+        # Not select(2): it knows no descriptor beyond 1023.
+        self._ready.register(ear, select.POLLIN)
+
+    def told(self) -> set[int]:
+        """The last four bytes of a packet for each who has heard one."""
+        return {int.from_bytes(self._by_number[number].recv(2048)[-4:]) for number, _ in self._ready.poll(10)}
+
+
+def _heard(calls: Sequence[_Call], ears: _Ears) -> set[int]:
+    # Who hears ICMP hears much more than that.
+    return {call.token for call in calls if call.answered()} | (ears.told() & {call.token for call in calls})
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +204,7 @@ def made(names: Sequence[str], stack: ExitStack) -> Net:
             own, others = (f"{STRANGER[4]}/24", f"{STRANGER[6]}/64"), ("10.0.0.0/24", "fd00::/64")
         v4, v6 = (text.format(number) for text in own)
         _in(pid, _NODE.format(v4=v4, v6=v6, other_v4=others[0], other_v6=others[1]))
-    net = Net(pids)
-    stack.callback(net.close)
-    return net
+    return Net(pids)
 
 
 def _in(pid: int, text: str, stdin: str = "") -> None:
