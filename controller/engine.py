@@ -29,7 +29,7 @@ from controller.store.ledger import Ledger
 from controller.store.mirror import Mirror
 from controller.store.records import Job
 from controller.view import View
-from controller.vpn_keys import keep_young
+from controller.vpn_keys import keep_young, note_keys
 from drivers.base import Applied, Change, DriverError, Fenced, Fencing
 from resources.world import CONTROLLER_KEYS
 
@@ -149,7 +149,9 @@ class Engine:
     def _decide(self, ledger: Ledger) -> bool:
         wrote = self._tell_keys(ledger)
         wrote |= fleet_pass(ledger, self.knowledge, self._view, self.pausing.in_force())
-        rotated, self._keys_due = keep_young(ledger, self.knowledge.world(), time.time())
+        world, now = self.knowledge.world(), time.time()
+        wrote |= note_keys(ledger, world, now)
+        rotated, self._keys_due = keep_young(ledger, world, now)
         return wrote or rotated
 
     def _tell_keys(self, ledger: Ledger) -> bool:

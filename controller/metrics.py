@@ -33,7 +33,7 @@ class Snapshot:
         pinned: sources that are pinned.
         controllers: how many there are, this one included.
         vpn_nodes: (VPN, state) → number of machines; states are those of ``controller/vpn_state.py``.
-        vpn_key_ages: VPN → seconds since its oldest key was decided, where that is counted.
+        vpn_key_ages: (VPN, node) → seconds since it was first seen to use its key.
     """
 
     queue_depth: int = 0
@@ -47,7 +47,7 @@ class Snapshot:
     store_nodes: Mapping[str, bool] = field(default_factory=dict)
     controllers: int = 0
     vpn_nodes: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    vpn_key_ages: Mapping[str, float] = field(default_factory=dict)
+    vpn_key_ages: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 class Metrics(Collector):
@@ -132,8 +132,12 @@ class Metrics(Collector):
             ("vpn", "state"),
             now.vpn_nodes,
         )
-        ages = {(vpn,): age for vpn, age in now.vpn_key_ages.items()}
-        yield _gauge("salvus_vpn_key_age_seconds", "How old the oldest counted key of a VPN is.", ("vpn",), ages)
+        yield _gauge(
+            "salvus_vpn_key_age_seconds",
+            "How long ago a node of a VPN was first seen to use its key.",
+            ("vpn", "node"),
+            now.vpn_key_ages,
+        )
 
     def forget_machine(self, name: str) -> None:
         """Drops the series of a machine that left the fleet."""

@@ -12,6 +12,7 @@ from resources.vpn_keys import (
     IN_USE,
     KEY,
     REVOKED,
+    SEEN,
     TRUSTED,
     due,
     generation,
@@ -20,14 +21,15 @@ from resources.vpn_keys import (
     is_open,
     is_out,
     key_fact,
-    key_since,
     key_value,
     oldest,
     revoked_as,
     revoked_value,
+    seen_since,
+    seen_value,
 )
 from resources.vpn_nodes import generations, members, outside_key, resources_of
-from resources.vpn_rotation import keyed, told
+from resources.vpn_rotation import in_use, keyed, told
 from resources.world import ALL
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from resources.world import World
 
 
-def rotate(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> int | None:
+def rotate(ledger: Ledger, vpn: Vpn, node: str, world: World) -> int | None:
     """Has a node make another key and turn to it; returns its generation. None when it makes one already.
 
     Raises Conflict when somebody else decides about the same key.
@@ -45,39 +47,53 @@ def rotate(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> int
         return None
     what = f"{KEY}/{node}"
     before = world.known_allocation(vpn.ref, what)
-    _decide(ledger, vpn, node, {what: before}, {what: key_value(wanted + 1, now, first=oldest(before))})
+    _decide(ledger, vpn, node, {what: before}, {what: key_value(wanted + 1, first=oldest(before))})
     forget_keys(ledger, vpn, node, world, lambda one: one < used)
     return wanted + 1
+
+
+def note_keys(ledger: Ledger, world: World, now: float) -> bool:
+    """Notes of each key that it is in use since now, when it is first seen so. Returns whether any was.
+
+    Raises Conflict.
+    """
+    wrote = False
+    for vpn in world.select("VPN", ALL):
+        noted = world.pool(vpn.ref, SEEN)
+        used = in_use(vpn, world)
+        new = {name: key for name, key in used.items() if seen_since(noted.get(name), key) is None}
+        if new:
+            before = {f"{SEEN}/{name}": noted.get(name) for name in new}
+            after = {f"{SEEN}/{name}": seen_value(now, key) for name, key in new.items()}
+            _decide(ledger, vpn, ", ".join(new), before, after)
+            wrote = True
+    return wrote
 
 
 def keep_young(ledger: Ledger, world: World, now: float) -> tuple[bool, float]:
     """Has keys rotated that are as old as their VPNs allow. Returns whether any was, and when to look next.
 
-    Of a key that nobody counted the time of, it begins now. Raises Conflict.
+    Raises Conflict.
     """
     wrote, soonest = False, float("inf")
     for vpn in world.select("VPN", ALL):
         if (age := vpn.spec.rotate_keys_after) is not None:
             for machine in members(vpn, world):
-                at = _due(ledger, vpn, machine.name, age, world, now)
+                at = _due(vpn, machine.name, age, world)
                 if at <= now:
-                    rotate(ledger, vpn, machine.name, world, now)
+                    rotate(ledger, vpn, machine.name, world)
                     at = due(now, age, machine.name)
                     wrote = True
                 soonest = min(soonest, at)
     return wrote, soonest
 
 
-def _due(ledger: Ledger, vpn: Vpn, node: str, age: int, world: World, now: float) -> float:
+def _due(vpn: Vpn, node: str, age: int, world: World) -> float:
     wanted, used = generations(vpn, node, world)
-    if wanted != used or world.known_fact(vpn.ref, key_fact(used, node)) is None:
-        # It turns already, or has no key yet: each step of that is told, and then this is asked again.
-        return float("inf")
-    what = f"{KEY}/{node}"
-    since = key_since(world.known_allocation(vpn.ref, what))
-    if since is None:
-        _decide(ledger, vpn, node, {what: None}, {what: key_value(wanted, now, first=1)})
-    return due(now if since is None else since, age, node)
+    key = world.known_fact(vpn.ref, key_fact(used, node))
+    since = seen_since(world.known_allocation(vpn.ref, f"{SEEN}/{node}"), key or "")
+    # It turns already, or is not seen to use a key yet: each step of that is told, and then this is asked again.
+    return due(since, age, node) if wanted == used and since is not None else float("inf")
 
 
 def revoke(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> bool:
@@ -109,7 +125,7 @@ def prove(ledger: Ledger, vpn: Vpn, node: str, world: World) -> None:
         _decide(ledger, vpn, node, {what: before}, {what: revoked_as("proved", before)})
 
 
-def admit(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> bool:
+def admit(ledger: Ledger, vpn: Vpn, node: str, world: World) -> bool:
     """Lets a revoked node in again, with a key that it never told; False when it is not revoked.
 
     Raises Conflict, and Rejected for a node outside the fleet of which the manifest has the revoked key.
@@ -123,7 +139,7 @@ def admit(ledger: Ledger, vpn: Vpn, node: str, world: World, now: float) -> bool
             f"the publicKey of VPNNode/{node} is the one that was revoked", hint="write its new one, and apply that"
         )
     number = generation(generation_before) + 1
-    after = {what: revoked_as("admitted", before), key: key_value(number, now, first=number)}
+    after = {what: revoked_as("admitted", before), key: key_value(number, first=number)}
     _decide(ledger, vpn, node, {what: before, key: generation_before}, after)
     forget_keys(ledger, vpn, node, world, lambda one: one < number)
     ledger.drop_facts(vpn.ref, [f"{IN_USE}/{node}", f"{TRUSTED}/{node}"])

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from resources.vpn_keys import KEY, is_open, key_fact, key_since
+from resources.vpn_keys import SEEN, is_open, key_fact, seen_since
 from resources.vpn_nodes import generations, members, revoked
+from resources.vpn_rotation import in_use
 from resources.world import ALL, World
 
 if TYPE_CHECKING:
@@ -34,12 +35,14 @@ def _state(vpn: Vpn, machine: str, world: World) -> str:
     return "known" if wanted == used else "turning"
 
 
-def vpn_key_ages(world: World, now: float) -> Mapping[str, float]:
-    """VPN → seconds since the oldest key of a machine in it was decided; none where nobody counts."""
-    found: dict[str, float] = {}
-    for vpn in world.select("VPN", ALL):
-        kept = (world.known_allocation(vpn.ref, f"{KEY}/{machine.name}") for machine in members(vpn, world))
-        since = [at for value in kept if (at := key_since(value)) is not None]
-        if since:
-            found[vpn.name] = max(0.0, now - min(since))
-    return found
+def keys_since(vpn: Vpn, world: World) -> Mapping[str, float]:
+    """Node → since when it was seen to use its key, in seconds since 1970, as far as that is noted."""
+    noted = world.pool(vpn.ref, SEEN)
+    seen = {name: seen_since(noted.get(name), key) for name, key in in_use(vpn, world).items()}
+    return {name: since for name, since in seen.items() if since is not None}
+
+
+def vpn_key_ages(world: World, now: float) -> Mapping[tuple[str, str], float]:
+    """(VPN, node) → how old its key is, in seconds."""
+    vpns = world.select("VPN", ALL)
+    return {(vpn.name, name): max(0.0, now - at) for vpn in vpns for name, at in keys_since(vpn, world).items()}

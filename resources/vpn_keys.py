@@ -12,9 +12,11 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-# An allocation: which generation of its key a node is to have, since when (seconds since 1970), and of which one at
-# least whatever it tells (``GENERATION SECONDS FIRST``; none: the first).
+# An allocation: which generation of its key a node is to have, and of which one at least whatever it tells
+# (``GENERATION FIRST``; none: the first).
 KEY = "key"
+# An allocation: since when a node was seen to use its key (seconds since 1970), and which (``SECONDS DIGEST``).
+SEEN = "key_seen"
 # An allocation: the node is let in nowhere, until it is admitted, and its keys never again (``STATE SECONDS
 # DIGEST...``: see ``revoked_value``).
 REVOKED = "revoked"
@@ -55,19 +57,25 @@ def generation(text: str | None) -> int:
     return int(first) if re.fullmatch("[1-9][0-9]{0,8}", first) else 1
 
 
-def key_value(generation_: int, since: float, *, first: int) -> str:
+def key_value(generation_: int, *, first: int) -> str:
     """The allocation of another generation; keys older than the ``first`` count no more."""
-    return f"{generation_} {since:.0f} {first}"
+    return f"{generation_} {first}"
 
 
 def oldest(value: str | None) -> int:
     """The oldest generation that counts, by the allocation."""
-    return int((value or "1 0 1").split(" ")[2])
+    return int((value or "1 1").split(" ")[-1])
 
 
-def key_since(value: str | None) -> float | None:
-    """Since when a generation is the one to have, by the allocation, in seconds since 1970; None when nobody counts."""
-    return float(value.split(" ")[1]) if value else None
+def seen_value(since: float, key: str) -> str:
+    """The allocation of a public key that a node is seen to use."""
+    return f"{since:.0f} {digest(key)}"
+
+
+def seen_since(value: str | None, key: str) -> float | None:
+    """Since when that is so, by the allocation, in seconds since 1970; None when it is not noted, or of another key."""
+    since, _, of = (value or "").partition(" ")
+    return float(since) if of == digest(key) else None
 
 
 def due(since: float, age: int, node: str) -> float:

@@ -77,6 +77,12 @@ def keyed(vpn: Vpn, world: World) -> frozenset[str]:
     return frozenset(what.partition("/")[2] for what in names)
 
 
+def in_use(vpn: Vpn, world: World) -> dict[str, str]:
+    """The public key that each node uses, by name, as far as they are known."""
+    everybody = (with_key(vpn, node, world) for node in nodes(vpn, world))
+    return {node.name: node.public_key for node in everybody if node.public_key is not None}
+
+
 def told(vpn: Vpn, name: str, world: World) -> tuple[tuple[int, str], ...]:
     """All public keys that a machine told and that are kept, by generation."""
     facts = (

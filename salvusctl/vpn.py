@@ -13,7 +13,7 @@ from controller.clock import rfc3339
 from controller.store.base import Access
 from drivers.base import Present, State, Unknown
 from drivers.items.tunnel import Tunnel
-from resources.vpn_keys import KEY, is_open, key_since, revoked_since
+from resources.vpn_keys import is_open, revoked_since
 from salvusctl import out
 from salvusctl.exits import Code
 from salvusctl.flags import OutputOption, TextOrJson, context_of, verb_app
@@ -49,9 +49,9 @@ def status(
     """Try who reaches whom: each machine pings all others through the tunnel, many at the same time.
 
     A row is who asks, a column who answers: milliseconds there and back, - for no answer, ? where nobody could be
-    asked. KEY is how old its key is, HANDSHAKE how long ago it had one with the peer that it last heard of longest ago
-    (WireGuard). Ends with 1 when a machine does not reach another one or cannot be asked, and while a revoked node may
-    still be let in.
+    asked. KEY is how long it has used its key, HANDSHAKE how long ago it had one with the peer that it last heard of
+    longest ago (WireGuard). Ends with 1 when a machine does not reach another one or cannot be asked, and while a
+    revoked node may still be let in.
     """
     with reaching(context_of(ctx), Access.READ) as session:
         networks = tuple(_network(session, one) for one in _meant(session, names))
@@ -74,6 +74,7 @@ def _meant(session: Session, names: Sequence[str] | None) -> tuple[Vpn, ...]:
 
 def _network(session: Session, vpn: Vpn) -> NetworkOutput:
     from controller.asking import ask
+    from controller.vpn_state import keys_since
     from resources.vpn_nodes import nodes, revoked, with_key
 
     knowledge = session.knowledge()
@@ -82,8 +83,8 @@ def _network(session: Session, vpn: Vpn) -> NetworkOutput:
     device = vpn.spec.device(vpn.name)
     items = {me.name: Tunnel(device, _addresses(me, everybody)) for me in everybody if me.machine}
     said = ask(session, items)
-    ages = world.pool(vpn.ref, KEY)
-    shown = tuple(_node(me, everybody, said.get(me.name), key_since(ages.get(me.name))) for me in everybody)
+    since = keys_since(vpn, world)
+    shown = tuple(_node(me, everybody, said.get(me.name), since.get(me.name)) for me in everybody)
     machines = {node.name for node in everybody if node.machine}
     whole = all(one.silent is None and _reaches(one) >= machines - {one.node} for one in shown if one.machine)
     out_of_it = tuple(

@@ -38,7 +38,7 @@ class NodeOutput(Output):
     generation: int
     """Which of its keys it uses: 1 for the first."""
     since: str | None
-    """Since when it is to have its key; RFC 3339, in UTC. Null of the first key of a VPN that rotates none by age."""
+    """Since when a controller has seen it use its key; RFC 3339, in UTC. Null before that."""
     silent: str | None
     """Why it could not be asked; null when it could, and of a node outside the fleet."""
     reaches: tuple[ReachOutput, ...]

@@ -80,7 +80,7 @@ def admit(
         world = knowledge.world()
         vpns = _in(knowledge, node, name)
         for vpn in vpns:
-            back = decide(session.ledger, vpn, node, world, time.time())
+            back = decide(session.ledger, vpn, node, world)
             out.say(f"{vpn.ref}: {node} {'may come back, with another key' if back else 'is not revoked'}")
         refs = [vpn.ref for vpn in vpns]
         done = not wait or follow(session, refs, lambda now: pending(now, refs), done="Ready", timeout=timeout)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,7 +80,7 @@ def _begin(session: Session, knowledge: Knowledge, ref: str, machines: Sequence[
     world = knowledge.world()
     vpn = vpn_named(knowledge, ref.partition("/")[2])
     for machine in machines:
-        number = decide(session.ledger, vpn, machine, world, time.time())
+        number = decide(session.ledger, vpn, machine, world)
         what = "makes a key already" if number is None else f"is to have another key, its {_th(number)}"
         out.say(f"{ref}: {machine} {what}")
     everybody = nodes(vpn, world)

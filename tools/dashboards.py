@@ -126,7 +126,7 @@ PANELS = (
     ),
     Panel(
         "VPNs",
-        "Machines by what is known of their key, and how old the oldest key is that is counted, in days.",
+        "Machines by what is known of their key, and how old the oldest key is, in days.",
         (
             ("max by (vpn, state) (salvus_vpn_nodes)", "{{vpn}} {{state}}"),
             ("max by (vpn) (salvus_vpn_key_age_seconds) / 86400", "{{vpn}} days"),

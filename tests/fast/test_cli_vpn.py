@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from drivers.base import Present, Unknown
@@ -43,6 +45,11 @@ def facts(cli: Cli) -> dict[str, str]:
     return told
 
 
+def cells(line: str) -> list[str]:
+    """Of a row of the matrix; keys are some seconds old, however long this took."""
+    return ["AGE" if re.fullmatch("[0-9]+s", cell) else cell for cell in line.split()]
+
+
 def network(cli: Cli, code: int) -> VpnStatus:
     return VpnStatus.model_validate_json(cli("vpn", "status", "-o", "json", code=code).out)
 
@@ -54,10 +61,10 @@ def test_a_matrix_of_who_reaches_whom(fleet: Cli) -> None:
     tells(fleet, "beta", reached=("10.1.0.1 12",))
     lines = fleet("vpn", "status").lines
     assert lines[0] == "net (wireguard)"
-    assert [line.split() for line in lines[1:]] == [
+    assert [cells(line) for line in lines[1:]] == [
         ["FROM", "ADDRESS", "ENDPOINT", "KEY", "HANDSHAKE", "alpha", "beta", "laptop"],
-        ["alpha", "10.1.0.1", "192.0.2.1:51820", "-", "2m", "0.7", "-"],
-        ["beta", "10.1.0.2", "192.0.2.2:51820", "-", "-", "12.0", "-"],
+        ["alpha", "10.1.0.1", "192.0.2.1:51820", "AGE", "2m", "0.7", "-"],
+        ["beta", "10.1.0.2", "192.0.2.2:51820", "AGE", "-", "12.0", "-"],
     ]
 
 
@@ -73,7 +80,7 @@ def test_handshakes_and_endpoints_are_those_of_the_keys(fleet: Cli) -> None:
     tells(fleet, "beta", reached=("10.1.0.1 1",))
     (now,) = network(fleet, Code.OK).networks
     assert now.complete, "who is outside may be away"
-    assert [(one.generation, one.since) for one in now.nodes] == [(1, None)] * 3, "nobody counts"
+    assert all(one.generation == 1 and one.since for one in now.nodes), "also of the laptop"
     beta, laptop = now.nodes[0].reaches
     assert (beta.node, beta.milliseconds, beta.handshake) == ("beta", 1.0, None)
     assert (laptop.node, laptop.milliseconds, laptop.handshake, laptop.endpoint) == (
@@ -89,7 +96,7 @@ def test_who_cannot_be_asked_is_named_and_the_rest_is_shown(fleet: Cli) -> None:
     fleet.machines.machine("beta").faults.unreachable = True
     answer = fleet("vpn", "status", code=Code.DIFFERENT)
     assert "beta cannot be asked: " in answer.err
-    assert answer.lines[-1].split() == ["beta", "10.1.0.2", "192.0.2.2:51820", "-", "-", "?", "?"]
+    assert cells(answer.lines[-1]) == ["beta", "10.1.0.2", "192.0.2.2:51820", "AGE", "-", "?", "?"]
     (found,) = network(fleet, Code.DIFFERENT).networks
     assert not found.complete
     assert found.nodes[1].silent

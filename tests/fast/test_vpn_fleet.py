@@ -66,7 +66,7 @@ class Desk:
 
     def given(self) -> dict[str, str]:
         allocations = self.session.knowledge().known.allocations.items()
-        return {what.partition("/")[2]: value for (_, what), value in allocations if "/" in what}
+        return {what.removeprefix("address/"): value for (_, what), value in allocations if what.startswith("address/")}
 
 
 @pytest.fixture

@@ -215,7 +215,7 @@ def test_a_machine_that_is_back_with_the_pair_that_it_had_is_let_in_nowhere(desk
     prove(ledger, net(desk), "h002", world(desk))
     desk.settle()
     desk.visit(*NAMES)
-    assert admit(ledger, net(desk), "h002", world(desk), 2000.0)
+    assert admit(ledger, net(desk), "h002", world(desk))
     desk.settle()
     ledger.put_facts("VPN/net", {"public_key.2/h002": old})
     desk.settle()

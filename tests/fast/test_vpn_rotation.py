@@ -11,13 +11,13 @@ import pytest
 from controller.present import conditions
 from controller.store.base import Conflict
 from controller.vpn_keys import keep_young, revoke, rotate
-from controller.vpn_state import vpn_key_ages, vpn_nodes
+from controller.vpn_state import keys_since, vpn_key_ages, vpn_nodes
 from drivers.base import Present
 from drivers.items import key_use
 from drivers.items.key_pair import KeyPair
 from drivers.items.key_use import KeyUse
 from resources.base import AnyResource
-from resources.vpn_keys import due, generation, key_fact, key_value, known_as, oldest, tinc_name
+from resources.vpn_keys import due, generation, key_fact, key_value, known_as, oldest, seen_since, seen_value, tinc_name
 from resources.vpn_rotation import unfinished
 from resources.world import World
 from tests.fast.cli import HOST, OTHER, Cli, cli
@@ -61,7 +61,7 @@ def ready(desk: Desk) -> tuple[str, str]:
 
 
 def begin(desk: Desk, node: str) -> int | None:
-    number = rotate(desk.engine._ledger, net(desk), node, world(desk), 1000.0)
+    number = rotate(desk.engine._ledger, net(desk), node, world(desk))
     desk.settle()
     return number
 
@@ -193,7 +193,7 @@ def test_two_who_rotate_one_key_at_the_same_time_do_it_once(desk: Desk) -> None:
     old = world(desk)
     begin(desk, "h002")
     with pytest.raises(Conflict, match="somebody else decides about the key of h002 in VPN/net"):
-        rotate(desk.engine._ledger, net(desk), "h002", old, 1000.0)
+        rotate(desk.engine._ledger, net(desk), "h002", old)
 
 
 @pytest.mark.parametrize("told", ["", "0", "-1", "2 x", "99999999999", "x", "9"])
@@ -204,8 +204,10 @@ def test_a_machine_that_tells_nonsense_of_its_key_gets_nowhere(desk: Desk, told:
 
 def test_what_is_decided_of_a_key() -> None:
     assert (generation(None), oldest(None)) == (1, 1)
-    assert key_value(2, 1764486000.4, first=1) == "2 1764486000 1"
-    assert oldest(key_value(5, 0.0, first=3)) == 3
+    assert key_value(2, first=1) == "2 1"
+    assert oldest(key_value(5, first=3)) == 3
+    assert seen_since(seen_value(1764486000.4, "a\nb"), "ab\n") == 1764486000
+    assert seen_since(seen_value(1764486000.4, "a"), "b") is seen_since(None, "") is None
     assert tinc_name("a-b", 12) == "a_bK12"
 
 
@@ -239,30 +241,48 @@ def test_a_key_is_rotated_when_it_is_as_old_as_it_may_become_and_not_all_at_once
     assert due(1000.0, 100 * 86400, "h000") == times[0]
 
 
-def test_the_fleet_pass_counts_the_age_of_keys_and_has_them_rotated(desk: Desk) -> None:
+def test_since_when_a_key_is_in_use_is_noted_once_and_concerns_no_machine(desk: Desk) -> None:
+    before, fact = keys_since(net(desk), world(desk)), ("VPN/net", "public_key/h002")
+    assert before.keys() == set(NAMES)
+    cursor = desk.store.changed_since(0)[0]
+    desk.visit(*NAMES)
+    assert desk.store.changed_since(cursor)[1] == frozenset(), "nothing is written where nothing is new"
+    key = desk.session.knowledge().known.facts[fact]
+    anew = "\n".join(line if line.startswith("-") else line.swapcase() for line in key.splitlines())
+    desk.engine._ledger.put_facts(fact[0], {fact[1]: anew})
+    assert desk.engine.refresh(), "others let it in"
+    assert keys_since(net(desk), world(desk)).keys() == {"h001", "h003"}, "that was of another key"
+    assert desk.engine.fleet_pass()
+    assert desk.engine.refresh() == frozenset()
+    assert keys_since(net(desk), world(desk)).keys() == set(NAMES)
+
+
+def test_the_fleet_pass_counts_the_age_of_keys_and_has_them_rotated(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger = desk.engine._ledger
     assert keep_young(ledger, world(desk), 0.0) == (False, float("inf")), "nobody asked for it"
     text = VPN.format(driver=net(desk).spec.driver).replace("cidr:", "rotateKeysAfter: 90d, cidr:")
     desk.put(text, *map(host, (1, 2, 3)))
-    began = time.time()
     desk.settle()
+    began = time.time()
     wrote, at = keep_young(ledger, world(desk), began)
     assert not wrote
     assert began + 81 * DAY - 5 <= at <= began + 90 * DAY + 5
     last = max(due(time.time(), 90 * 86400, name) for name in NAMES)
-    assert keep_young(ledger, world(desk), at + 1)[0]
+    monkeypatch.setattr("controller.engine.time", SimpleNamespace(time=lambda: at + 1))
     desk.settle()
     turning_ = {name for name in NAMES if unfinished(net(desk), name, world(desk))}
     assert len(turning_) == 1, "one is older than the others"
     for _ in range(5):
         desk.visit(*NAMES)
-    assert keep_young(ledger, world(desk), last + 1)[0]
+    monkeypatch.setattr("controller.engine.time", SimpleNamespace(time=lambda: last + 1))
     desk.settle()
     assert {name for name in NAMES if unfinished(net(desk), name, world(desk))} == {*NAMES} - turning_
 
 
 def test_what_the_metrics_tell_of_a_network(desk: Desk) -> None:
-    desk.put(VPN.format(driver="tinc"), *map(host, (1, 2, 3, 4)))
+    desk.put(VPN.format(driver=net(desk).spec.driver), *map(host, (1, 2, 3, 4)))
     desk.settle()
     begin(desk, "h002")
     assert vpn_nodes(world(desk)) == {
@@ -271,7 +291,9 @@ def test_what_the_metrics_tell_of_a_network(desk: Desk) -> None:
         ("net", "unknown"): 1,
         ("net", "revoked"): 0,
     }
-    assert vpn_key_ages(world(desk), 1600.0) == {"net": 600.0}, "of those that are counted"
+    ages = vpn_key_ages(world(desk), time.time() + 600)
+    assert ages.keys() == {("net", name) for name in NAMES}, "of those that have one"
+    assert all(599 <= age < 660 for age in ages.values())
     revoke(desk.engine._ledger, net(desk), "h003", world(desk), 1000.0)
     desk.settle()
     assert vpn_nodes(world(desk))["net", "revoked"] == 1
@@ -299,7 +321,7 @@ def test_who_decides_about_a_key_at_the_same_time_goes_first_and_the_others_come
         desk.visit(*NAMES)
     later = time.time() + 91 * DAY
     monkeypatch.setattr("controller.engine.time", SimpleNamespace(time=lambda: later))
-    rotate(desk.engine._ledger, net(desk), "h002", world(desk), later)
+    rotate(desk.engine._ledger, net(desk), "h002", world(desk))
     assert not desk.engine.fleet_pass(), "it has not read that yet, and raises nothing"
     desk.settle()
     assert all(unfinished(net(desk), name, world(desk)) for name in NAMES)
@@ -341,7 +363,7 @@ def test_the_command_waits_until_old_keys_are_let_in_nowhere(cli: Cli) -> None:
     assert (facts["key_in_use/alpha"], facts["key_in_use/beta"]) == ("2", "3")
     (network,) = cli("vpn", "status", "-o", "json", code=None).data["networks"]
     assert [one["generation"] for one in network["nodes"]] == [2, 3, 1]
-    assert [one["since"] is None for one in network["nodes"]] == [False, False, True]
+    assert all(one["since"] for one in network["nodes"])
     assert cli("diff").lines == ["Plan: 0 to create, 0 to update, 0 to delete."]
 
 
