@@ -20,13 +20,12 @@ from controller.store.mirror import differing
 from controller.store.records import Seen
 from controller.store.source_records import Disturbed, HeldChange
 from controller.sync import Impact
+from controller.values import masked
 from controller.view import View
 from drivers.base import Absent, Change, Grade, Observation, Present, State, Value, Verb
 from resources.fleet import Fleet, kinds
 from resources.load import Loaded
 from resources.world import World
-
-MASK = "***"
 
 
 class Foresight:
@@ -145,10 +144,7 @@ def _runs(state: State) -> bool:
 
 
 def _plain(change: Change) -> HeldChange:
-    secret = change.item.secret_fields
-    drift = tuple(
-        (d.field, MASK, MASK) if d.field in secret else (d.field, d.desired, d.observed) for d in change.drift
-    )
+    drift = tuple((one.field, one.desired, one.observed) for one in masked(change))
     return HeldChange(change.item.key, change.verb.value, change.grade.word, drift)
 
 

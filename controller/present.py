@@ -110,8 +110,8 @@ def pause_document(pause: Pause) -> dict[str, object]:
 
 
 def condition_document(condition: Condition) -> dict[str, object]:
-    """A condition as the documents have it."""
-    return {
+    """A condition as the documents have it; ``plan`` only where there is one."""
+    document: dict[str, object] = {
         "type": condition.type,
         "status": condition.status,
         "reason": condition.reason,
@@ -119,3 +119,4 @@ def condition_document(condition: Condition) -> dict[str, object]:
         "lastTransitionTime": rfc3339(condition.since),
         "observedGeneration": condition.generation,
     }
+    return document | {"plan": list(condition.plan)} if condition.plan else document

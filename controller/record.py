@@ -268,7 +268,7 @@ def _turns(ref: str, machine: str, before: Status | None, said: Iterable[Verdict
     for verdict in said:
         if old.get(verdict.type) != (verdict.status, verdict.reason):
             kind = "Warning" if verdict.reason in ALARMING else "Normal"
-            yield Event(ref, machine, kind, verdict.reason, verdict.message, now, now)
+            yield Event(ref, machine, kind, verdict.reason, verdict.message, now, now, plan=verdict.plan)
 
 
 def _events(outcome: Outcome, now: float) -> Iterable[Event]:

@@ -13,13 +13,13 @@ from controller.pauses import explained
 from controller.present import conditions, machines
 from controller.session import Session
 from controller.store.records import Seen
+from controller.values import field_lines
 from resources.fleet import kinds
 from salvusctl import out
 from salvusctl.completing import WhatArgument
 from salvusctl.exits import UseError
 from salvusctl.flags import context_of, verb_app
 from salvusctl.fleet import jobs_of, on_machines, pauses_of, reading, still_there
-from salvusctl.values import field_lines
 from salvusctl.yaml_out import to_yaml
 
 EVENTS = 15
@@ -89,6 +89,10 @@ def _conditions(knowledge: Knowledge, ref: str) -> None:
         for machine, c in told
     ]
     out.table(["  TYPE", "STATUS", "REASON", "MACHINE", "SINCE", "MESSAGE"], rows)
+    for machine, plan in [(machine, c.plan) for machine, c in told if c.plan]:
+        _section(f"Put back by {machine}")
+        for line in plan:
+            out.say(f"  {line}")
 
 
 def _load(session: Session, machine: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -39,7 +40,7 @@ def events(
 
             out.emit(Events(items=tuple(map(_output, found))))
         elif found:
-            out.table(HEADINGS, [_row(event) for event in found])
+            out.table(HEADINGS, [row for event in found for row in _rows(event)])
         else:
             out.note("nothing happened")
         while watch:
@@ -47,7 +48,8 @@ def events(
             before, found = set(found), _find(session, words, warnings)
             for event in found:
                 if event not in before:
-                    out.say(Text("   ").join(_row(event)))
+                    for row in _rows(event):
+                        out.say(Text("   ").join(row))
 
 
 def _find(session: Session, words: list[str] | None, warnings: bool) -> list[Event]:
@@ -60,7 +62,7 @@ def _find(session: Session, words: list[str] | None, warnings: bool) -> list[Eve
     return [event for event in found if event.type == "Warning" or not warnings]
 
 
-def _row(event: Event) -> tuple[Text, ...]:
+def _rows(event: Event) -> Iterator[tuple[Text, ...]]:
     texts = (
         f"{out.age(time.time() - event.last)} ago",
         event.type,
@@ -71,7 +73,9 @@ def _row(event: Event) -> tuple[Text, ...]:
         event.message,
     )
     style = "yellow" if event.type == "Warning" else ""
-    return tuple(Text(out.clean(text), style if column in {1, 2} else "") for column, text in enumerate(texts))
+    yield tuple(Text(out.clean(text), style if column in {1, 2} else "") for column, text in enumerate(texts))
+    for line in event.plan:
+        yield (*(Text() for _ in HEADINGS[1:]), Text(out.clean(f"  {line}")))
 
 
 def _output(event: Event) -> EventOutput:
@@ -88,4 +92,5 @@ def _output(event: Event) -> EventOutput:
         first=rfc3339(event.first),
         last=rfc3339(event.last),
         count=event.count,
+        plan=event.plan,
     )

@@ -81,6 +81,8 @@ class EventOutput(Output):
     """When it last happened (RFC 3339)."""
     count: int
     """How often."""
+    plan: tuple[str, ...]
+    """Of ``RolledBack``: what the machine put back, in lines, as in conditions."""
 
 
 class Events(Output):

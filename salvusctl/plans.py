@@ -11,7 +11,8 @@ from rich.text import Text
 from controller.difference import MachineDiff
 from controller.knowledge import Knowledge
 from controller.plan import Plan
-from drivers.base import Change, Drift
+from controller.values import line_difference, masked, multiline, short
+from drivers.base import Change
 from resources.load import Loaded
 from salvusctl import out
 from salvusctl.plan_outputs import (
@@ -26,9 +27,7 @@ from salvusctl.plan_outputs import (
     UnknownOutput,
     WaitingOutput,
 )
-from salvusctl.values import line_difference, multiline, short
 
-MASK = "***"
 SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red")}
 RESOURCE_VERBS = {"created": "create", "deleted": "delete"}
 GRADE_STYLES = {"live": "green", "reload": "cyan", "restart": "yellow"}
@@ -99,15 +98,11 @@ def _change(change: Change, owner: str) -> ChangeOutput:
             "owner": owner,
             "grade": change.grade.word,
             "after": change.after,
-            "drift": tuple(_drift(drift, secret=drift.field in change.item.secret_fields) for drift in change.drift),
+            "drift": tuple(
+                DriftOutput(field=one.field, desired=one.desired, observed=one.observed) for one in masked(change)
+            ),
         }
     )
-
-
-def _drift(drift: Drift, *, secret: bool) -> DriftOutput:
-    if secret:
-        return DriftOutput(field=drift.field, desired=MASK, observed=None if drift.observed is None else MASK)
-    return DriftOutput(field=drift.field, desired=drift.desired, observed=drift.observed)
 
 
 def print_diff(diff: Diff) -> None:

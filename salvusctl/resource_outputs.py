@@ -24,6 +24,9 @@ class ConditionOutput(Output):
     """Since when (RFC 3339)."""
     observed_generation: int
     """The generation of the manifest that this was said of."""
+    plan: tuple[str, ...] = ()
+    """Of ``RolledBack``: what the machine put back, in lines: which item, and of each field from what to what; secrets
+    masked."""
 
 
 class MachineCondition(ConditionOutput):

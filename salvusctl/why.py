@@ -106,6 +106,8 @@ def _explain(session: Session, knowledge: Knowledge, ref: str) -> None:
     for machine, bad in _bad(knowledge, ref):
         where = f"on {machine}: " if machine else ""
         out.say(f"  {bad.type:<10} {where}{bad.status}, {bad.reason}: {bad.message}")
+        for line in bad.plan:
+            out.say(f"             {line}")
     for job in jobs_of(session, knowledge, ref):
         out.say(f"  job        {job.key} on {job.machine} is being made since {_moment(job.started, now)}")
     paused = pauses_of(session, knowledge, ref)

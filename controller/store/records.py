@@ -50,7 +50,13 @@ ABSENT = ("", 0)
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition, positive: ``status`` is ``True``, ``False`` or ``Unknown``; ``since`` is its last transition."""
+    """One condition, positive.
+
+    Attributes:
+        status: ``True``, ``False`` or ``Unknown``.
+        since: its last transition.
+        plan: of ``RolledBack``, what the machine put back, in lines.
+    """
 
     type: str
     status: str
@@ -58,6 +64,7 @@ class Condition:
     message: str
     since: float
     generation: int
+    plan: tuple[str, ...] = ()
 
 
 # What the fleet pass says of a resource is kept under this name beside what machines say.
@@ -95,7 +102,10 @@ GONE = "Gone"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a resource; repeats are counted, not listed. ``type`` is Normal or Warning."""
+    """Something that happened to a resource; repeats are counted, not listed.
+
+    ``type`` is Normal or Warning; ``plan`` as of a Condition.
+    """
 
     ref: str
     machine: str
@@ -105,6 +115,7 @@ class Event:
     first: float
     last: float
     count: int = 1
+    plan: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

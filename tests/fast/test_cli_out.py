@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.values import change_lines, field_lines, line_difference, short
+from drivers.base import Change, Drift, Grade, Verb
 from resources.yaml12 import parse
 from salvusctl import out
-from salvusctl.values import field_lines, line_difference, short
 from salvusctl.yaml_out import to_yaml
+from tests.fast.things import Thing
 
 # What a manifest can hold: YAML has no surrogates, and the loader refuses control characters.
 TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Cn", "Co")) | st.just("\n"), max_size=40)
@@ -100,3 +102,19 @@ def test_several_lines_are_a_difference() -> None:
     assert line_difference(None, "\n".join(map(str, range(100))))[-1] == "… 60 more lines"
     assert field_lines("f", "a\nb\n") == ["f:", "  a", "  b"]
     assert field_lines("f", "a\n") == ['f: "a\\n"']
+
+
+class Safe(Thing):
+    """A Thing whose value is a secret."""
+
+    secret_fields = frozenset({"value"})
+
+
+def test_a_change_in_lines_says_from_what_to_what_and_no_secret() -> None:
+    drift = (Drift("rules", "a\nnew\n", "a\nold\n"), Drift("value", "s3cret", "0ld"), Drift("boot", True, None))
+    told = Change(Thing("x"), Verb.UPDATE, drift, Grade.LIVE)
+    head = ["update Thing:x", "  rules:", "     a", "    -old", "    +new"]
+    assert list(change_lines(told)) == [*head, "  value: 0ld → s3cret", "  boot: - → true"]
+    safe = Change(Safe("x"), Verb.UPDATE, drift, Grade.LIVE)
+    assert list(change_lines(safe)) == ["update Safe:x", *head[1:], "  value: *** → ***", "  boot: - → true"]
+    assert list(change_lines(Change(Thing("x"), Verb.DELETE, (), Grade.LIVE))) == ["delete Thing:x"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -295,6 +296,27 @@ def test_why_json_is_as_its_schema_says(fleet: Cli) -> None:
     assert (reason.resource, reason.ready.reason, reason.controller) == ("Host/alpha", "Unreachable", "")
     assert [(c.type, c.machine) for c in reason.conditions] == [("Synced", "alpha")]
     assert reason.help[0] == "salvusctl controller run"
+
+
+def test_what_was_put_back_is_shown_wherever_one_asks(fleet: Cli) -> None:
+    plan = ("update File:/etc/ssh/sshd_config.d/x.conf", "  mode: 0644 → 0600", "  x: \x1b[2J → y")
+    rolled_back = replace(condition("False", "RolledBack", "put back"), plan=plan)
+    tell(fleet, "Service/hello", condition("True", "Placed", "on alpha", "Placed"))
+    tell(fleet, "Service/hello", rolled_back, machine="alpha")
+    event = Event("Service/hello", "alpha", "Warning", "RolledBack", "put back", 1000.0, 1000.0, plan=plan)
+    with open_session(Settings(fleet.store)) as session:
+        session.ledger.tell([event])
+    shown = [plan[0], "mode: 0644 → 0600", "x: \\x1b[2J → y"]
+    for verb in ("why", "describe", "events"):
+        lines = fleet(verb, "hello").lines
+        assert [line for line in lines if line in shown] == shown, verb
+    reason = Reasons.model_validate_json(fleet("why", "hello", "-o", "json").out).items[0]
+    assert [one.plan for one in (reason.ready, *reason.conditions)] == [(), plan]
+    told = Events.model_validate_json(fleet("events", "hello", "-o", "json").out).items
+    assert [one.plan for one in told if one.reason == "RolledBack"] == [plan]
+    found = fleet("get", "service", "hello", "-o", "yaml").out
+    assert "  - update File:/etc/ssh/sshd_config.d/x.conf\n" in found
+    ResourceList.model_validate_json(fleet("get", "service", "hello", "-o", "json").out)
 
 
 def test_what_a_source_holds_back_and_its_errors_are_said_where_one_looks(fleet: Cli) -> None:

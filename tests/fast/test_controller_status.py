@@ -14,7 +14,21 @@ from controller.reconcile import Outcome, reconcile
 from controller.status import Verdict, conditions, reachable, unreached, verdicts
 from controller.store.records import FLEET_PASS, Condition, Status, StoredResource
 from controller.summary import MACHINES, merged
-from drivers.base import Applied, Change, Failed, Grade, Item, Observation, Rejected, RolledBack, Unknown, Verb
+from drivers.base import (
+    Applied,
+    Change,
+    Drift,
+    Failed,
+    Fields,
+    Grade,
+    Item,
+    Observation,
+    Present,
+    Rejected,
+    RolledBack,
+    Unknown,
+    Verb,
+)
 from drivers.simulated import SimulatedDriver, SimulatedFleet
 from tests.fast.things import Thing, lowered, wanted
 
@@ -171,3 +185,20 @@ def test_a_silent_machine_is_named_once() -> None:
         Lowered("m"), (), Mute(SimulatedFleet().machine("m")), Circumstances(5.0), 1, remember=lambda _: None
     )
     assert reachable(found).message == "m cannot be asked: ssh to m: refused"
+
+
+class Kept(Thing):
+    """A Thing that the machine put back when it was removed."""
+
+    def stays(self, observed: Fields) -> Rejected | None:
+        return RolledBack("nobody came in without it")
+
+
+def test_the_plan_that_was_put_back_has_just_the_changes_that_were() -> None:
+    other = Change(Thing("y"), Verb.UPDATE, (Drift("value", "b", "a"),), Grade.LIVE)
+    gone = Change(Kept("x"), Verb.DELETE, (), Grade.LIVE)
+    held = tuple(Held(change, "Service/s", "RolledBack", "put back") for change in (other, gone))
+    there = {change.item.key: Observation(Present({"value": "a"}), 1.0, "test") for change in (other, gone)}
+    wants = lowered(wanted(Thing("y")), wanted(Kept("x")))
+    found = replace(outcome(replace(NOTHING, held=held), wants=wants), seen=there)
+    assert verdicts(found)["Service/s"][0].plan == ("delete Kept:x",)

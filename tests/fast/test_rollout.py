@@ -180,6 +180,38 @@ def test_another_backend_takes_nothing_away_before_a_machine_has_its_turn(walls:
     assert all(walls.fleet.machine(name).items[UFW]["rules"] for name in NAMES)
 
 
+PLAN = (
+    "update NftTable:salvus",
+    "  rules:",
+    '     tcp dport { 22 } accept comment "Host/web1 spec.ssh"',
+    '    -tcp dport { 1 } accept comment "Firewall/base spec.ingress[x]"',
+    '    +tcp dport { 2 } accept comment "Firewall/base spec.ingress[x]"',
+    '     drop comment "default of ingress"',
+)
+
+
+def test_what_was_put_back_is_said_with_from_what_to_what_also_by_who_only_finds_the_note(walls: Walls) -> None:
+    walls.put_back("web1")
+    walls.put(*HOSTS, wall(2))
+    walls.rounds(*NAMES)
+    said = walls.said("web1")["web1"]
+    assert (said.reason, said.plan) == ("RolledBack", PLAN)
+    walls.note("web1")
+    walls.mended("web1")
+    # Who tried it was killed before anything of it was in the store: the next one has the machine's note alone.
+    walls.session.ledger.put_statuses("web1", {"Firewall/base": None})
+    walls.another_controller()
+    walls.rounds(*NAMES)
+    said = walls.said("web1")["web1"]
+    assert (said.reason, said.plan) == ("RolledBack", PLAN)
+    assert "with these rules nobody could log in anew" in said.message
+    assert walls.with_port(2, "web1") == []
+    assert walls.session.ledger.events("Firewall/base")[-1].plan == PLAN
+    walls.put(*HOSTS, wall(3))
+    walls.rounds(*NAMES)
+    assert walls.said("web1")["web1"].plan == ()
+
+
 def test_what_another_backend_was_to_replace_stays_where_that_was_put_back(walls: Walls) -> None:
     web1 = walls.fleet.machine("web1")
     walls.put_back("web1", item=UFW)

@@ -54,10 +54,16 @@ class Walls:
         self.store = MemoryStore()
         self.fleet = SimulatedFleet()
         self.session = Session(self.store, Settings(store=folder / "unused"))
-        self.engines = [
-            Engine(Ledger(self.store), Leases(self.store, Holder.this_process()), self.fleet.connect)
-            for _ in range(controllers)
-        ]
+        self.engines = [self._engine() for _ in range(controllers)]
+
+    def _engine(self) -> Engine:
+        return Engine(Ledger(self.store), Leases(self.store, Holder.this_process()), self.fleet.connect)
+
+    def another_controller(self) -> None:
+        """Who worked is gone, and another one begins."""
+        for engine in self.engines:
+            engine.leases.release_all()
+        self.engines = [self._engine()]
 
     def put(self, *texts: str) -> None:
         (self.folder / "all.yaml").write_text("---".join(texts))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Iterator
 
+from drivers.base import Change, Drift
+
+MASK = "***"
 LONGEST = 120
 CONTEXT = 1
 # More lines of a difference than anybody reads in a terminal; -o json has everything.
@@ -43,6 +47,27 @@ def line_difference(observed: object, desired: object) -> list[str]:
     new = desired.splitlines() if isinstance(desired, str) else []
     found = list(difflib.unified_diff(old, new, lineterm="", n=CONTEXT))[2:]
     return _cut([line for line in found if not line.startswith("@@")])
+
+
+def masked(change: Change) -> tuple[Drift, ...]:
+    """What differs, without the values of secrets (rule 13)."""
+    secret = change.item.secret_fields
+    return tuple(_hidden(one) if one.field in secret else one for one in change.drift)
+
+
+def _hidden(drift: Drift) -> Drift:
+    return Drift(drift.field, MASK, None if drift.observed is None else MASK)
+
+
+def change_lines(change: Change) -> Iterator[str]:
+    """A change as lines: what is done to which item, and of each field from what to what; secrets masked."""
+    yield f"{change.verb} {change.item.key}"
+    for drift in masked(change):
+        if multiline(drift.desired) or multiline(drift.observed):
+            yield f"  {drift.field}:"
+            yield from (f"    {line}" for line in line_difference(drift.observed, drift.desired))
+        else:
+            yield f"  {drift.field}: {short(drift.observed)} → {short(drift.desired)}"
 
 
 def _cut(lines: list[str]) -> list[str]:
