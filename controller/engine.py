@@ -22,7 +22,7 @@ from controller.plan import Circumstances
 from controller.reconcile import Outcome, reconcile
 from controller.record import Recorder
 from controller.rests import Rest, Rests
-from controller.rollout import turns
+from controller.rollout import everything, touched, turns
 from controller.rulings import fleet_pass
 from controller.store.base import Conflict, StoreError
 from controller.store.ledger import Ledger
@@ -64,6 +64,8 @@ class Engine:
         self._undecided = True
         self._keys_due = 0.0
         self._unturned = True
+        # The groups in which somebody may have its turn; None: all are to be looked at.
+        self._turning: set[str] | None = None
         self._behind = False
         self._inventories = 0
         self._told: dict[str, Announced] = {}
@@ -78,9 +80,12 @@ class Engine:
             self._behind = False
             self.knowledge = self.knowledge.after(self._mirror)
             self._unturned = True
-            touched = self.knowledge.touched
-            self._undecided |= any(not name.startswith("condition/") for name in touched)
-            return self._view.update(self.knowledge.fleet, self.knowledge.known, touched)
+            names = self.knowledge.touched
+            self._undecided |= any(not name.startswith("condition/") for name in names)
+            affected = self._view.update(self.knowledge.fleet, self.knowledge.known, names)
+            if self._turning is not None:
+                self._turning.update(touched(names, self._view.moved))
+            return affected
 
     def _in_between(self) -> bool:
         """Whether what the mirror has may be one half of what somebody brings into force: as long as that is being
@@ -127,6 +132,7 @@ class Engine:
         with self.leases.using(FLEET) as lease, self._lock:
             if lease is None:
                 self._undecided = self._unturned = True
+                self._turning = None
             self._undecided |= time.time() >= self._keys_due
             if lease is None or not (self._undecided or self._unturned) or self.pausing.world_stopped():
                 return False
@@ -138,13 +144,21 @@ class Engine:
             ledger = self._ledger.under(check)
             try:
                 wrote = self._undecided and self._decide(ledger)
-                for ref, facts in turns(self.knowledge, self._view).items():
-                    wrote |= ledger.put_facts(ref, facts)
+                wrote |= self._give_turns(ledger)
             except (Fenced, Conflict) as error:
                 log(logging.WARNING, "a fleet pass was dropped", error=str(error))
                 return False
             self._undecided = self._unturned = False
             return wrote
+
+    def _give_turns(self, ledger: Ledger) -> bool:
+        groups = everything(self.knowledge) if self._turning is None else self._turning
+        found = turns(self.knowledge, self._view, groups)
+        wrote = False
+        for ref, facts in found.told.items():
+            wrote |= ledger.put_facts(ref, facts)
+        self._turning = set(found.unfinished)
+        return wrote
 
     def _decide(self, ledger: Ledger) -> bool:
         wrote = self._tell_keys(ledger)

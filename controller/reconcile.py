@@ -63,12 +63,12 @@ class Outcome:
 
     @property
     def facts(self) -> Mapping[tuple[str, str], str]:
-        """What the machine told, and what is so as an item is as wanted: (owner, what) → value."""
+        """What the machine told, and what is so as items are as wanted: (owner, what) → value."""
         found = dict(told(self.lowered, self.seen))
         open_ = self.left.open
+        early = {fact for wanted in self.lowered.wanted if wanted.key in open_ for fact in wanted.tells}
         for wanted in self.lowered.wanted:
-            if wanted.tells and wanted.key not in open_:
-                found |= wanted.tells
+            found |= {fact: value for fact, value in wanted.tells.items() if fact not in early}
         return found
 
 

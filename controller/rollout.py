@@ -2,13 +2,14 @@
 
 Of a resource whose kind bounds that (``Kind.at_once``) one machine tries first, the first by name that can; when what
 it tried is in force there, so many at once as the resource says. Where one put it back, nobody gets a turn until there
-is another revision. A machine gets its turn at once for all resources that make the item: no two wait for each other.
+is another revision. A machine gets its turn at once for all resources of a group (``resources/rollouts.py``): no two
+wait for each other. Only groups are looked at in which something is not in force yet, or that were touched.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from controller.knowledge import Knowledge
@@ -16,16 +17,27 @@ from controller.store.records import Condition
 from controller.view import View
 from resources.base import AnyResource
 from resources.fleet import kinds
-from resources.rollouts import IN_FORCE, STATE, TURN, WAITING, Phase, Standing, revision
+from resources.rollouts import IN_FORCE, STATE, TURN, WAITING, Phase, Standing, group_of, revision
 
 Facts = Mapping[str, Mapping[str, str]]
 # Who cannot go on now is passed over, loses its turn, and asks again later.
 _ABSENT = frozenset({"Unreachable", "Paused", "WorldStopped", "Halted", "NoAddress", "NoWay"})
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What is to be told now, as facts by ``Kind/name`` of machines and resources: only those that are new.
+
+    ``unfinished`` are the groups in which a machine has something not in force yet: they are to be looked at again.
+    """
+
+    told: Facts
+    unfinished: frozenset[str]
+
+
 @dataclass(slots=True)
 class _Machine:
-    """What a machine has told, and what it was told: revisions."""
+    """What a machine has told of a group, and what it was told: revisions."""
 
     name: str
     ref: str
@@ -86,26 +98,62 @@ class _Rollout:
         return Standing(self.revision, Phase.CANARY, trying) if self.asking and trying else None
 
 
-def turns(knowledge: Knowledge, view: View) -> Facts:
-    """The facts that are to be told now, by ``Kind/name`` of machines and resources: only those that are new."""
-    rollouts, machines = _found(knowledge, view)
+def everything(knowledge: Knowledge) -> set[str]:
+    """All groups of which machines have turns."""
+    return {group_of(one.ref) for one in knowledge.fleet if bounded(one)}
+
+
+def bounded(resource: AnyResource) -> bool:
+    """Whether machines change one after the other, as far as the resource is concerned."""
+    return kinds()[resource.kind].at_once(resource, 1) is not None
+
+
+def touched(names: Iterable[str], moved: Iterable[str]) -> Iterator[str]:
+    """The groups that may have something to be brought into force since ``names`` changed (see ``Knowledge.touched``),
+    and resources ``moved`` to other machines.
+    """
+    yield from map(group_of, moved)
+    for name in names:
+        what, _, rest = name.partition("/")
+        if what == "resource" and rest.partition("/")[0] in kinds():
+            yield group_of(rest)
+        elif what == "fact" and (group := rest.partition(f"/{IN_FORCE}/")[2]):
+            yield group
+
+
+def turns(knowledge: Knowledge, view: View, groups: Collection[str]) -> Turns:
+    """Who may go on in these groups."""
     told: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    unfinished = set()
+    for group in sorted(groups):
+        rollouts, machines = _found(group, knowledge, view)
+        if any(machine.new for machine in machines.values()):
+            unfinished.add(group)
+        for ref, what, value in _told(group, rollouts, machines):
+            told[ref][what] = value
+    return Turns(dict(_new(told, knowledge)), frozenset(unfinished))
+
+
+def _told(
+    group: str, rollouts: Mapping[str, _Rollout], machines: Mapping[str, _Machine]
+) -> Iterator[tuple[str, str, str]]:
+    """Facts, of which a later one counts."""
+    turn = f"{TURN}/{group}"
     for machine in machines.values():
         if (left := _left(machine, rollouts)) != machine.turn:
-            told[machine.ref][TURN] = left
+            yield machine.ref, turn, left
     _hold_back(rollouts, machines)
     asking = {name for rollout in rollouts.values() for name in rollout.asking}
     for name in sorted(asking):
         needed = [rollouts[one] for one in machines[name].new]
         if all(rollout.lets(name) for rollout in needed):
-            told[machines[name].ref][TURN] = machines[name].text
+            yield machines[name].ref, turn, machines[name].text
             for rollout in needed:
                 rollout.asking.discard(name)
                 rollout.trying.add(name)
     for rollout in rollouts.values():
         if rollout.standing is not None:
-            told[rollout.resource.ref][STATE] = str(rollout.standing)
-    return dict(_new(told, knowledge))
+            yield rollout.resource.ref, STATE, str(rollout.standing)
 
 
 def _left(machine: _Machine, rollouts: Mapping[str, _Rollout]) -> str:
@@ -131,16 +179,22 @@ def _new(told: Facts, knowledge: Knowledge) -> Iterator[tuple[str, Mapping[str, 
             yield ref, new
 
 
-def _found(knowledge: Knowledge, view: View) -> tuple[Mapping[str, _Rollout], Mapping[str, _Machine]]:
+def members(group: str, knowledge: Knowledge) -> tuple[AnyResource, ...]:
+    """The resources of a group of which machines have turns."""
+    kind, _, name = group.partition("/")
+    found = (knowledge.fleet.get(kind, name),) if name else knowledge.fleet.of(kind)
+    return tuple(one for one in found if one is not None and bounded(one))
+
+
+def _found(group: str, knowledge: Knowledge, view: View) -> tuple[Mapping[str, _Rollout], Mapping[str, _Machine]]:
     rollouts: dict[str, _Rollout] = {}
     machines: dict[str, _Machine] = {}
-    for resource in knowledge.fleet:
-        kind = kinds()[resource.kind]
-        if kind.at_once(resource, 1) is None:
-            continue
-        here = [machines.setdefault(one.name, one) for one in _machines(view.spot(resource.ref).machines, knowledge)]
+    for resource in members(group, knowledge):
+        on = view.spot(resource.ref).machines
+        here = [machines.setdefault(one.name, one) for one in _machines(group, on, knowledge)]
         revised = revision(resource)
-        rollouts[revised] = _Rollout(resource, revised, here, kind.at_once(resource, len(here)) or 1)
+        most = kinds()[resource.kind].at_once(resource, len(here)) or 1
+        rollouts[revised] = _Rollout(resource, revised, here, most)
         for machine in here:
             machine.wanted.append(revised)
     for rollout in rollouts.values():
@@ -149,12 +203,12 @@ def _found(knowledge: Knowledge, view: View) -> tuple[Mapping[str, _Rollout], Ma
     return rollouts, machines
 
 
-def _machines(names: Iterable[str], knowledge: Knowledge) -> Iterator[_Machine]:
+def _machines(group: str, names: Iterable[str], knowledge: Knowledge) -> Iterator[_Machine]:
     facts = knowledge.known.facts
     for name in sorted(names):
         if (resource := knowledge.fleet.machine(name)) is not None:
-            in_force = frozenset(facts.get((resource.ref, IN_FORCE), "").split())
-            yield _Machine(name, resource.ref, in_force, facts.get((resource.ref, TURN), ""))
+            in_force = frozenset(facts.get((resource.ref, f"{IN_FORCE}/{group}"), "").split())
+            yield _Machine(name, resource.ref, in_force, facts.get((resource.ref, f"{TURN}/{group}"), ""))
 
 
 def _sort(machine: _Machine, rollout: _Rollout, knowledge: Knowledge) -> None:

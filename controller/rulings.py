@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 
 from controller.allocate import allocate
@@ -14,15 +15,19 @@ from controller.knowledge import Knowledge
 from controller.log import log
 from controller.lower import Wait
 from controller.pauses import Pauses, pause_of
+from controller.rollout import members
 from controller.status import Verdict, conditions
 from controller.store.ledger import Ledger
 from controller.store.records import FLEET_PASS, GONE, Event, InventoryRow, Status
 from controller.summary import MACHINES
 from controller.view import View
-from resources.fleet import kinds, machine_kind, machine_named
+from resources.fleet import machine_kind, machine_named
 from resources.openings import LETS_IN
 from resources.rollouts import IN_FORCE, TURN
 from resources.world import STARTED
+
+_FIREWALL = "Firewall"
+_OF_MACHINES = frozenset({STARTED, IN_FORCE, TURN, LETS_IN})
 
 
 def fleet_pass(ledger: Ledger, knowledge: Knowledge, view: View, pauses: Pauses) -> bool:
@@ -34,8 +39,7 @@ def fleet_pass(ledger: Ledger, knowledge: Knowledge, view: View, pauses: Pauses)
     for decision in decisions:
         ledger.allocate(decision.ref, decision.what, decision.value)
     stated = [_state(ledger, knowledge, ref, view, waiting) for ref in knowledge.rows]
-    silenced = _silence_the_gone(ledger, knowledge) | _withdraw_starts(ledger, knowledge, view)
-    silenced |= _withdraw_rules(ledger, knowledge, view)
+    silenced = _silence_the_gone(ledger, knowledge) | _withdraw(ledger, knowledge, view)
     ended = _end_deletions(ledger, knowledge, pauses)
     return bool(decisions) or any(stated) or silenced or ended
 
@@ -77,28 +81,29 @@ def _silence_the_gone(ledger: Ledger, knowledge: Knowledge) -> bool:
     return bool(gone)
 
 
-def _withdraw_starts(ledger: Ledger, knowledge: Knowledge, view: View) -> bool:
-    """Of a service that is no longer on a machine it is not known there that it was started: it may come back."""
-    wrote = False
-    for (ref, what), value in knowledge.known.facts.items():
-        name, _, machine = what.partition("/")
-        if value and name == STARTED and machine not in view.spot(ref).machines:
-            wrote |= ledger.put_facts(ref, {what: ""})
-    return wrote
+def _withdraw(ledger: Ledger, knowledge: Knowledge, view: View) -> bool:
+    """Of what is no longer on a machine it is not known what was so there: it may come back, and is new then.
 
-
-def _withdraw_rules(ledger: Ledger, knowledge: Knowledge, view: View) -> bool:
-    """Of a machine that has no firewall any more it is not known what was in force there, and it has no turn: the same
-    rules may come back, and are new then.
+    That is whether a service was started; which revisions were in force, and the turn for others; whom rules let in.
     """
-    bounded = (one.ref for one in knowledge.fleet if kinds()[one.kind].at_once(one, 1) is not None)
-    walled = {machine for ref in bounded for machine in view.spot(ref).machines}
-    wrote = False
-    for machine in knowledge.fleet.machines():
-        known = [what for what in (IN_FORCE, TURN, LETS_IN) if knowledge.known.facts.get((machine.ref, what))]
-        if known and machine.name not in walled:
-            wrote |= ledger.put_facts(machine.ref, dict.fromkeys(known, ""))
-    return wrote
+    over: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    on: dict[str, frozenset[str]] = {}
+    for (ref, what), value in knowledge.known.facts.items():
+        name, _, whose = what.partition("/")
+        if not value or name not in _OF_MACHINES:
+            continue
+        if name == STARTED:
+            here = whose in view.spot(ref).machines
+        else:
+            group = whose or _FIREWALL
+            if group not in on:
+                on[group] = frozenset(m for one in members(group, knowledge) for m in view.spot(one.ref).machines)
+            here = machine_named(ref) in on[group]
+        if not here:
+            over[ref][what] = ""
+    for ref, facts in over.items():
+        ledger.put_facts(ref, facts)
+    return bool(over)
 
 
 def _end_deletions(ledger: Ledger, knowledge: Knowledge, pauses: Pauses) -> bool:

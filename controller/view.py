@@ -34,6 +34,8 @@ class View:
         self._spots: dict[str, Spot] = {}
         self._refs: defaultdict[str, set[str]] = defaultdict(set)
         self._lowered: dict[str, Lowered] = {}
+        # The resources that the last update put on other machines.
+        self.moved: frozenset[str] = frozenset()
         self._spot_readers = Readers()
         self._machine_readers = Readers()
 
@@ -45,9 +47,13 @@ class View:
         before, self.fleet, self.known = self.fleet, fleet, known
         changed = {read.removeprefix("resource/") for read in touched if read.startswith("resource/")}
         affected = self._machine_readers.of(touched, before, fleet)
+        moved = set()
         for ref in self._spot_readers.of(touched, before, fleet) - changed:
             was, now = self._respot(ref)
-            affected |= was ^ now
+            if was != now:
+                affected |= was ^ now
+                moved.add(ref)
+        self.moved = frozenset(moved)
         for ref in changed:
             was, now = self._respot(ref)
             affected |= was | now

@@ -205,7 +205,7 @@ class Placed:
         after: keys of items on the same machine that must be right before this one is changed.
         owner: ``Kind/name`` of the resource that wants it; the resource itself unless said otherwise.
         gate: what its changes wait for; meanwhile what is there stays.
-        tells: (``Kind/name``, what) → value: facts that are told as soon as the item is as wanted.
+        tells: (``Kind/name``, what) → value: facts that are told as soon as all items that tell them are as wanted.
     """
 
     item: Item
@@ -300,6 +300,8 @@ class Kind(Generic[S]):
     is_machine: ClassVar[bool] = False
     # Others bring its items to machines, and these stay there as long as the resource does (an image).
     stays: ClassVar[bool] = False
+    # All of the kind that are on a machine make one item there, and change together.
+    as_one: ClassVar[bool] = False
 
     def references(self, resource: Resource[S]) -> Iterable[Reference]:
         """The fields that name other resources."""
@@ -343,6 +345,10 @@ class Kind(Generic[S]):
     def at_once(self, resource: Resource[S], machines: int) -> int | None:
         """On how many of its machines gated changes of it may be under way, after one has tried; None: on all."""
         return None
+
+    def on_trial(self, resource: Resource[S]) -> str:
+        """What is tried on one machine first, in text without spaces: another one is another revision."""
+        return ""
 
 
 AnyKind = Kind[Any]

@@ -12,7 +12,7 @@ from resources.firewall_checks import alone, disagreeing, references
 from resources.firewall_spec import FirewallSpec
 from resources.fleet import Fleet
 from resources.quantity import share_of
-from resources.rollouts import IN_FORCE, gate, revisions
+from resources.rollouts import digest, gate, in_force
 from resources.world import World
 
 _ITEMS = {"nftables": NftTable, "ufw": UfwRules}
@@ -25,6 +25,7 @@ class FirewallKind(Kind[FirewallSpec]):
     plural = "firewalls"
     short = ("fw",)
     spec = FirewallSpec
+    as_one = True
     columns = (
         Column("MACHINES", ("status", "machines")),
         Column("INGRESS", ("spec", "default", "ingress")),
@@ -70,13 +71,17 @@ class FirewallKind(Kind[FirewallSpec]):
             tool = Package(made.backend)
             yield Placed(tool)
             walls = firewalls_of(found, world)
-            told = {(found.ref, IN_FORCE): revisions(walls), (found.ref, LETS_IN): lets_in(found, world)}
+            told = {**in_force(found, walls), (found.ref, LETS_IN): lets_in(found, world)}
             item = _ITEMS[made.backend](made.rules)
             yield Placed(item, (tool.key,), gate=gate(found, walls, world), tells=told)
 
     def at_once(self, resource: Resource[FirewallSpec], machines: int) -> int:
         """``spec.rollout.maxParallel``."""
         return share_of(resource.spec.rollout.max_parallel, machines)
+
+    def on_trial(self, resource: Resource[FirewallSpec]) -> str:
+        """All that is written."""
+        return digest(resource.spec.model_dump(mode="json", exclude_unset=True))
 
 
 KIND = FirewallKind()

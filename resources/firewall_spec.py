@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from resources.base import Model
 from resources.peers import Peers
 from resources.ports import PortRange, RuleName
-from resources.quantity import Share
 from resources.reach_claims import FORM, read_claim
+from resources.rollouts import Rollout
 from resources.targets import Targets
 from resources.words import WORDS
 
@@ -71,13 +71,6 @@ class Defaults(Model):
     """Of those that others make to the machine."""
     egress: Literal["allow", "deny"] = "allow"
     """Of those that the machine makes to others."""
-
-
-class Rollout(Model):
-    """How a change comes to many machines that could lock somebody out: one tries it first, the first by name."""
-
-    max_parallel: Share = "25%"
-    """How many machines make the change at once after that: a number, or a percentage of all of them."""
 
 
 class FirewallSpec(Model):

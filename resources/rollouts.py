@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from resources.base import AnyResource, Gate
+from resources.base import AnyResource, Gate, Model
+from resources.fleet import kinds
+from resources.quantity import Share
 from resources.world import World
 
-# Facts of a machine: the revisions that are in force there, and those that it may bring into force.
+# Facts of a machine, with a slash and a group behind: the revisions that are in force there, and those that it may
+# bring into force.
 IN_FORCE = "revisions_in_force"
 TURN = "revisions_to_try"
 # The fact of a resource: how it stands with its rollout.
@@ -24,6 +27,13 @@ STATE = "rollout"
 
 WAITS_FOR_CANARY, WAITS_FOR_TURN, HELD = "WaitsForCanary", "WaitsForTurn", "HeldByRollout"
 WAITING = frozenset({WAITS_FOR_CANARY, WAITS_FOR_TURN, HELD})
+
+
+class Rollout(Model):
+    """How a change comes to many machines that could lock somebody out: one tries it first, the first by name."""
+
+    max_parallel: Share = "25%"
+    """How many machines make the change at once after that: a number, or a percentage of all of them."""
 
 
 class Phase(StrEnum):
@@ -67,25 +77,35 @@ class Standing:
                 return Gate(HELD, f"{text}: salvusctl why {resource.ref}")
 
 
+def digest(written: object) -> str:
+    """Of what JSON can say, for ``Kind.on_trial``."""
+    return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def group_of(ref: str) -> str:
+    """The resources for which a machine has one turn, by one of them: a kind, or ``Kind/name`` alone."""
+    kind = ref.partition("/")[0]
+    return kind if kinds()[kind].as_one else ref
+
+
 def revision(resource: AnyResource) -> str:
-    """``Kind/name@DIGEST``: another one when what is written is another."""
-    written = json.dumps(resource.spec.model_dump(mode="json", exclude_unset=True), sort_keys=True)
-    return f"{resource.ref}@{hashlib.sha256(written.encode()).hexdigest()[:16]}"
+    """``Kind/name@WHAT``: another one when what is tried is another."""
+    return f"{resource.ref}@{kinds()[resource.kind].on_trial(resource)}"
 
 
-def revisions(resources: Iterable[AnyResource]) -> str:
-    """Of all resources of the kind that are on one machine, as its facts have them."""
-    return " ".join(sorted(map(revision, resources)))
+def in_force(machine: AnyResource, resources: Sequence[AnyResource]) -> Mapping[tuple[str, str], str]:
+    """What a machine tells when the resources of a group that are on it are in force there: see ``Placed.tells``."""
+    return {(machine.ref, f"{IN_FORCE}/{group_of(resources[0].ref)}"): " ".join(sorted(map(revision, resources)))}
 
 
-def gate(machine: AnyResource, resources: Iterable[AnyResource], world: World) -> Gate | None:
-    """What the machine waits for before it brings these into force, which all together make one item; None when it may:
-    they were in force before, so that only what others changed is new, or it has its turn.
+def gate(machine: AnyResource, resources: Sequence[AnyResource], world: World) -> Gate | None:
+    """What the machine waits for before it brings the resources of a group into force; None when it may: they were so
+    before, and only what others changed is new, or it has its turn.
     """
-    wanted = {revision(one): one for one in resources}
-    in_force = (world.known_fact(machine.ref, IN_FORCE) or "").split()
-    new = sorted(wanted.keys() - set(in_force))
-    if not new or world.known_fact(machine.ref, TURN) == " ".join(sorted(wanted)):
+    group, wanted = group_of(resources[0].ref), {revision(one): one for one in resources}
+    before = (world.known_fact(machine.ref, f"{IN_FORCE}/{group}") or "").split()
+    new = sorted(wanted.keys() - set(before))
+    if not new or world.known_fact(machine.ref, f"{TURN}/{group}") == " ".join(sorted(wanted)):
         return None
     found = [Standing.of(wanted[one], world.known_fact(wanted[one].ref, STATE)) for one in new]
     gates = [standing.gate(wanted[one]) for one, standing in zip(new, found, strict=True) if standing is not None]

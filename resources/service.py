@@ -9,6 +9,8 @@ from drivers.items.systemd_unit import SystemdUnit
 from resources import peers
 from resources.base import Column, Kind, Placed, Problem, Reference, Resource
 from resources.fleet import Fleet
+from resources.quantity import share_of
+from resources.rollouts import digest
 from resources.service_checks import alone, template_references, together
 from resources.service_spec import ServiceSpec
 from resources.world import World
@@ -69,6 +71,14 @@ class ServiceKind(Kind[ServiceSpec]):
     def ceiling(self, resource: Resource[ServiceSpec]) -> Grade:
         """``spec.disruption.ceiling``."""
         return resource.spec.disruption.grade
+
+    def at_once(self, resource: Resource[ServiceSpec], machines: int) -> int | None:
+        """``spec.rollout.maxParallel``, of one with files on trial."""
+        return share_of(resource.spec.rollout.max_parallel, machines) if resource.spec.perilous else None
+
+    def on_trial(self, resource: Resource[ServiceSpec]) -> str:
+        """Those files, as they are written."""
+        return digest([file.model_dump(mode="json", exclude_unset=True) for file in resource.spec.perilous])
 
 
 KIND = ServiceKind()

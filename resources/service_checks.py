@@ -10,7 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from resources.base import AnyResource, Path, Problem, Reference, Resource
 from resources.fleet import Fleet
 from resources.ports import twice
-from resources.service_spec import PathSpec, ServiceSpec
+from resources.service_spec import PERILOUS, PathSpec, ServiceSpec
 
 # A field that is wrong, and why.
 Finding = tuple[Path, str]
@@ -20,7 +20,7 @@ def alone(service: Resource[ServiceSpec]) -> Iterator[Problem]:
     """Contradictions in one manifest."""
     spec = service.spec
     yield from spec.machines.problems(service.ref, ("spec", "machines"))
-    for path, message in (*_unit(spec), *_files(spec), *_needs(spec), *_ports(spec)):
+    for path, message in (*_unit(spec), *_files(spec), *_needs(spec), *_ports(spec), *_rollout(spec)):
         yield Problem(service.ref, ("spec", *path), message)
 
 
@@ -63,6 +63,11 @@ def _ports(spec: ServiceSpec) -> Iterator[Finding]:
             yield ("ports", position, "port"), f"{port.port}/{port.protocol} is there already"
     if spec.clients is not None and not spec.ports:
         yield ("clients",), "is of use with spec.ports only; add it, or remove this"
+
+
+def _rollout(spec: ServiceSpec) -> Iterator[Finding]:
+    if "rollout" in spec.model_fields_set and not spec.perilous:
+        yield ("rollout",), f"is of use with files under {', '.join(PERILOUS)} only; remove this"
 
 
 def template_references(spec: ServiceSpec) -> Iterator[Reference]:

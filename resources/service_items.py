@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from drivers.items.directory import Directory
 from drivers.items.file import File, Trial
 from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit, Watched
 from resources.base import Invalid, Placed, Resource
-from resources.openings import gate
+from resources.openings import gate as opened
+from resources.rollouts import gate, in_force
 from resources.service_spec import FileSpec, ServiceSpec
 from resources.systemd import Command, unit_file
 from resources.template_names import names
 from resources.vpn_nodes import units_of
 from resources.world import STARTED, World
-
-# What is in here decides whether salvus can log in: sshd, and the network's configuration in its usual places.
-_PERILOUS = ("/etc/ssh/", "/etc/network/", "/etc/systemd/network/", "/etc/netplan/")
 
 
 def placed(service: Resource[ServiceSpec], machine: str, world: World) -> Iterator[Placed]:
@@ -38,8 +37,12 @@ def placed(service: Resource[ServiceSpec], machine: str, world: World) -> Iterat
     yield from map(Placed, packages)
     first = tuple(package.key for package in packages)
     folders = {directory.path: directory.key for directory in directories}
+    here = world.machine(machine)
+    tried = {file.path for file in spec.perilous}
+    wait, told = (gate(here, [service], world), in_force(here, [service])) if here and tried else (None, {})
     for item in made:
-        yield Placed(item, after=(*first, *_around(item.path, folders)))
+        one = Placed(item, after=(*first, *_around(item.path, folders)))
+        yield replace(one, gate=wait, tells=told) if item.path in tried else one
     name = spec.unit_of(service.name)
     if name is not None:
         restart, reload = _watched(spec, files, "restart"), _watched(spec, files, "reload")
@@ -47,12 +50,11 @@ def placed(service: Resource[ServiceSpec], machine: str, world: World) -> Iterat
         running = spec.state == "running"
         after = (*first, *(item.key for item in made), *vpns)
         runs = SystemdUnit(name, running, spec.enabled, (*own, *restart), reload)
-        here = world.machine(machine)
         if here is None or not running:
             yield Placed(runs, after)
         else:
-            told = {(service.ref, f"{STARTED}/{machine}"): "yes"}
-            yield Placed(runs, after, gate=gate(service, here, world), tells=told)
+            started = {(service.ref, f"{STARTED}/{machine}"): "yes"}
+            yield Placed(runs, after, gate=opened(service, here, world), tells=started)
 
 
 def _file(file: FileSpec, trial: Trial | None, machine: str, world: World) -> File:
@@ -60,8 +62,7 @@ def _file(file: FileSpec, trial: Trial | None, machine: str, world: World) -> Fi
 
 
 def _trial(service: Resource[ServiceSpec], file: FileSpec) -> Trial | None:
-    """Who logs in, and over which addresses, is changed under the dead-man switch (rule 8)."""
-    if not file.path.startswith(_PERILOUS):
+    if not file.perilous:
         return None
     unit = service.spec.unit_of(service.name)
     if unit is None or file.on_change == "none" or service.spec.state == "stopped":

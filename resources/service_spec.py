@@ -23,11 +23,14 @@ from resources.fields import (
 )
 from resources.peers import Peers
 from resources.ports import PortName
+from resources.rollouts import Rollout
 from resources.ssh import Port
 from resources.targets import Targets
 from resources.template_names import NAMES
 
 _UNITS = "/etc/systemd/system"
+# What is in here decides whether salvus can log in: sshd, and the network's configuration in its usual places.
+PERILOUS = ("/etc/ssh/", "/etc/network/", "/etc/systemd/network/", "/etc/netplan/")
 
 
 def split_command(value: object) -> object:
@@ -99,6 +102,11 @@ class FileSpec(PathSpec):
     """What is in it, as a Jinja2 template over the fleet: ``machine``, ``members(…)``, ``service(…)``, ``fact(…)``."""
     on_change: Literal["restart", "reload", "none"] = "restart"
     """What the service's unit does when the file has changed."""
+
+    @property
+    def perilous(self) -> bool:
+        """Who logs in, and over which addresses, is changed under the dead-man switch (rule 8)."""
+        return self.path.startswith(PERILOUS)
 
 
 class ServicePort(Model):
@@ -178,6 +186,13 @@ class ServiceSpec(Model):
     """
     disruption: Disruption = Disruption()
     """How much salvus may disturb to bring changes about."""
+    rollout: Rollout = Rollout()
+    """In which order machines make a change of its files of sshd and of the network."""
+
+    @property
+    def perilous(self) -> tuple[FileSpec, ...]:
+        """The files that are changed under the dead-man switch."""
+        return tuple(file for file in self.files if file.perilous)
 
     def unit_of(self, name: str) -> str | None:
         """The unit's name, of the service ``name``; None when it has only packages and files."""

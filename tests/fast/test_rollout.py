@@ -331,7 +331,7 @@ class Two:
         assert wanted is not None
         turn, in_force = (
             {one for one in FEW if revision(wanted) in at.known.facts.get((f"Host/{one}", what), "").split()}
-            for what in (TURN, IN_FORCE)
+            for what in (f"{TURN}/Firewall", f"{IN_FORCE}/Firewall")
         )
         assert len(turn - in_force) <= (self.most if turn & in_force else 1)
         return turn - in_force

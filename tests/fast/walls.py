@@ -24,6 +24,7 @@ from drivers.simulated import SimulatedFleet
 from resources.load import load
 from tests.fast.manifests import KEY
 
+SSHD = "/etc/ssh/sshd_config.d/50-x.conf"
 TABLE, UFW = "NftTable:salvus", "UfwRules:salvus"
 
 
@@ -43,6 +44,20 @@ apiVersion: salv.us/v1
 kind: Firewall
 metadata: {{name: {name}}}
 spec: {{machines: {machines}, rollout: {{maxParallel: {most}}}, ingress: [{{name: x, ports: [{port}]}}]{more}}}
+"""
+
+
+def sshd(content: str, most: str = "25%", more: str = "", path: str = SSHD) -> str:
+    """A Service with a file of sshd."""
+    return f"""
+apiVersion: salv.us/v1
+kind: Service
+metadata: {{name: sshd}}
+spec:
+  machines: {{selector: {{}}}}
+  unitName: ssh.service
+  rollout: {{maxParallel: {most}}}
+  files: [{{path: {path}, content: "{content}", onChange: reload}}{more}]
 """
 
 
