@@ -74,7 +74,7 @@ class Plan:
             something unknown; and all of a resource of which something would be refused, as what is there is somebody
             else's (``Stalled``) or as the machine put it back before (``RolledBack``).
         unknown: item key → why nothing is known of it; nothing is planned on those (rule 1).
-        forgotten: inventory keys that are no longer wanted, and gone or never ours.
+        forgotten: inventory keys that are no longer wanted, and gone, never ours, or taken over by another item.
         owners: item key → ``Kind/name``, of all items in this plan.
     """
 
@@ -288,12 +288,21 @@ def _gate(wanted: Wanted, change: Change) -> Gate | None:
 def _gone(
     lowered: Lowered, seen: Mapping[str, Observation], inventory: tuple[Owned, ...], about: Circumstances
 ) -> tuple[tuple[Owned, ...], tuple[str, ...]]:
-    """What is in the inventory and wanted no more: what is to be deleted, and the keys of what is only forgotten."""
+    """What is in the inventory and wanted no more: what is to be deleted, and the keys of what is only forgotten.
+
+    What another item takes over is forgotten when that is in the inventory, and stays until then.
+    """
     wanted = {w.key for w in lowered.wanted}
     mine = [o for o in inventory if o.key not in wanted and all(_may_go(ref, lowered, about.living) for ref in o.users)]
+    if not mine:
+        return (), ()
     # A job may be making what is not there yet: it is looked at again when the job has ended.
     gone = [o for o in mine if o.key not in about.jobs or isinstance(_state(seen.get(o.key), about), Present)]
     forgotten = {o.key for o in gone if not o.created or isinstance(_state(seen.get(o.key), about), Absent)}
+    takers = {key: w.key for w in lowered.wanted for key in w.item.takes_over}
+    there = {o.key for o in inventory}
+    forgotten |= {o.key for o in gone if takers.get(o.key) in there}
+    gone = [o for o in gone if o.key in forgotten or o.key not in takers]
     return tuple(o for o in gone if o.key not in forgotten), tuple(o.key for o in gone if o.key in forgotten)
 
 

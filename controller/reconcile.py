@@ -167,7 +167,8 @@ def _inventory(lowered: Lowered, first: Look, inventory: Sequence[Owned]) -> lis
         state = first.seen[wanted.key].state if wanted.key in first.seen else None
         if wanted.key not in creates and not isinstance(state, Present):
             continue
-        created = wanted.key in creates or (before is not None and before.created) or _marked(wanted.item, state)
+        ours = [row for row in (before, *map(rows.get, wanted.item.takes_over)) if row is not None and row.created]
+        created = wanted.key in creates or bool(ours) or _marked(wanted.item, state)
         # Who waits at the moment has not ceased to want it.
         waiting = tuple(ref for ref in before.producers if ref in lowered.waiting) if before is not None else ()
         producers = tuple(dict.fromkeys((*wanted.producers, *waiting)))

@@ -150,6 +150,11 @@ class Item:
         """Whether what is there has a mark that salvus made it, though it was there before (rule 6)."""
         return False
 
+    @property
+    def takes_over(self) -> frozenset[str]:
+        """Keys of items that an older salvus had in its place: what is there of them stays, and is this item's now."""
+        return frozenset()
+
     def as_it_was(self, observed: Fields) -> Self | None:
         """The item as observed, but running: what may be done while another change of it waits. None for nothing."""
         return None

@@ -48,6 +48,11 @@ class UnitFiles(ShellItem):
         """All of them."""
         return self.start_files + self.reload_files
 
+    @property
+    def takes_over(self) -> frozenset[str]:
+        """See Item."""
+        return frozenset(file.key for file in self.files)
+
     def grade(self, drift: Sequence[Drift]) -> Grade:
         """See Item."""
         light = {file.path for file in self.reload_files}

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import ClassVar
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,23 @@ def test_equal_needs_nothing() -> None:
     assert plan(lowered(wanted(Thing("x"))), seen(x=Present({"value": "a", "more": 1})), (), NOW) == Plan(
         "m", owners={"Thing:x": "Service/s"}
     )
+
+
+class Both(Thing):
+    """A Thing in whose place there was ``Thing:old`` before."""
+
+    takes_over = frozenset({"Thing:old"})
+
+
+@pytest.mark.parametrize("state", [Present({"value": "a"}), Present({"value": "b"}), Absent(), Unknown("time-out")])
+def test_what_another_item_takes_over_is_not_deleted_and_forgotten_when_that_is_noted(state: State) -> None:
+    both = Both("x")
+    old, taker = Owned(Thing("old"), "Service/s", True), Owned(both, "Service/s", True)
+    observed = seen(old=Present({"value": "a"})) | {both.key: replace(seen(x=Absent())["Thing:x"], state=state)}
+    for noted in (False, True):
+        found = plan(lowered(wanted(both)), observed, (old, taker) if noted else (old,), NOW)
+        assert "Thing:old" not in keys(found.changes)
+        assert (found.held, found.forgotten) == ((), ("Thing:old",) if noted else ())
 
 
 def test_drift_has_the_items_grade() -> None:

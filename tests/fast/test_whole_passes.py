@@ -413,3 +413,16 @@ def test_a_thing_that_machines_refuse_for_good_stops_only_what_needs_it() -> Non
     for _ in range(4):
         now.pass_()
     assert {i.key for i in REAL} - now.machine.items.keys() == {PACKAGE.key, CONFIG.key, UNIT.key}
+
+
+def test_files_of_an_older_salvus_become_those_of_a_unit_and_nothing_is_written() -> None:
+    now = controller(RIGHT, NO_ORPHANS)
+    for file in START.files:
+        now.machine.put(file)
+        now.inventory[file.key] = Owned(file, OWNER, created=True)
+    now.killed_before_writing = True
+    now.passes()
+    assert now.machine.writes == 0
+    assert not now.inventory.keys() & {file.key for file in START.files}
+    assert now.inventory[START.key].created, "it goes with what wants it, as these files would have"
+    assert not now.inventory[CONFIG.key].created, "what was there before stays"
