@@ -8,7 +8,6 @@ import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -22,19 +21,16 @@ from drivers.base import (
     Item,
     Observation,
     RolledBack,
-    State,
-    Unknown,
     Unreachable,
     Verb,
 )
-from drivers.items.shell import ShellItem
-from drivers.ssh import batch, probe, trial
+from drivers.items.shell import Question, ShellItem
+from drivers.ssh import batch, trial
+from drivers.ssh.asking import Asking
 from drivers.ssh.connection import Connection
 from drivers.ssh.fence import session
 from drivers.ssh.frames import boundary
-from drivers.ssh.link import Link
 from drivers.ssh.session import Errors, Session
-from drivers.ssh.shell import Shell
 
 STATE = "/var/lib/salvus"
 SCRIPT_LIMIT = 3600
@@ -43,17 +39,6 @@ WINDOW = 30
 # Seconds that the machine gets then to be reachable again.
 RETURN = 60
 _PAUSE = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What was last asked of which shell, and the answer."""
-
-    shell: Shell
-    items: tuple[Item, ...]
-    groups: probe.Groups
-    script: str
-    states: Mapping[str, State]
 
 
 class ShellDriver:
@@ -77,20 +62,15 @@ class ShellDriver:
         # The way by which a perilous change is confirmed, and whether that is waited for no more.
         self._new: Connection | None = None
         self._closed = threading.Event()
-        self._asking = threading.Lock()
-        self._asked: _Asked | None = None
+        self._asking = Asking(connection)
+        # Questions may take long, as pings do: nobody who looks at items waits for them, or sends all again after them.
+        self._beside = Asking(connection)
 
     def observe(self, items: Sequence[Item]) -> Mapping[str, Observation]:
         """See Driver."""
         wanted = tuple(items)
-        with self._asking:
-            at = time.time()
-            try:
-                states = self._connection.run(lambda link: self._ask(link, wanted))
-            except DriverError as error:
-                reason = f"{error}; {error.hint}" if error.hint else str(error)
-                states = {item.key: Unknown(reason) for item in wanted}
-        return {key: Observation(state, at, "shell") for key, state in states.items()}
+        beside = bool(wanted) and all(isinstance(item, Question) for item in wanted)
+        return (self._beside if beside else self._asking).observe(wanted)
 
     def apply(self, changes: Sequence[Change], epoch: int) -> tuple[Applied, ...]:
         """See Driver."""
@@ -120,21 +100,6 @@ class ShellDriver:
         for connection in (self._connection, new):
             if connection is not None:
                 connection.close()
-
-    def _ask(self, link: Link, items: tuple[Item, ...]) -> Mapping[str, State]:
-        last = self._asked
-        if last is None or last.shell.link is not link:
-            shell = Shell(link, self._target.user, self._connection.become, self._target.command_timeout)
-            last = _Asked(shell, (), {}, "", {})
-        if last.items != items:
-            groups = probe.grouped([item for item in items if isinstance(item, ShellItem)])
-            last = _Asked(last.shell, items, groups, probe.script(groups, last.shell.inner), last.states)
-        answer = last.shell.ask(last.script)
-        states = last.states
-        if answer is not None:
-            states = probe.read(last.groups, answer.output, answer.status, last.shell.inner)
-        self._asked = _Asked(last.shell, items, last.groups, last.script, states)
-        return states
 
     def _together(self, changes: Sequence[Change], epoch: int) -> list[Applied]:
         """Makes changes that can go as one batch, up to the first that can't be put as a script."""

@@ -30,7 +30,7 @@ from drivers.base import (
     Unknown,
     Verb,
 )
-from drivers.items.shell import ShellItem
+from drivers.items.shell import Question, ShellItem
 from drivers.ssh import Connection, ShellDriver
 from tests.conformance.sshd import Sshd
 
@@ -80,6 +80,11 @@ class Text(ShellItem):
 @dataclass(frozen=True, slots=True)
 class Other(Text):
     """A second type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Text, Question):
+    """A question."""
 
 
 def said(seen: Mapping[str, Observation], item: Item) -> str:

@@ -7,12 +7,13 @@ import secrets
 import signal
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from drivers.base import Observation
 from drivers.items.system import System
-from tests.conformance.ssh_world import Other, Text, World, reason, running, said, until
+from tests.conformance.ssh_world import Asked, Other, Text, World, reason, running, said, until
 from tests.conformance.sshd import children
 
 pytestmark = pytest.mark.conformance
@@ -105,6 +106,27 @@ def test_nothing_new_costs_nothing_on_the_wire(ssh: World) -> None:
     assert second[item.key].at > first[item.key].at
     value.write_text("two")
     assert said(driver.observe([item]), item).startswith("two")
+
+
+def test_a_question_holds_up_nobody_who_looks_at_items_and_has_nothing_sent_again(ssh: World) -> None:
+    relay = ssh.relay(ssh.shared)
+    driver = ssh.driver(port=relay.port)
+    item = Text("x", f": {'x' * 10000}; echo fine")
+    driver.observe([item])
+    began, go = ssh.folder / "began", ssh.folder / "go"
+    question = Asked("q", f"touch {began}; until [ -e {go} ]; do sleep 0.05; done; echo there")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(driver.observe, [question])
+        try:
+            until(began.exists, "the question")
+            assert said(driver.observe([item]), item) == "fine\n"
+            assert not answer.done()
+        finally:
+            go.touch()
+        assert said(answer.result(), question) == "there\n"
+    before = relay.count
+    assert said(driver.observe([item]), item) == "fine\n"
+    assert relay.count - before < 300
 
 
 def test_other_items_are_other_questions(ssh: World) -> None:
