@@ -23,6 +23,7 @@ from controller.snapshot import snapshot
 from controller.sources.opening import Origin, open_source
 from controller.sources.settings import GitSettings
 from controller.store.base import StoreUnusable
+from controller.vpn_probes import VpnProbes
 from controller.webhook import Answer, answer
 from drivers.base import SalvusError
 
@@ -125,7 +126,8 @@ def run(settings: Settings, *, manifests: Manifests, http: str, enter: Callable[
     with ExitStack() as ending, open_session(settings) as session:
         runner = session.runner(metrics)
         runner.broken = broken
-        metrics.watch(lambda: snapshot(runner))
+        probes = VpnProbes(runner.engine, settings.vpn_probe_interval)
+        metrics.watch(lambda: snapshot(runner, probes.found()))
         source = _Source(session, manifests, runner, metrics, broken)
         about = runner.engine.leases.about
         page = Http(listening, metrics, healthy=runner.healthy, ready=runner.ready, about=about, sync=source.called)
@@ -133,10 +135,12 @@ def run(settings: Settings, *, manifests: Manifests, http: str, enter: Callable[
         ending.callback(page.stop)
         with ExitStack() as work:
             work.callback(runner.stop)
+            work.callback(probes.stop)
             work.callback(source.close)
             source.reload()
             # Now that it is known which source is followed: the leases are asked for once.
             runner.start()
+            probes.start()
             log(logging.INFO, "controller runs", http=page.address)
             notify("READY=1")
             _attend(runner, source)

@@ -30,7 +30,8 @@ from controller.store.mirror import Mirror
 from controller.store.records import Job
 from controller.view import View
 from controller.vpn_keys import keep_young, note_keys
-from drivers.base import Applied, Change, DriverError, Fenced, Fencing
+from drivers.base import Applied, Change, DriverError, Fenced, Fencing, Observation
+from drivers.items.shell import Question
 from resources.world import CONTROLLER_KEYS
 
 NO_WAY = Wait("NoWay", "the machine to jump over cannot be reached yet")
@@ -275,6 +276,16 @@ class Engine:
         self.outcomes.pop(machine, None)
         self._told.pop(machine, None)
         self.rests.forget(machine)
+
+    def ask(self, machine: str, questions: Sequence[Question]) -> Mapping[str, Observation]:
+        """What a machine says to questions, beside its passes, which do not wait for that. Nothing where we make no
+        passes, or could not ask it the last time.
+        """
+        outcome = self.outcomes.get(machine)
+        if outcome is None or outcome.unreachable or shard_of(machine) not in self.leases.held():
+            return {}
+        driver = self.machines.driver(machine, self._lowered)
+        return driver.observe(questions) if driver is not None else {}
 
     def finish_jobs(self, tell: Callable[[str], None]) -> None:
         """Waits for the jobs that are not to be cut; ``tell`` hears which these are. No pass may be under way."""

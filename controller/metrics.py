@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from controller.vpn_reach import VpnPeers
+
 __all__ = ["Metrics", "Snapshot", "make_wsgi_app"]
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])
@@ -34,6 +36,7 @@ class Snapshot:
         controllers: how many there are, this one included.
         vpn_nodes: (VPN, state) → number of machines; states are those of ``controller/vpn_state.py``.
         vpn_key_ages: (VPN, node) → seconds since it was first seen to use its key.
+        vpn_peers: how machines reach others in their VPNs.
     """
 
     queue_depth: int = 0
@@ -48,6 +51,7 @@ class Snapshot:
     controllers: int = 0
     vpn_nodes: Mapping[tuple[str, str], int] = field(default_factory=dict)
     vpn_key_ages: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    vpn_peers: VpnPeers = field(default_factory=VpnPeers)
 
 
 class Metrics(Collector):
@@ -138,10 +142,27 @@ class Metrics(Collector):
             ("vpn", "node"),
             now.vpn_key_ages,
         )
+        yield from _peers(now.vpn_peers)
 
     def forget_machine(self, name: str) -> None:
         """Drops the series of a machine that left the fleet."""
         self.writes.remove_by_labels({"machine": name})
+
+
+def _peers(now: VpnPeers) -> Iterator[Metric]:
+    pair, node = ("vpn", "node", "peer"), ("vpn", "node")
+    yield _gauge(
+        "salvus_vpn_peer_reachable", "1 if the peer answered the node's last ping through the VPN.", pair, now.reachable
+    )
+    yield _gauge("salvus_vpn_peer_round_trip_seconds", "How long that took, there and back.", pair, now.round_trips)
+    yield _gauge(
+        "salvus_vpn_peer_last_handshake_timestamp_seconds",
+        "When node and peer last shook hands, in seconds since 1970; WireGuard alone.",
+        pair,
+        now.handshakes,
+    )
+    yield _gauge("salvus_vpn_node_peers", "Machines of its VPN that a node pinged when last asked.", node, now.asked)
+    yield _gauge("salvus_vpn_node_peers_reached", "How many of them answered.", node, now.reached)
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[Labels, float]) -> GaugeMetricFamily:

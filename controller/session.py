@@ -49,12 +49,14 @@ class Settings:
         identity_files: private keys for machines whose manifest names none.
         resync: seconds after which a machine is looked at again, though nothing happened.
         workers: passes that are made at the same time.
+        vpn_probe_interval: seconds after which a machine is asked again whom it reaches in its VPNs; 0 for never.
     """
 
     store: Where
     identity_files: tuple[str, ...] = ()
     resync: float = 30.0
     workers: int = 16
+    vpn_probe_interval: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

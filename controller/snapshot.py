@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from controller.knowledge import Knowledge
 from controller.members import shard_of
@@ -11,11 +13,14 @@ from controller.metrics import Snapshot
 from controller.reconcile import Outcome
 from controller.runner import Runner
 from controller.summary import merged
-from controller.vpn_state import vpn_key_ages, vpn_nodes
+from controller.vpn_reach import Probed
+from controller.vpn_state import vpn_key_ages, vpn_nodes, vpn_peers
+
+NOTHING: Mapping[tuple[str, str], Probed] = MappingProxyType({})
 
 
-def snapshot(runner: Runner) -> Snapshot:
-    """Reads only what is in memory."""
+def snapshot(runner: Runner, probed: Mapping[tuple[str, str], Probed] = NOTHING) -> Snapshot:
+    """Reads only what is in memory; ``probed`` is what machines said of VPNs, by VPN and machine."""
     held = runner.engine.leases.held()
     # Of a machine that another controller has taken over, ours may be old.
     outcomes = {m: outcome for m, outcome in dict(runner.engine.outcomes).items() if shard_of(m) in held}
@@ -33,6 +38,7 @@ def snapshot(runner: Runner) -> Snapshot:
         controllers=runner.engine.leases.controllers(),
         vpn_nodes=vpn_nodes(world),
         vpn_key_ages=vpn_key_ages(world, time.time()),
+        vpn_peers=vpn_peers(world, probed, {m for m, outcome in outcomes.items() if not outcome.unreachable}),
     )
 
 

@@ -32,7 +32,8 @@ from drivers.base import (
     Verb,
 )
 from drivers.items.key_pair import KeyPair
-from drivers.simulated_vpn import use
+from drivers.items.tunnel import Tunnel
+from drivers.simulated_vpn import tried, use
 
 SOURCE = "simulated"
 QEMU = "/usr/bin/qemu-system-x86_64"
@@ -80,7 +81,10 @@ class Timing:
 
 
 class SimulatedMachine:
-    """What is on a machine, and what happens to it without salvus. Safe for threads."""
+    """What is on a machine, and what happens to it without salvus. Safe for threads.
+
+    ``hears`` are the addresses in VPNs from which its pings come back.
+    """
 
     def __init__(self, name: str, timing: Timing) -> None:
         self.name = name
@@ -90,6 +94,7 @@ class SimulatedMachine:
         self.boots = 1
         self.log: list[Made] = []
         self.round_trips = 0
+        self.hears: set[str] = set()
         self._items: dict[str, Fields] = {}
         self._made: dict[str, Item] = {}
         self._watchers: dict[object, Callable[[str], None]] = {}
@@ -154,6 +159,8 @@ class SimulatedMachine:
         with self._lock:
             if (lie := self.faults.lies.pop(key, None)) is not None:
                 return lie
+            if isinstance(item, Tunnel):
+                return tried(item, self.hears)
             fields = self._items.get(key)
             if fields is None and item.fields():
                 return Absent()

@@ -1,16 +1,17 @@
-"""What the daemon of a VPN on a simulated machine has read: what the items say with which it was made. Pure."""
+"""VPNs on a simulated machine: what a daemon has read, as the items say with which it was made; and pings. Pure."""
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from drivers.base import Item
+from drivers.base import Item, Present
 from drivers.items.file import File
 from drivers.items.file_set import FileSet
 from drivers.items.key_pair import KeyPair
 from drivers.items.key_use import GENERATION, base_of
+from drivers.items.tunnel import Tunnel
 from drivers.items.unit_files import UnitFiles
 
 
@@ -32,3 +33,9 @@ def use(item: KeyPair, made: Mapping[str, Item]) -> Mapping[str, str]:
         used = [path.removeprefix(base_of(path)).removeprefix(".") or "1" for path in paths]
         trusted = re.findall("^PublicKey = (.*)", peers, re.MULTILINE)
     return {item.use.generation: used[0], item.use.trusted: " ".join(sorted(trusted))} if used else {}
+
+
+def tried(item: Tunnel, hears: Collection[str]) -> Present:
+    """How others are reached: those that it ``hears`` of in a millisecond."""
+    reached = tuple(f"{address} 1.0" for address in item.others if address in hears)
+    return Present({"reached": reached, "handshakes": (), "endpoints": ()})

@@ -203,6 +203,11 @@ def with_key(vpn: Vpn, node: Node, world: World) -> Node:
     return replace(node, generation=used, wanted=wanted, public_key=key, next_key=next_key if used != wanted else None)
 
 
+def everybody(vpn: Vpn, world: World) -> tuple[Node, ...]:
+    """All nodes, by name, with their keys."""
+    return tuple(with_key(vpn, node, world) for node in nodes(vpn, world))
+
+
 def generations(vpn: Vpn, node: str, world: World) -> tuple[int, int]:
     """The generation that a node is to have, and the one it uses: until it told, the oldest of which a key is known."""
     decided = world.known_allocation(vpn.ref, f"{KEY}/{node}")

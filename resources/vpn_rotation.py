@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from resources.vpn_keys import REVOKED, TRUSTED, generation_of, has_key, known_as, tinc_name
-from resources.vpn_nodes import Node, Vpn, connected, nodes, outside_key, with_key
+from resources.vpn_nodes import Node, Vpn, connected, everybody, outside_key
 from resources.world import World
 
 
@@ -40,11 +40,11 @@ def unaware(vpn: Vpn, me: Node, others: Iterable[Node], world: World) -> tuple[s
 
 def unfinished(vpn: Vpn, name: str, world: World) -> str:
     """What the rotation of a node waits for, up to its end: the old key is let in nowhere. Empty when there is none."""
-    everybody = nodes(vpn, world)
-    me = next((with_key(vpn, node, world) for node in everybody if node.name == name), None)
+    them = everybody(vpn, world)
+    me = next((node for node in them if node.name == name), None)
     if me is None:
         return ""
-    others = tuple(with_key(vpn, node, world) for node in everybody if node.name != name)
+    others = tuple(node for node in them if node.name != name)
     if wait := turning(vpn, me, others, world)[1]:
         return wait
     before = [(number, key) for number, key in told(vpn, name, world) if number < me.generation]
@@ -79,8 +79,7 @@ def keyed(vpn: Vpn, world: World) -> frozenset[str]:
 
 def in_use(vpn: Vpn, world: World) -> dict[str, str]:
     """The public key that each node uses, by name, as far as they are known."""
-    everybody = (with_key(vpn, node, world) for node in nodes(vpn, world))
-    return {node.name: node.public_key for node in everybody if node.public_key is not None}
+    return {node.name: node.public_key for node in everybody(vpn, world) if node.public_key is not None}
 
 
 def told(vpn: Vpn, name: str, world: World) -> tuple[tuple[int, str], ...]:

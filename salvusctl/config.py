@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from resources.base import Model
 from resources.envelope import nearest
 from resources.errors import ManifestError, field_name
 from resources.fleet import did_you_mean
+from resources.quantity import Seconds, format_duration
 from resources.sentences import wrongs
 from salvusctl.config_manifests import ManifestsConfig, as_directory, origin_of, resolved
 from salvusctl.exits import UseError
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from resources.yaml12 import Fault
 
 HTTP = "127.0.0.1:9465"
+# Seconds.
+PROBE = 60
+PROBE_LEAST = 10
 
 
 class TlsConfig(Model):
@@ -110,6 +114,13 @@ class BudgetConfig(Model):
         )
 
 
+def not_often(seconds: int) -> int:
+    """How often machines are asked whom they reach, or 0 for never. Raises ValueError."""
+    if 0 < seconds < PROBE_LEAST:
+        raise ValueError(f"must be at least {format_duration(PROBE_LEAST)}, or 0s for never")
+    return seconds
+
+
 class ContextConfig(Model):
     """One fleet."""
 
@@ -127,6 +138,8 @@ class ContextConfig(Model):
     """Private keys for the machines whose manifests name none."""
     budgets: BudgetConfig = BudgetConfig()
     """How much one sync of the manifests may delete and disturb; more waits for ``salvusctl approve``."""
+    vpn_probe_interval: Annotated[Seconds, AfterValidator(not_often)] = PROBE
+    """How often each machine is asked whom it reaches in its VPNs, for the metrics; ``0s`` for never."""
 
 
 class Configuration(Model):
@@ -149,6 +162,7 @@ class Context:
     http: str = HTTP
     identity_files: tuple[str, ...] = ()
     budgets: BudgetConfig = field(default_factory=BudgetConfig)
+    vpn_probe_interval: int = PROBE
 
 
 def resolve(flags: Flags, environment: Mapping[str, str]) -> Context:
@@ -228,7 +242,9 @@ def _chosen(configuration: Configuration, wanted: str | None, file: Path) -> Con
     store = _store(found.store, folder) if found.store else _state_folder() / f"{name}.db"
     manifests = origin_of(found.manifests, folder, _state_folder()) if found.manifests else None
     keys = tuple(str(folder / Path(key).expanduser()) for key in found.identity_files)
-    return Context(name, store, manifests, found.network_namespace, found.http, keys, found.budgets)
+    return Context(
+        name, store, manifests, found.network_namespace, found.http, keys, found.budgets, found.vpn_probe_interval
+    )
 
 
 def _store(store: StoreConfig, folder: Path) -> Where:

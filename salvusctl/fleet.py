@@ -26,7 +26,7 @@ ALL = "all"
 
 def settings_of(context: Context) -> Settings:
     """What the controller must know of a context."""
-    return Settings(context.store, context.identity_files)
+    return Settings(context.store, context.identity_files, vpn_probe_interval=context.vpn_probe_interval)
 
 
 def reading(context: Context) -> AbstractContextManager[Session]:

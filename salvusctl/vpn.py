@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,6 @@ import typer
 from controller.clock import rfc3339
 from controller.store.base import Access
 from drivers.base import Present, State, Unknown
-from drivers.items.tunnel import Tunnel
 from resources.vpn_keys import is_open, revoked_since
 from salvusctl import out
 from salvusctl.exits import Code
@@ -74,18 +73,17 @@ def _meant(session: Session, names: Sequence[str] | None) -> tuple[Vpn, ...]:
 
 def _network(session: Session, vpn: Vpn) -> NetworkOutput:
     from controller.asking import ask
+    from controller.vpn_reach import question
     from controller.vpn_state import keys_since
-    from resources.vpn_nodes import nodes, revoked, with_key
+    from resources.vpn_nodes import everybody, revoked
 
     knowledge = session.knowledge()
     world = knowledge.world()
-    everybody = tuple(with_key(vpn, node, world) for node in nodes(vpn, world))
-    device = vpn.spec.device(vpn.name)
-    items = {me.name: Tunnel(device, _addresses(me, everybody)) for me in everybody if me.machine}
-    said = ask(session, items)
+    nodes = everybody(vpn, world)
+    said = ask(session, {me.name: question(vpn, me, nodes) for me in nodes if me.machine})
     since = keys_since(vpn, world)
-    shown = tuple(_node(me, everybody, said.get(me.name), since.get(me.name)) for me in everybody)
-    machines = {node.name for node in everybody if node.machine}
+    shown = tuple(_node(me, nodes, said.get(me.name), since.get(me.name)) for me in nodes)
+    machines = {node.name for node in nodes if node.machine}
     whole = all(one.silent is None and _reaches(one) >= machines - {one.node} for one in shown if one.machine)
     out_of_it = tuple(
         RevokedOutput(
@@ -99,15 +97,14 @@ def _network(session: Session, vpn: Vpn) -> NetworkOutput:
     return NetworkOutput(vpn=vpn.name, driver=vpn.spec.driver, complete=whole, nodes=shown, revoked=out_of_it)
 
 
-def _addresses(me: Node, everybody: Sequence[Node]) -> tuple[str, ...]:
-    return tuple(other.address for other in everybody if other is not me and other.address)
-
-
 def _reaches(node: NodeOutput) -> set[str]:
     return {one.node for one in node.reaches if one.milliseconds is not None}
 
 
-def _node(me: Node, everybody: Sequence[Node], said: State | None, since: float | None) -> NodeOutput:
+def _node(me: Node, others: Sequence[Node], said: State | None, since: float | None) -> NodeOutput:
+    from controller.vpn_reach import reached
+
+    found = reached(me, others, said) if isinstance(said, Present) else ()
     return NodeOutput(
         node=me.name,
         machine=me.machine,
@@ -118,7 +115,10 @@ def _node(me: Node, everybody: Sequence[Node], said: State | None, since: float 
         generation=me.generation,
         since=rfc3339(since) if since is not None else None,
         silent=said.reason if isinstance(said, Unknown) else None,
-        reaches=tuple(_seen(me, everybody, said)) if isinstance(said, Present) else (),
+        reaches=tuple(
+            ReachOutput(node=one.node, milliseconds=one.milliseconds, handshake=one.handshake, endpoint=one.endpoint)
+            for one in found
+        ),
     )
 
 
@@ -126,24 +126,6 @@ def _endpoint(node: Node) -> str | None:
     from resources.vpn_spec import shown
 
     return shown(*node.endpoint) if node.endpoint is not None else None
-
-
-def _seen(me: Node, everybody: Sequence[Node], said: Present) -> Iterator[ReachOutput]:
-    answers, handshakes, endpoints = (_pairs(said, field) for field in ("reached", "handshakes", "endpoints"))
-    for other in everybody:
-        if other is not me:
-            key, answer = other.public_key or "", answers.get(other.address)
-            yield ReachOutput(
-                node=other.name,
-                milliseconds=float(answer) if answer is not None else None,
-                handshake=int(handshakes[key]) if key in handshakes else None,
-                endpoint=endpoints.get(key),
-            )
-
-
-def _pairs(said: Present, field: str) -> Mapping[str, str]:
-    lines = said.fields.get(field)
-    return dict(str(line).split(" ", 1) for line in lines) if isinstance(lines, tuple) else {}
 
 
 def _show(network: NetworkOutput) -> None:

@@ -42,6 +42,12 @@ class Alert:
 
 MEAN = "sum by (result) (rate(salvus_pass_seconds_sum[5m])) / sum by (result) (rate(salvus_pass_seconds_count[5m]))"
 
+
+def _answers(label: str) -> str:
+    """The machines that answer, under another label."""
+    return f'label_replace(max by (machine) (salvus_machine_reachable) == 1, "{label}", "$1", "machine", "(.*)")'
+
+
 PANELS = (
     Panel(
         "Machines that answer",
@@ -133,6 +139,32 @@ PANELS = (
         ),
     ),
     Panel(
+        "VPNs: not reached",
+        "Machines of its VPN from which a node has no answer, and peers out of the fleet as well.",
+        (
+            (
+                "max by (vpn, node) (salvus_vpn_node_peers) - max by (vpn, node) (salvus_vpn_node_peers_reached) > 0",
+                "{{vpn}} {{node}} machines",
+            ),
+            ("max by (vpn, node, peer) (salvus_vpn_peer_reachable) == 0", "{{vpn}} {{node}} not {{peer}}"),
+        ),
+    ),
+    Panel(
+        "VPNs: round trips",
+        "Of each node, through the tunnel, with the peer that is farthest, and the median of all pairs.",
+        (
+            ("max by (vpn, node) (salvus_vpn_peer_round_trip_seconds)", "{{vpn}} {{node}}"),
+            ("quantile by (vpn) (0.5, salvus_vpn_peer_round_trip_seconds)", "{{vpn}} median"),
+        ),
+        unit="s",
+    ),
+    Panel(
+        "VPNs: last handshakes",
+        "How long ago, of each node the one that is longest ago; of idle tunnels that says nothing. WireGuard alone.",
+        (("time() - min by (vpn, node) (salvus_vpn_peer_last_handshake_timestamp_seconds)", "{{vpn}} {{node}}"),),
+        unit="s",
+    ),
+    Panel(
         "Manifests and versions",
         "Errors in the source, fleet passes, and what runs.",
         (
@@ -200,6 +232,15 @@ ALERTS = (
         "critical",
         "{{ $value }} machines that are revoked may still be let into VPN {{ $labels.vpn }}",
         "salvusctl vpn status {{ $labels.vpn }} says by whom; salvusctl vpn revoke NODE goes on.",
+    ),
+    Alert(
+        "SalvusVpnPeerUnreachable",
+        f"max by (vpn, node, peer) (salvus_vpn_peer_reachable) == 0 and on (node) {_answers('node')}"
+        f" and on (peer) {_answers('peer')}",
+        "10m",
+        "warning",
+        "{{ $labels.node }} does not reach {{ $labels.peer }} in VPN {{ $labels.vpn }}",
+        "Both answer their controllers. salvusctl vpn status {{ $labels.vpn }} says who else does not reach whom.",
     ),
     Alert(
         "SalvusPassesFailing",

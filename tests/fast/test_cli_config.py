@@ -13,6 +13,7 @@ from resources.errors import ManifestError
 from salvusctl.config import HTTP, Context, resolve
 from salvusctl.exits import Code, UseError
 from salvusctl.flags import Flags
+from salvusctl.fleet import settings_of
 from tests.fast.cli import HOST, OTHER, Cli, cli
 
 __all__ = ["cli"]
@@ -27,6 +28,7 @@ contexts:
   networkNamespace: ns
   http: 127.0.0.1:1
   identityFiles: [keys/id]
+  vpnProbeInterval: 2m
 """
 
 
@@ -46,11 +48,26 @@ def test_all_fields_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(FULL)
     found = resolve(Flags(config=tmp_path / "c.yaml"), {})
     assert found == Context(
-        "two", tmp_path / "data/two.db", tmp_path / "fleet", "ns", "127.0.0.1:1", (str(tmp_path / "keys/id"),)
+        "two",
+        tmp_path / "data/two.db",
+        tmp_path / "fleet",
+        "ns",
+        "127.0.0.1:1",
+        (str(tmp_path / "keys/id"),),
+        vpn_probe_interval=120,
     )
     assert resolve(Flags(config=tmp_path / "c.yaml", context="one"), {}) == Context(
         "one", tmp_path / "state/salvus/one.db", None, "", HTTP
     )
+
+
+def test_how_often_machines_are_asked_whom_they_reach(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("contexts: [{name: one, vpnProbeInterval: 0s}]")
+    assert settings_of(resolve(Flags(config=file), {})).vpn_probe_interval == 0
+    file.write_text("contexts: [{name: one, vpnProbeInterval: 5s}]")
+    with pytest.raises(ManifestError, match="vpnProbeInterval: must be at least 10s, or 0s for never"):
+        resolve(Flags(config=file), {})
 
 
 RING = """\
