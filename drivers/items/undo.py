@@ -69,10 +69,11 @@ mkdir -p -- "$undo"
 systemctl stop "$timer.timer" "$timer.service" 2>/dev/null || :
 rm -rf -- "$undo/old" "$undo/kept"
 mkdir -- "$undo/old"
+echo undoing >"$undo/old/armed"
 """
 # Nothing is changed before both are there, and the timer finds what to put back however slow the disk is.
 _ARMED = """\
-sync -- "$undo/undo" "$undo/old"
+sync -- "$undo/undo" "$undo/old" "$undo/old/armed"
 printf '%s\\n' {attempt} >"$undo/armed.new"
 sync -d -- "$undo/armed.new"
 mv -fT -- "$undo/armed.new" "$undo/armed"
@@ -104,7 +105,8 @@ save() {{
     sync -- "$undo/old/$1"
 }}
 {calls}"""
-# Run again after a power cut it does the same again.
+# Run again after a power cut it does the same again. It needs no space on the disk, which may be full by now, but where
+# the old files are on another file system than the new ones.
 _UNDO = """\
 # Puts back what was there before a change of salvus that nobody confirmed.
 undo={folder}
@@ -112,11 +114,12 @@ exec 7>>"$undo/lock"
 flock 7 || exit
 [ -e "$undo/armed" ] || exit 0
 set -eu
-echo undoing >"$undo/armed.new"
-mv -fT -- "$undo/armed.new" "$undo/armed"
+[ ! -e "$undo/old/armed" ] || mv -fT -- "$undo/old/armed" "$undo/armed"
 back() {{
-    if [ -e "$undo/old/$1" ]; then
-        cp -p -- "$undo/old/$1" "$3"
+    if [ "$undo/old/$1" -ef "$2" ]; then
+        :
+    elif [ -e "$undo/old/$1" ]; then
+        ln -f -- "$undo/old/$1" "$3" 2>/dev/null || cp -p -- "$undo/old/$1" "$3"
         sync -d -- "$3"
         mv -fT -- "$3" "$2"
     else

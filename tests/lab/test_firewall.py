@@ -5,10 +5,12 @@ out.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ HOSTS = ("host1", "host2", "host3")
 COUNTERS = ("salvus_pass_seconds_count", "salvus_driver_writes_total")
 
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
-# A node that asks its peers as soon as it is started, once, and notes who let it in; then it serves.
+# A node that asks its peers as soon as it is started, once, and notes who let it in; then it serves, by IPv6 too.
 NODE = """
 import http.server, socket, sys
 with open("/run/met", "a") as met:
@@ -40,7 +42,7 @@ with open("/run/met", "a") as met:
         except OSError:
             continue
         print(peer, file=met)
-http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]))
+http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind="::")
 """
 # A connection that is made now, and of which nothing is heard until somebody makes a file.
 HELD = """
@@ -88,8 +90,8 @@ def labelled(label: str) -> dict[str, Any]:
     return {"selector": {"matchLabels": {label: "yes"}}}
 
 
-def wall(name: str, machines: dict[str, Any], ssh: str = OURS, **spec: Any) -> dict[str, Any]:
-    return resource("Firewall", name, {"machines": machines, "ssh": [{"cidr": ssh}]} | spec)
+def wall(name: str, machines: dict[str, Any], *ssh: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return resource("Firewall", name, {"machines": machines, "ssh": list(ssh) or [{"cidr": OURS}]} | spec)
 
 
 def listener(name: str, port: int, machines: dict[str, Any], *clients: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +145,13 @@ def logs_in(fleet: Fleet, address: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+def connections(fleet: Fleet, wanted: Mapping[tuple[str, str, int], bool]) -> None:
+    """Makes them all at once: what comes about and what does not."""
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        found = dict(zip(wanted, pool.map(lambda one: connects(fleet, *one), wanted), strict=True))
+    assert found == wanted
+
+
 def proved(fleet: Fleet) -> dict[str, bool | None]:
     """All sentences in the manifests, by real connections."""
     shown = fleet.run("firewall", "test", "--live", "-o", "json")
@@ -154,9 +163,10 @@ def chains(fleet: Fleet, host: str) -> str:
     return "".join(fleet.inside(host, f"nft -a -s list chain inet salvus {one}") for one in ("input", "output"))
 
 
-# The notes' roles
+# The notes' roles, in a private network that is IPv6 where the public one is IPv4
 
 RING, SAGE, WEB = labelled("ring"), labelled("sage"), labelled("web")
+VPN = resource("VPN", "net", {"driver": "tinc", "cidr": "fd77::/64", "members": {"selector": {}}, "hubs": RING})
 SERVICES = (
     listener("gossip", 7000, RING, {"service": "gossip"}),
     listener("cql", 9042, RING, {"machines": SAGE}),
@@ -166,52 +176,67 @@ ALWAYS = [
     "host2 reaches cql:9042",
     "host2 never reaches gossip:7000",
     "host2 never reaches host1:22",
+    "host2 reaches host3:655",
     "host3 never reaches host1:9042",
     "host3 reaches notebook:6000",
-    "host3 never reaches host2:22",
+    "host3 reaches host2:22",
+    "world never reaches host2:22",
     "host1 never reaches notebook:6000",
     "host2 never reaches host3:22",
 ]
-APART = ["host3 never reaches host1:7000", "host2 reaches host3:655", "host2 reaches host3:53/udp"]
-TOGETHER = ["host3 reaches host1:7000", "host1 reaches host3:7000", "host2 never reaches host3:655"]
+APART = ["host3 never reaches host1:7000", "host2 reaches host3:53", "host2 reaches host3:53/udp"]
+TOGETHER = ["host3 reaches host1:7000", "host1 reaches host3:7000", "host2 never reaches host3:53"]
 
 
 def roles(*tests: str) -> list[dict[str, Any]]:
-    """A ring that its clients get to; and Sage, which gets to names, the VPN and the ring alone."""
-    egress = [{"name": "dns", "protocol": "udp", "ports": ["53"]}, {"name": "tinc", "ports": ["655"]}]
+    """A ring that its clients get to; and Sage, with ssh from all of the VPN, and nothing out but names, the VPN and
+    the ring.
+    """
+    egress = [{"name": "dns", "ports": ["53"]}, {"name": "tinc", "ports": ["655"]}]
     shut = {"ingress": "deny", "egress": "deny"}
     return [
         wall("ring", RING, default={"ingress": "deny"}, derive=True, tests=list(tests)),
-        wall("sage", SAGE, default=shut, egress=egress),
+        wall("sage", SAGE, {"cidr": OURS}, {"vpn": "net"}, default=shut, egress=egress),
     ]
 
 
 def test_roles_let_in_who_they_name_and_follow_who_joins(fleet: Fleet) -> None:
     """C5."""
     apart = machines(fleet, host1=["ring"], host2=["sage"], host3=["web"])
-    change(fleet, *apart, *SERVICES, *roles(*ALWAYS, *APART))
+    change(fleet, *apart, VPN, *SERVICES, *roles(*ALWAYS, *APART))
+    known = fleet.knowledge().known.allocations
+    one, two, three = (known["VPN/net", f"address/{host}"] for host in HOSTS)
+    assert eventually(lambda: connects(fleet, "host3", two, 22), 20), "the tunnel is up"
     assert proved(fleet) == dict.fromkeys((*ALWAYS, *APART), True)
-    tried = [("host2", ONE, 9042), ("host3", ONE, 9042), ("host3", TWO, 6000), ("host2", THREE, 22)]
-    assert [connects(fleet, *one) for one in tried] == [True, False, True, False]
+    public = {("host2", ONE, 9042): True, ("host3", ONE, 9042): False, ("host2", ONE, 7000): False}
+    public |= {("host3", TWO, 6000): True, ("host1", TWO, 6000): False}
+    public |= {("host1", TWO, 22): False, ("host3", TWO, 22): False, ("host2", THREE, 22): False}
+    private = {("host2", one, 9042): True, ("host3", one, 9042): False, ("host2", one, 7000): False}
+    private |= {("host3", two, 6000): True, ("host1", two, 6000): False}
+    private |= {("host1", two, 22): True, ("host3", two, 22): True, ("host2", three, 22): False}
+    connections(fleet, public | private)
 
     # Without this what began before the rules would live on for three hours, whatever they say.
     fleet.inside("host1", "nft flush set inet salvus older")
     fleet.inside("host2", f"rm -f /run/say; python3 -c {shlex.quote(HELD)} {ONE} 9042 >/run/held 2>&1 &")
     assert eventually(lambda: fleet.inside("host2", "cat /run/held") == "open\n", 10)
     before = chains(fleet, "host1")
-    assert THREE not in fleet.inside("host1", "nft list table inet salvus")
+    assert not {THREE, three} & set(re.findall(r"[0-9a-f.:]+", fleet.inside("host1", "nft list table inet salvus")))
     joined = machines(fleet, host1=["ring"], host2=["sage"], host3=["web", "ring"])
     fleet.inside("host1", f"printf %s {shlex.quote(SLOW)} >{NFT}; chmod +x {NFT}")
-    change(fleet, *joined, *SERVICES, *roles(*ALWAYS, *TOGETHER))
+    change(fleet, *joined, VPN, *SERVICES, *roles(*ALWAYS, *TOGETHER))
     in_sync(fleet)
     fleet.inside("host1", f"rm {NFT}")
     assert chains(fleet, "host1") == before, "a member is an element of a set"
-    assert THREE in fleet.inside("host1", "nft list table inet salvus")
+    assert {THREE, three} <= set(re.findall(r"[0-9a-f.:]+", fleet.inside("host1", "nft list table inet salvus")))
     assert ONE in fleet.inside("host3", "cat /run/met").split(), "it was let in before it was started"
-    tried = [("host3", ONE, 7000), ("host1", THREE, 7000), ("host2", THREE, 9042), ("host2", THREE, 7000)]
-    assert [connects(fleet, *one) for one in tried] == [True, True, True, False]
+    public = {("host3", ONE, 7000): True, ("host1", THREE, 7000): True}
+    public |= {("host2", THREE, 9042): True, ("host2", THREE, 7000): False}
+    private = {("host3", one, 7000): True, ("host1", three, 7000): True}
+    private |= {("host2", three, 9042): True, ("host2", three, 7000): False}
+    connections(fleet, public | private)
 
-    change(fleet, *machines(fleet, host1=["ring"], host3=["ring"]), *SERVICES, *roles())
+    change(fleet, *machines(fleet, host1=["ring"], host3=["ring"]), VPN, *SERVICES, *roles())
     assert eventually(lambda: not connects(fleet, "host2", ONE, 9042)), fleet.log()
     fleet.inside("host2", "touch /run/say")
     assert eventually(lambda: "200 OK" in fleet.inside("host2", "cat /run/held"), 10), "what was open lives on"
@@ -226,6 +251,14 @@ ufw allow from {OURS} to any port 22 proto tcp >/dev/null
 ufw allow 8080/tcp comment 'mine' >/dev/null
 ufw allow 8090/tcp comment 'too much' >/dev/null
 ufw --force enable >/dev/null
+"""
+# Of what iptables-save(8) tells, not the time and not how many packets there were.
+STATE = r"""
+ufw status verbose; ufw status numbered; ufw show added; systemctl is-enabled ufw; systemctl is-active ufw
+for tool in iptables ip6tables; do $tool-save | sed -e '/^#/d' -e 's/ \[[0-9:]*\]$//'; done
+for file in $(find /etc/ufw /etc/default/ufw -type f | sort); do stat -c '%n %a %U %G' $file; cat $file; done
+ls -A /etc/ufw /etc/default /etc/systemd/system/multi-user.target.wants /var/lib/salvus/ufw 2>&1
+sysctl -e $(sed -n 's/^\([a-z][^=]*\)=.*/\1/p' /etc/ufw/sysctl.conf)
 """
 TOOLS = resource("Service", "tools", {"machines": {"names": ["host2"]}, "packages": ["ufw"]})
 UFW = (
@@ -244,8 +277,8 @@ def operators(fleet: Fleet) -> str:
 
 
 def ufw(fleet: Fleet) -> str:
-    """Its rules, its defaults and what the kernel has of them."""
-    return fleet.inside("host2", "ufw status verbose; ufw show added; iptables -S; ip6tables -S; cat /etc/default/ufw")
+    """Its rules, its files byte for byte, what the kernel has of them and of its settings, what systemd starts."""
+    return fleet.inside("host2", STATE)
 
 
 def test_ufw_filters_beside_the_operators_own_rules(fleet: Fleet, operators: str, tmp_path: Path) -> None:
@@ -289,8 +322,9 @@ def armed(fleet: Fleet, host: str) -> bool:
 
 def walls(ssh: str, **spec: Any) -> list[dict[str, Any]]:
     """One a host, so that none waits for another; host2 has ufw."""
+    who = {"cidr": ssh}
     backends = ("nftables", "ufw", "nftables")
-    return [wall(host, {"names": [host]}, ssh, backend=one, **spec) for host, one in zip(HOSTS, backends, strict=True)]
+    return [wall(host, {"names": [host]}, who, backend=one, **spec) for host, one in zip(HOSTS, backends, strict=True)]
 
 
 def test_nobody_is_locked_out(fleet: Fleet, operators: str) -> None:

@@ -94,6 +94,19 @@ def test_a_boot_within_the_window_comes_up_with_what_was_there_before(box: Box) 
     assert "salvus-undo.service" in box.told("systemctl show --value -p WantedBy network-pre.target").split()
 
 
+def test_a_disk_that_is_full_by_then_keeps_nobody_out(box: Box) -> None:
+    assert box.sh(f"seq 5000 >{shlex.quote(FILE)}") == 0
+    before = box.files()
+    box.tried("one", window=4)
+    try:
+        breakage.fill(box.lab, box.lab.hosts[0])
+        assert box.sh("head -c 8192 /dev/zero >/var/lib/lab-balloon/rest") == 1
+        assert eventually(lambda: box.files() == before, 10)
+        assert eventually(lambda: box.told("cat /run/salvus-test") == before.partition("\n")[2], 5)
+    finally:
+        breakage.free(box.lab, box.lab.hosts[0])
+
+
 def test_another_trial_begins_with_what_was_there_before_the_first(box: Box) -> None:
     before = box.files()
     box.tried("one")
