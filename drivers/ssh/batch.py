@@ -125,7 +125,9 @@ def ended(frame: Frame, name: str, machine: str, limit: int) -> DriverError | No
     if status in ("124", "137"):
         said = f"it took longer than {limit} s and was ended; {said}"
     kind = InUse if status == str(IN_USE) else Failed
-    return kind(f"{machine}: {name}: {said}", machine=machine)
+    # All that dash says of its own echo and printf when a disk is full.
+    hint = "is a disk full there? `df -h; df -i`" if said.endswith("I/O error") else ""
+    return kind(f"{machine}: {name}: {said}", machine=machine, hint=hint)
 
 
 def unseen(name: str, machine: str) -> DriverError:

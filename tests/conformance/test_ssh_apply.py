@@ -51,6 +51,12 @@ def test_a_failure_without_words_and_one_with_too_many(ssh: World) -> None:
     assert str(long.error).endswith("elast")
 
 
+def test_a_full_disk_is_thought_of_where_only_an_error_is_told(ssh: World) -> None:
+    [done] = ssh.driver().apply(changes("echo more >/dev/full"), 1)
+    assert isinstance(done.error, Failed)
+    assert "df -h" in done.error.hint
+
+
 def test_content_arrives_byte_by_byte(ssh: World) -> None:
     content = bytes(range(256)) * 2000
     file = ssh.folder / "file"
