@@ -57,8 +57,9 @@ salvus_tunnel() {{
         [ $((asked % {_AT_ONCE})) -ne 0 ] || wait
         {{
             said=$(LC_ALL=C ping -n -q -c 1 -W {_WAIT} -I "$device" -- "$a" 2>/dev/null)
-            t=$(printf '%s\\n' "$said" | sed -n 's|^rtt [^=]*= \\([0-9.]*\\)/.*|\\1|p')
-            [ -z "$t" ] || echo "R $n $a $t"
+            # Of an answer the last line is: rtt min/avg/max/mdev = 0.5/0.5/0.5/0.0 ms
+            t=${{said##* = }}
+            [ "$t" = "$said" ] || echo "R $n $a ${{t%%/*}}"
         }} &
     done
     wait

@@ -26,6 +26,7 @@ from drivers.items.key_pair import MARK, KeyPair
 from drivers.items.seed import Seed
 from drivers.items.shell import ShellItem
 from drivers.items.system import PROBE, System
+from drivers.items.tunnel import Tunnel
 from drivers.items.volume import Volume
 from tests.conformance.items import Example, Machine
 
@@ -352,3 +353,28 @@ def test_a_machine_without_os_release_tells_the_rest_of_itself() -> None:
     state = System.read([System()], MACHINE.run(["sh"], text, b"").stdout.decode())["System:self"]
     assert isinstance(state, Present)
     assert set(state.facts) == {"boot_id", "hostname", "kernel", "architecture"}
+
+
+# As iputils-ping prints it with -q: one that answers, and one that does not.
+PING = r"""#!/bin/sh
+for address; do :; done
+echo "PING $address ($address) 56(84) bytes of data."
+echo; echo "--- $address ping statistics ---"
+case $address in
+10.0.0.1|fd00::1) echo '1 packets transmitted, 1 received, 0% packet loss, time 0ms'
+    echo 'rtt min/avg/max/mdev = 0.412/0.412/0.412/0.000 ms' ;;
+*) echo '1 packets transmitted, 0 received, 100% packet loss, time 0ms'; echo; exit 1 ;;
+esac
+"""
+
+
+def test_a_tunnel_is_tried_with_what_ping_says(tmp_path: Path) -> None:
+    (tmp_path / "ping").write_text(PING)
+    (tmp_path / "ping").chmod(0o755)
+    one, two = Tunnel("vpn-a", ("10.0.0.1", "10.0.0.2", "fd00::1")), Tunnel("vpn-b", ())
+    done = MACHINE.run(["sh"], f"PATH={shlex.quote(str(tmp_path))}:$PATH\n{Tunnel.probe([one, two])}", b"")
+    assert done.stderr == b""
+    states = Tunnel.read([one, two], done.stdout.decode())
+    nothing = {"handshakes": (), "endpoints": ()}
+    assert states[one.key] == Present({"reached": ("10.0.0.1 0.412", "fd00::1 0.412"), **nothing})
+    assert states[two.key] == Present({"reached": (), **nothing})
