@@ -44,6 +44,7 @@ bench: $(STAMP)  ## (4) ratios against Ansible and pyinfra, and the scale run; a
 	$(BIN)/python -m tools.bench.joining
 	$(BIN)/python -m tools.bench.filters
 	$(BIN)/python -m tools.bench.tunnels
+	$(BIN)/python -m tools.bench.probes
 
 demo: $(STAMP)  ## a fleet comes up on this machine, is broken, and mends itself (as root)
 	@$(BIN)/python -m tools.demo
