@@ -21,7 +21,7 @@ from resources.rollouts import IN_FORCE, STATE, TURN, WAITING, Phase, Standing, 
 
 Facts = Mapping[str, Mapping[str, str]]
 # Who cannot go on now is passed over, loses its turn, and asks again later.
-_ABSENT = frozenset({"Unreachable", "Paused", "WorldStopped", "Halted", "NoAddress", "NoWay"})
+_ABSENT = frozenset({"Unreachable", "Paused", "WorldStopped", "Halted", "NoAddress", "NoWay", "KeyRevoked"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +157,10 @@ def _told(
 
 
 def _left(machine: _Machine, rollouts: Mapping[str, _Rollout]) -> str:
-    """Of its turn, what is in force and what it tries. It is over for all else, so that nothing that comes back later
-    finds a turn of then.
+    """Of its turn, what is in force, what it tries, and what it put back, so that it says so when it was away. It is
+    over for all else, so that nothing that comes back later finds a turn of then.
     """
-    trying = {one for one in machine.wanted if machine.name in rollouts[one].trying}
+    trying = {one for one in machine.wanted if machine.name in rollouts[one].trying | {rollouts[one].undone}}
     return " ".join(one for one in machine.turn.split() if one in machine.in_force | trying)
 
 

@@ -17,6 +17,7 @@ from controller.members import shard_of
 from controller.vpn_reach import Probed, question, reached
 from drivers.base import Present, Unknown
 from resources.vpn_nodes import everybody
+from resources.vpn_turn import on
 from resources.world import ALL
 
 if TYPE_CHECKING:
@@ -68,8 +69,9 @@ class VpnProbes:
 
     def probe(self, machine: str) -> None:
         """Asks one machine. What it said before counts no more, also when it says nothing now."""
+        world = self._engine.knowledge.world()
         asked = [
-            (vpn.name, me, nodes, question(vpn, me, nodes))
+            (vpn.name, me, nodes, question(on(vpn, machine, world), me, nodes))
             for vpn, nodes in self._nodes()
             for me in nodes
             if me.machine and me.name == machine

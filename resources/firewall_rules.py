@@ -17,6 +17,7 @@ from resources.fleet import machine_kind
 from resources.peers import Addresses, Peer, collapsed, is_ip
 from resources.ports import ports_of
 from resources.ssh import IN_VPN
+from resources.vpn_turn import before, in_turn
 from resources.world import World
 
 FirewallResource = Resource[FirewallSpec]
@@ -192,10 +193,20 @@ def _to_vpns(machine: AnyResource, world: World) -> Iterator[Line]:
     """The nodes of its VPNs come in, where they connect to it: from anywhere, as many have no address of their own."""
     for vpn in world.select("VPN", Selector()):
         if vpn_nodes.listens(vpn, machine, world):
-            port = vpn.spec.listens_on
-            for protocol in _CARRIERS[vpn.spec.driver]:
+            both = [one.spec for one in _both(vpn, machine, world)]
+            carried = ((protocol, spec.listens_on) for spec in both for protocol in _CARRIERS[spec.driver])
+            for protocol, port in dict.fromkeys(carried):
                 rule = Rule(Action.ALLOW, f"{vpn.ref} spec.port", "", protocol, (Ports(port, port),))
                 yield Line(rule, vpn.ref, ("spec", "port"))
+
+
+def _both(vpn: vpn_nodes.Vpn, machine: AnyResource, world: World) -> Iterator[vpn_nodes.Vpn]:
+    """As it is written, and as it is in force on the machine while that is another: until it has changed, or for good
+    when that was put back, what carries it must get through.
+    """
+    yield vpn
+    if (former := before(vpn, machine, world)) is not None:
+        yield former
 
 
 def _over_vpns(machine: AnyResource, world: World) -> Iterator[Line]:
@@ -203,12 +214,13 @@ def _over_vpns(machine: AnyResource, world: World) -> Iterator[Line]:
     for vpn in world.select("VPN", Selector()):
         if not vpn_nodes.is_member(vpn, machine, world):
             continue
-        found = vpn_nodes.endpoints(vpn, world)
+        both = tuple(_both(vpn, machine, world))
+        found = tuple(endpoint for one in both for endpoint in vpn_nodes.endpoints(one, world))
         named = not all(is_ip(address) for address, _ in found)
         group, peers = ("", "everybody") if named else (f"vpn.{vpn.name}", f"endpoints of vpn {vpn.name}")
         networks = () if named else collapsed(tuple(address for address, _ in found))
         ports = ports_of({str(port) for _, port in found})
-        for protocol in _CARRIERS[vpn.spec.driver] if found else ():
+        for protocol in dict.fromkeys(p for one in both for p in _CARRIERS[one.spec.driver]) if found else ():
             rule = Rule(Action.ALLOW, f"{vpn.ref} spec.hubs", group, protocol, ports)
             yield Line(rule, vpn.ref, ("spec", "hubs"), peers, networks)
 
@@ -241,10 +253,16 @@ def _lines(
         network = known.world.get("VPN", vpn) if vpn else None
         who = ", ".join(map(str, peers or ()))
         if network is not None:
-            device = network.spec.device(vpn)
+            device = in_turn(network, machine, known.world)[0].spec.device(vpn)
             bound = replace(rule, peers=f"{rule.peers}@{vpn}", interface=device)
-            yield Line(bound, ref, path, f"{who} by {device}", found, vpn)
+            yield Line(bound, ref, path, f"{who} by {device}", _then_too(found, network, machine, known), vpn)
         elif found == EVERYWHERE:
             yield Line(replace(rule, peers=""), ref, path)
         else:
             yield Line(rule, ref, path, who, found)
+
+
+def _then_too(found: tuple[str, ...], vpn: vpn_nodes.Vpn, machine: AnyResource, known: Addresses) -> tuple[str, ...]:
+    """The addresses; of the whole VPN, those that it had as long as they are in force on the machine."""
+    former = before(vpn, machine, known.world) if vpn.spec.cidr in found else None
+    return collapsed((*found, former.spec.cidr)) if former is not None else found

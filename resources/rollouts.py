@@ -107,7 +107,18 @@ def gate(machine: AnyResource, resources: Sequence[AnyResource], world: World) -
     new = sorted(wanted.keys() - set(before))
     if not new or world.known_fact(machine.ref, f"{TURN}/{group}") == " ".join(sorted(wanted)):
         return None
-    found = [Standing.of(wanted[one], world.known_fact(wanted[one].ref, STATE)) for one in new]
-    gates = [standing.gate(wanted[one]) for one, standing in zip(new, found, strict=True) if standing is not None]
+    gates = [standing.gate(wanted[one]) for one in new if (standing := _standing(wanted[one], world)) is not None]
     first = Gate(WAITS_FOR_TURN, f"waits for its turn: {wanted[new[0]].ref} is tried on one machine first")
     return next((one for one in gates if one.reason == HELD), gates[0] if gates else first)
+
+
+def held(resource: AnyResource, world: World) -> Gate | None:
+    """What who has nothing of it in force waits for, where the first time needs no turn: that it is corrected, if it
+    was put back somewhere.
+    """
+    standing = _standing(resource, world)
+    return standing.gate(resource) if standing is not None and standing.phase is Phase.STOPPED else None
+
+
+def _standing(resource: AnyResource, world: World) -> Standing | None:
+    return Standing.of(resource, world.known_fact(resource.ref, STATE))

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from drivers.items.systemd_unit import SystemdUnit
 from resources.base import Choice, Column, Kind, Placed, Problem, Reference
 from resources.fleet import Fleet
+from resources.quantity import share_of
 from resources.vpn_checks import alone, together
 from resources.vpn_nodes import Vpn, choices, leaving, members, unit
 from resources.vpn_spec import VPNSpec
+from resources.vpn_turn import on_trial
 from resources.world import World
 
 
@@ -58,6 +60,14 @@ class VPNKind(Kind[VPNSpec]):
         from resources.vpn_items import placed  # here, because who only reads the store lowers nothing
 
         yield from placed(resource, machine, world)
+
+    def at_once(self, resource: Vpn, machines: int) -> int:
+        """``spec.rollout.maxParallel``."""
+        return share_of(resource.spec.rollout.max_parallel, machines)
+
+    def on_trial(self, resource: Vpn) -> str:
+        """What all nodes must share."""
+        return on_trial(resource)
 
 
 KIND = VPNKind()

@@ -16,8 +16,9 @@ from drivers.items.key_pair import MARK, KeyPair
 from drivers.items.key_use import KeyUse
 from drivers.items.systemd_unit import Watched
 from drivers.items.unit_files import UnitFiles
-from resources.base import Invalid, NotYet, Partly, Placed
+from resources.base import Gate, Invalid, NotYet, Partly, Placed
 from resources.net import Network
+from resources.rollouts import in_force
 from resources.vpn_keys import IN_USE, TRUSTED, digest, key_fact, key_path, no_key
 from resources.vpn_nodes import (
     ADDRESS,
@@ -36,6 +37,7 @@ from resources.vpn_nodes import (
 )
 from resources.vpn_rotation import turning
 from resources.vpn_spec import PORTS
+from resources.vpn_turn import in_turn, on
 from resources.ways import lead_through
 from resources.world import World
 
@@ -51,49 +53,83 @@ def placed(vpn: Vpn, machine: str, world: World) -> Iterator[Placed]:
     """Packages and the key pair; when that is told, configuration with all that is known of others, the unit, names.
 
     Raises NotYet while the machine has no address, or is leaving; Invalid when it cannot have the address that it
-    should; and Partly in the end while keys are to come.
+    should; and Partly in the end while it waits for its turn, or keys are to come.
     """
     everybody = nodes(vpn, world)
+    me = _member(vpn, machine, everybody, world)
+    here = world.machine(machine)
+    now, wait = in_turn(vpn, here, world) if here is not None else (vpn, None)
+    if wait is not None and now is not vpn:
+        everybody = _as_before(now, everybody, wait, world)
+        me = with_key(now, _node(machine, everybody), world)
+    heard = tuple(_heard(now, me, node, world) for node in everybody if node.address and node.name != machine)
+    twice, shut = _twice((me, *heard)), _revoked(now, (me, *heard), world)
+    others = tuple(replace(n, public_key=None, next_key=None) if n.name in twice + shut else n for n in heard)
+    if now.spec.driver == "tinc":
+        from resources.vpn_tinc import beginning, items  # here, because of one driver the other is not needed
+    else:
+        from resources.vpn_wireguard import beginning, items
+    first = beginning(now, me)
+    yield from in_order(first)
+    if me.public_key is None:
+        raise Partly("FactUnknown", f"waits for the public key of {machine}; it is read when the pair is made")
+    if wait is not None and now is vpn:
+        raise Partly(wait.reason, wait.message)
+    me, rotates = turning(now, me, heard, world)
+    # Names lead to where the network is: they stay when that is put back.
+    names = FileBlock("/etc/hosts", now.ref, hosts((me, *others)))
+    told = in_force(here, [now]) if here is not None else {}
+    for one in (*items(now, me, others, first), Placed(names, after=(f"{UnitFiles.type()}:{unit(now)}",))):
+        yield replace(one, tells=told)
+    if wait is not None:
+        raise Partly(wait.reason, wait.message, whole=True)
+    if (late := _open(now, me, heard, twice, shut)) is not None:
+        raise Partly(*late, whole=True)
+    if rotates:
+        raise Partly("KeyRotating", rotates, whole=True)
+
+
+def _member(vpn: Vpn, machine: str, everybody: Iterable[Node], world: World) -> Node:
+    """The machine's own node. Raises NotYet and Invalid where it cannot be in the network as it is written."""
     if machine in leaving(vpn, world):
         what = f"{machine} is revoked; what it has is left until it is proved that nobody lets it in"
         raise NotYet("KeyRevoked", f"{what}: salvusctl vpn revoke {machine}")
-    me = with_key(vpn, next(node for node in everybody if node.name == machine), world)
+    me = with_key(vpn, _node(machine, everybody), world)
     if not me.address:
         raise _no_address(vpn, machine, world)
     if why := _cuts_off(vpn, me, world):
         raise Invalid(why)
-    heard = tuple(_heard(vpn, me, node, world) for node in everybody if node.address and node.name != machine)
-    twice, shut = _twice((me, *heard)), _revoked(vpn, (me, *heard), world)
-    others = tuple(replace(n, public_key=None, next_key=None) if n.name in twice + shut else n for n in heard)
-    if vpn.spec.driver == "tinc":
-        from resources.vpn_tinc import beginning, items  # here, because of one driver the other is not needed
-    else:
-        from resources.vpn_wireguard import beginning, items
-    first = beginning(vpn, me)
-    yield from in_order(first)
-    if me.public_key is None:
-        raise Partly("FactUnknown", f"waits for the public key of {machine}; it is read when the pair is made")
-    me, wait = turning(vpn, me, heard, world)
-    yield from items(vpn, me, others, first)
-    # Names lead to where the network is: they stay when that is put back.
-    start = f"{UnitFiles.type()}:{unit(vpn)}"
-    yield Placed(FileBlock("/etc/hosts", vpn.ref, hosts((me, *others))), after=(start,))
+    return me
+
+
+def _node(name: str, among: Iterable[Node]) -> Node:
+    return next(node for node in among if node.name == name)
+
+
+def _as_before(former: Vpn, everybody: tuple[Node, ...], wait: Gate, world: World) -> tuple[Node, ...]:
+    """The nodes in the network as it was. Raises NotYet where that has no place for one: then all stays as it is."""
+    found = nodes(former, world)
+    placed_then = {node.name for node in found if node.address}
+    if any(node.address and node.name not in placed_then for node in everybody):
+        raise NotYet(wait.reason, wait.message)
+    return found
+
+
+def _open(
+    vpn: Vpn, me: Node, heard: tuple[Node, ...], twice: tuple[str, ...], shut: tuple[str, ...]
+) -> tuple[str, str] | None:
+    """Reason and sentence why others are not in it yet."""
     late = [node.name for node in heard if node.awaited and not node.public_key and connected(vpn, me, node)]
     if late:
         more = f" and {len(late) - 5} more" if len(late) > 5 else ""
-        raise Partly(
-            "FactUnknown", f"waits for the public keys of {', '.join(late[:5])}{more}; others are in it", whole=True
-        )
+        return "FactUnknown", f"waits for the public keys of {', '.join(late[:5])}{more}; others are in it"
     if shut:
         what = f"the public key of {', '.join(shut)} was revoked, and is let in nowhere; give a machine another one"
         how = f"(salvusctl vpn rotate {vpn.name} --node NAME), a VPNNode another publicKey"
-        raise Partly("KeyRevoked", f"{what} {how}", whole=True)
-    if strangers := [name for name in twice if name != machine]:
-        raise Partly(
-            "KeyTwice", f"{', '.join(strangers)} tell a public key that another node has, too: none is let in", True
-        )
-    if wait:
-        raise Partly("KeyRotating", wait, whole=True)
+        return "KeyRevoked", f"{what} {how}"
+    if strangers := [name for name in twice if name != me.name]:
+        return "KeyTwice", f"{', '.join(strangers)} tell a public key that another node has, too: none is let in"
+    return None
 
 
 def _cuts_off(vpn: Vpn, me: Node, world: World) -> str:
@@ -148,6 +184,7 @@ def _no_address(vpn: Vpn, machine: str, world: World) -> Exception:
 
 def telling(vpn: Vpn, name: str, world: World) -> KeyPair:
     """An item with which a machine tells what its daemon has read: the pair in use. It is only to be asked."""
+    vpn = on(vpn, name, world)
     if vpn.spec.driver == "tinc":
         from resources.vpn_tinc import beginning
     else:

@@ -13,6 +13,7 @@ from resources.fleet import machine_kind
 from resources.net import Network
 from resources.vpn_keys import IN_USE, KEY, REVOKED, digests, generation, is_open, is_out, key_fact, no_key, oldest
 from resources.vpn_spec import NO_ENDPOINT, VPNNodeSpec, VPNSpec, split_endpoint
+from resources.vpn_turn import in_turn
 from resources.world import ALL, World
 
 Vpn = Resource[VPNSpec]
@@ -334,4 +335,4 @@ def units_of(machine: str, world: World) -> Iterator[str]:
             if not address_of(vpn, machine, world):
                 world.allocation(vpn.ref, f"{ADDRESS}/{machine}")
             world.fact(vpn.ref, key_fact(generations(vpn, machine, world)[1], machine))
-            yield f"{SystemdUnit.type()}:{unit(vpn)}"
+            yield f"{SystemdUnit.type()}:{unit(in_turn(vpn, resource, world)[0])}"

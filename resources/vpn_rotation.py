@@ -7,6 +7,7 @@ so a rotation goes on wherever it was left, by whoever comes next.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 from resources.vpn_keys import REVOKED, TRUSTED, generation_of, has_key, known_as, tinc_name
@@ -63,12 +64,11 @@ def recognizes(vpn: Vpn, name: str, world: World) -> Callable[[str], bool]:
 
     Of one that is revoked that is so whatever the manifests say by now, or nothing.
     """
-    if vpn.spec.driver == "tinc":
-        # Under whichever number (see ``tinc_name``).
-        return lambda known: known.partition("K")[0] == tinc_name(name)
+    # Where the driver changes, some know it as before. tinc does so under whichever number (see ``tinc_name``).
+    named = re.compile(f"{tinc_name(name)}(K[0-9]+)?")
     keys = {key for _, key in told(vpn, name, world)} | {outside_key(vpn, name, world)}
     kept = world.known_allocation(vpn.ref, f"{REVOKED}/{name}")
-    return lambda known: known in keys or (kept is not None and has_key(kept, known))
+    return lambda known: bool(named.fullmatch(known)) or known in keys or (kept is not None and has_key(kept, known))
 
 
 def keyed(vpn: Vpn, world: World) -> frozenset[str]:

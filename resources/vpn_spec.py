@@ -11,7 +11,8 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from resources.base import LabelKey, Model, Name
 from resources.fields import DeviceName, Text
 from resources.net import Cidr, Ip, host_address
-from resources.quantity import Seconds, Timeout, format_duration
+from resources.quantity import Seconds, Share, Timeout, format_duration
+from resources.rollouts import Rollout
 from resources.ssh import Port
 from resources.targets import Targets
 from resources.words import WORDS, quoted
@@ -66,6 +67,15 @@ def not_often(seconds: int) -> int:
 KeyAge = Annotated[Seconds, AfterValidator(not_often)]
 
 
+class VPNRollout(Rollout):
+    """How a change of the network comes to its machines: one tries it first, the first by name."""
+
+    max_parallel: Share = "100%"
+    """How many machines make the change at once after that: a number, or a percentage of all of them. Who has made it
+    and who has not are two networks.
+    """
+
+
 class VPNSpec(Model):
     """A private network of machines."""
 
@@ -91,6 +101,8 @@ class VPNSpec(Model):
     """
     aliases: LabelKey | None = None
     """A label whose value is a further name of the machine in ``/etc/hosts``; machines with one value share it."""
+    rollout: VPNRollout = VPNRollout()
+    """In which order machines make a change of ``driver``, ``cidr``, ``port``, ``interface`` or ``keepalive``."""
 
     @property
     def listens_on(self) -> int:

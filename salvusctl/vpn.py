@@ -76,11 +76,12 @@ def _network(session: Session, vpn: Vpn) -> NetworkOutput:
     from controller.vpn_reach import question
     from controller.vpn_state import keys_since
     from resources.vpn_nodes import everybody, revoked
+    from resources.vpn_turn import on
 
     knowledge = session.knowledge()
     world = knowledge.world()
     nodes = everybody(vpn, world)
-    said = ask(session, {me.name: question(vpn, me, nodes) for me in nodes if me.machine})
+    said = ask(session, {me.name: question(on(vpn, me.name, world), me, nodes) for me in nodes if me.machine})
     since = keys_since(vpn, world)
     shown = tuple(_node(me, nodes, said.get(me.name), since.get(me.name)) for me in nodes)
     machines = {node.name for node in nodes if node.machine}

@@ -188,6 +188,7 @@ def _proved(session: Session, vpn: Vpn, node: str) -> RevocationOutput:
 def _tried(session: Session, vpn: Vpn, others: Iterable[Node], said: State | None) -> tuple[State | None, str | None]:
     """What the revoked machine reaches with the key that it still has, or why that was not tried."""
     from controller.asking import ask
+    from resources.vpn_turn import on
 
     if said is None:
         return None, "it has nothing of the VPN any more, or is not in the fleet"
@@ -197,7 +198,8 @@ def _tried(session: Session, vpn: Vpn, others: Iterable[Node], said: State | Non
         return None, NOT_THERE
     (name,) = {what.partition("/")[2] for what in said.facts}
     addresses = tuple(one.address for one in others if one.address)
-    answer = ask(session, {name: Tunnel(vpn.spec.device(vpn.name), addresses)})[name]
+    there = on(vpn, name, session.knowledge().world())
+    answer = ask(session, {name: Tunnel(there.spec.device(vpn.name), addresses)})[name]
     return (answer, None) if isinstance(answer, Present) else (None, "it cannot be tried from there")
 
 
