@@ -75,8 +75,8 @@ salvus_tunnel() {{
 }}
 """
 _KINDS = {
-    "reached": r"R {n} (\S+ [0-9]+(?:\.[0-9]+)?)",
-    "handshakes": r"H {n} (\S+ [0-9]+)",
+    "reached": r"R {n} (\S+ [0-9]{{1,9}}(?:\.[0-9]{{1,9}})?)",
+    "handshakes": r"H {n} (\S+ [0-9]{{1,12}})",
     "endpoints": r"E {n} (\S+ \S+)",
 }
 

@@ -109,7 +109,9 @@ def test_only_those_that_are_named(fleet: Cli) -> None:
 
 def test_what_a_machine_answers() -> None:
     one, two = Tunnel("vpn-a", ("10.0.0.1",)), Tunnel("vpn-b", ())
-    text = "R 0 10.0.0.1 0.45\nR 0 10.0.0.2 soon\nH 1 KEY= 7\nH 1 KEY= -x\nE 1 KEY= [fd00::1]:5\nD 0\nD 1\n"
+    long = "9" * 9999
+    text = f"R 0 10.0.0.1 0.45\nR 0 10.0.0.2 soon\nR 0 10.0.0.3 {long}\n"
+    text += f"H 1 KEY= 7\nH 1 KEY= -x\nH 1 KEY= {long}\nE 1 KEY= [fd00::1]:5\nD 0\nD 1\n"
     states = Tunnel.read([one, two], text)
     assert states[one.key] == Present({"reached": ("10.0.0.1 0.45",), "handshakes": (), "endpoints": ()})
     assert states[two.key] == Present({"reached": (), "handshakes": ("KEY= 7",), "endpoints": ("KEY= [fd00::1]:5",)})
