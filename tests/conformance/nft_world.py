@@ -36,6 +36,7 @@ class Box:
     """The namespaces, and the ways in: ``machine`` for items, ``sshd`` and ``driver`` for the whole way."""
 
     def __init__(self, pid: int, stack: ExitStack) -> None:
+        self.pid = pid
         self.into = ("nsenter", f"--target={pid}", "--net", "--mount", "--")
         self.machine = items.Machine(self._run)
         self._stack = stack

@@ -31,14 +31,26 @@ ip link set lo up
 echo ready
 exec sleep infinity
 """
-# Each is there at once: no address is tried out before, and no router asked for.
+# Each is there at once: no address is tried out before, no router asked for; and who sends from where is not looked at.
 _NODE = """\
-sysctl -q net.ipv6.conf.eth0.accept_ra=0 net.ipv6.conf.eth0.dad_transmits=0
+sysctl -q net.ipv4.conf.all.rp_filter=0
+sysctl -q net.ipv4.conf.eth0.rp_filter=0 net.ipv6.conf.eth0.accept_ra=0 net.ipv6.conf.eth0.dad_transmits=0
 ip link set eth0 up
 ip address add {v4} dev eth0
 ip address add {v6} dev eth0 nodad
 ip route add {other_v4} dev eth0
 ip route add {other_v6} dev eth0
+"""
+# The device of the VPN ``net``. Its addresses are reached from elsewhere, too: machines have no strict routing.
+_DEVICE = """\
+sysctl -q net.ipv4.conf.vpn-net.rp_filter=0 net.ipv6.conf.vpn-net.dad_transmits=0
+ip link set vpn-net up
+ip address add 10.9.0.{number}/29 dev vpn-net
+ip address add fd09::{number}/64 dev vpn-net nodad
+"""
+_TO_DEVICE = """\
+ip route add 10.9.0.{number} via 10.0.0.{number} dev eth0 onlink
+ip route add fd09::{number} via fd00::{number} dev eth0 onlink
 """
 # netlink(7), nfnetlink_conntrack.h: IPCTNL_MSG_CT_DELETE of nothing in particular is of all connections.
 _NETLINK_NETFILTER, _NLMSG_ERROR = 12, 2
@@ -195,15 +207,20 @@ def made(names: Sequence[str], stack: ExitStack) -> Net:
     """The first machine has the addresses 10.0.0.1 and fd00::1, and so on; all can reach each other."""
     bridge = stack.enter_context(held(_UP))
     pids = {name: stack.enter_context(held(_UP)) for name in (*names, WORLD)}
-    _in(bridge, "ip link add br0 type bridge forward_delay 0 mcast_snooping 0\nip link set br0 up\n")
+    for name in ("br0", "br1"):
+        _in(bridge, f"ip link add {name} type bridge forward_delay 0 mcast_snooping 0\nip link set {name} up\n")
     for number, (name, pid) in enumerate(pids.items(), 1):
-        link = f"ip link add n{number} type veth peer name eth0 netns {pid}\n"
-        _in(bridge, f"{link}ip link set n{number} master br0 up\n")
+        for port, device, master in ((f"n{number}", "eth0", "br0"), (f"v{number}", "vpn-net", "br1")):
+            _in(bridge, f"ip link add {port} master {master} up type veth peer name {device} netns {pid}\n")
         own, others = ("10.0.0.{}/24", "fd00::{}/64"), (f"{STRANGER[4]}/32", f"{STRANGER[6]}/128")
         if name == WORLD:
             own, others = (f"{STRANGER[4]}/24", f"{STRANGER[6]}/64"), ("10.0.0.0/24", "fd00::/64")
         v4, v6 = (text.format(number) for text in own)
         _in(pid, _NODE.format(v4=v4, v6=v6, other_v4=others[0], other_v6=others[1]))
+        if name != WORLD:
+            _in(pid, _DEVICE.format(number=number))
+    for number in range(1, len(pids)):
+        _in(pids[WORLD], _TO_DEVICE.format(number=number))
     return Net(pids)
 
 

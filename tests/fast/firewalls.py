@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +11,15 @@ from hypothesis import strategies as st
 from resources.base import AnyResource
 from resources.firewall_spec import RuleSpec
 from resources.fleet import Fleet
+from resources.world import Known
 from tests.fast.manifests import firewall, host, resource, service, vm
 
 NAMES = ("alpha", "beta", "gamma", "delta")
 ROLES = ("web", "db", "none")
 SERVICES = ("cassandra", "hub")
-CIDRS = ("10.0.0.0/30", "10.0.0.0/29", "10.0.0.3", "0.0.0.0/0", "::/0", "fd00::/64", "fd00::3", "192.0.2.0/24")
+# A VPN may be where the machines are; of the others what comes out of its device can be told apart.
+VPNS = ("10.0.0.0/29", "10.9.0.0/29", "fd09::/64")
+CIDRS = (*VPNS, "10.0.0.0/30", "10.0.0.3", "0.0.0.0/0", "::/0", "fd00::/64", "fd00::3", "192.0.2.0/24")
 PORTS = ("1", "2-4", "4", "5-8", "22", "65535")
 
 ROLE = st.sampled_from(ROLES)
@@ -79,7 +83,12 @@ def services(draw: st.DrawFn, name: str) -> AnyResource:
 def vpns(draw: st.DrawFn) -> AnyResource:
     """A VPN of some machines."""
     driver = draw(st.sampled_from(("tinc", "wireguard")))
-    spec = {"driver": driver, "cidr": "10.0.0.0/29", "members": draw(TARGETS), "hubs": {"names": [NAMES[0]]}}
+    spec = {
+        "driver": driver,
+        "cidr": draw(st.sampled_from(VPNS)),
+        "members": draw(TARGETS),
+        "hubs": {"names": [NAMES[0]]},
+    }
     return resource("VPN", "net", spec | {"port": draw(st.sampled_from([None, 4, 655]))})
 
 
@@ -99,6 +108,15 @@ def fleets(draw: st.DrawFn) -> Fleet:
     some = [draw(walls(name)) for name in ("one", "three", "two")[: draw(st.integers(0, 3))]]
     others = [*(draw(services(name)) for name in SERVICES), draw(vpns())]
     return Fleet.of_resources([*machines, *others, *some])
+
+
+def known(fleet: Fleet) -> Known:
+    """The addresses in the VPN, where the machines' own are not in it."""
+    (vpn,) = fleet.of("VPN")
+    network = ipaddress.ip_network(vpn.spec.cidr)
+    if network == ipaddress.ip_network(VPNS[0]):
+        return Known()
+    return Known({(vpn.ref, f"address/{name}"): str(network[number]) for number, name in enumerate(NAMES, 1)})
 
 
 def without_icmp(fleet: Fleet) -> Fleet:
