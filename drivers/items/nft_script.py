@@ -16,10 +16,11 @@ from drivers.items import nft_text
 from drivers.items import paths as fs
 from drivers.items.rules import RuleSet
 from drivers.items.shell import here
+from drivers.items.systemd_script import RELOAD, at_boot, boot_paths
 
 FOLDER = "/var/lib/salvus/firewall"
-UNIT_FILE = "/etc/systemd/system/salvus-firewall.service"
-_LINK = "/etc/systemd/system/sysinit.target.wants/salvus-firewall.service"
+_UNIT = "salvus-firewall.service"
+UNIT_FILE, _LINK = boot_paths(_UNIT)
 # After whatever else may load rules: the distribution's file begins with `flush ruleset`.
 UNIT = f"""\
 [Unit]
@@ -152,29 +153,14 @@ sync -d -- "$dir/refused.new"
 mv -fT -- "$dir/refused.new" "$dir/refused"
 sync -- "$dir"
 """
-_RELOAD = """\
-[ ! -d /run/systemd/system ] || systemctl daemon-reload
-"""
-_AT_BOOT = f"""\
-wanted() {{
-{here(UNIT.encode())}}}
-if [ ! -L "$link" ] || ! wanted | cmp -s - "$unit"; then
-    umask 022
-    wanted >"$unit.salvus-new"
-    sync -d -- "$unit.salvus-new"
-    mv -fT -- "$unit.salvus-new" "$unit"
-    mkdir -p -- "${{link%/*}}"
-    ln -sfT -- "$unit" "$link"
-    sync -- "${{unit%/*}}" "${{link%/*}}"
-    {_RELOAD}fi
-"""
+_AT_BOOT = at_boot(_UNIT, UNIT)
 REMOVE = f"""\
 {fs.FAIL}{_NAMES}if command -v nft >/dev/null; then
     nft 'table {nft_text.TABLE}; delete table {nft_text.TABLE}'
 fi
 if [ -e "$unit" ] || [ -L "$link" ]; then
     rm -f -- "$link" "$unit" "$unit.salvus-new"
-    {_RELOAD}fi
+    {RELOAD}fi
 rm -rf -- "$dir"
 """
 

@@ -7,8 +7,28 @@ import shlex
 from collections.abc import Mapping
 
 from drivers.items import paths as fs
+from drivers.items.shell import here
 
 MARKERS = "/var/lib/salvus/units"
+_UNITS = "/etc/systemd/system"
+# Where systemd does not run it reads everything at its start.
+RELOAD = "[ ! -d /run/systemd/system ] || systemctl daemon-reload\n"
+_AT_BOOT = """\
+unit={file} link={link}
+wanted() {{
+{text}}}
+if [ ! -L "$link" ] || ! wanted | cmp -s - "$unit"; then
+    (
+        umask 022
+        wanted >"$unit.salvus-new"
+        sync -d -- "$unit.salvus-new"
+        mv -fT -- "$unit.salvus-new" "$unit"
+        mkdir -p -- "${{link%/*}}"
+        ln -sfT -- "$unit" "$link"
+        sync -- "${{unit%/*}}" "${{link%/*}}"
+    )
+    {reload}fi
+"""
 
 # A unit that systemd keeps restarting is up at most moments: it runs when it has been up for a while. Which starts are
 # that young is said here, and not what time it is: an answer stays the same while nothing changes.
@@ -79,6 +99,20 @@ case $(show ActiveState) in
     *) explain "$unit was started and does not run" ;;
 esac
 """
+
+
+def boot_paths(unit: str) -> tuple[str, str]:
+    """The file of a unit of salvus, and the link by which it is started at boot."""
+    return f"{_UNITS}/{unit}", f"{_UNITS}/sysinit.target.wants/{unit}"
+
+
+def at_boot(unit: str, text: str) -> str:
+    """Shell text that makes ``unit`` a unit as in ``text``, started at boot; where it is so nothing is written.
+
+    Sets the variables ``unit`` and ``link``, to ``boot_paths``.
+    """
+    file, link = map(shlex.quote, boot_paths(unit))
+    return _AT_BOOT.format(file=file, link=link, text=here(text.encode()), reload=RELOAD)
 
 
 def marker(unit: str) -> str:

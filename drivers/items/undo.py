@@ -23,9 +23,9 @@ from collections.abc import Sequence
 from drivers.base import RolledBack
 from drivers.items import paths as fs
 from drivers.items.shell import here
+from drivers.items.systemd_script import at_boot
 
 FOLDER = "/var/lib/salvus/undo"
-_UNIT = "salvus-undo.service"
 # systemd.unit(5), bootup(7): after this nothing but what mounts file systems has run. What makes the network
 # comes after network-pre.target only where somebody wants that (systemd.special(7)).
 UNIT = f"""\
@@ -46,19 +46,7 @@ ExecStart=/bin/sh -c 'bad=0; for undo in {FOLDER}/*/undo; do sh "$$undo" boot ||
 [Install]
 WantedBy=sysinit.target
 """
-_AT_BOOT = f"""\
-boot() {{
-{here(UNIT.encode())}}}
-unit=/etc/systemd/system/{_UNIT}
-if ! boot | cmp -s - "$unit"; then
-    boot >"$unit.salvus-new"
-    chmod 0644 -- "$unit.salvus-new"
-    sync -d -- "$unit.salvus-new"
-    mv -fT -- "$unit.salvus-new" "$unit"
-    systemctl daemon-reload
-fi
-systemctl --quiet enable {_UNIT}
-"""
+_AT_BOOT = at_boot("salvus-undo.service", UNIT)
 # The old timer goes last: where putting back fails, or is killed, it tries again.
 _ARM = """\
 [ -d /run/systemd/system ] || fail "this change may cut salvus off, and without systemd nothing here can put it back"
