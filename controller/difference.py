@@ -118,6 +118,7 @@ def overlay(knowledge: Knowledge, loaded: Loaded, identity: str, deleted: Collec
         {(moved.get(ref, ref), what): value for (ref, what), value in knowledge.known.facts.items()},
         {(moved.get(ref, ref), type_): value for (ref, type_), value in knowledge.known.conditions.items()},
         uids,
+        foreseen=True,
     )
     while decisions := allocate(fleet, known)[0]:
         decided = {(one.ref, one.what): one.value for one in decisions}

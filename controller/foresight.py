@@ -38,7 +38,9 @@ class Foresight:
 
     def impact(self, now: Knowledge, loaded: Loaded) -> Impact:
         """What would be disturbed by a restart or more. Of a machine that was never seen, nothing is."""
-        self._view.update(now.fleet, now.known, _touched(self._knowledge, now))
+        # A change that is under way is of the manifests of before, wherever it is.
+        known = replace(now.known, foreseen=True)
+        self._view.update(now.fleet, known, _touched(self._knowledge, now))
         self._knowledge = now
         new = _new(loaded, now)
         if not new.documents:
@@ -55,7 +57,7 @@ class Foresight:
             found = tuple(one for name in here for one in self._on(name, former.get(name, name), before, now, then))
             return Impact(found, _running(then, self._view) if found else 0)
         finally:
-            self._view.update(now.fleet, now.known, touched)
+            self._view.update(now.fleet, known, touched)
 
     def _on(
         self, machine: str, name: str, before: Mapping[str, Lowered], now: Knowledge, then: Knowledge

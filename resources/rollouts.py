@@ -108,8 +108,11 @@ def gate(machine: AnyResource, resources: Sequence[AnyResource], world: World) -
     if not new or world.known_fact(machine.ref, f"{TURN}/{group}") == " ".join(sorted(wanted)):
         return None
     gates = [standing.gate(wanted[one]) for one in new if (standing := _standing(wanted[one], world)) is not None]
+    stopped = next((one for one in gates if one.reason == HELD), None)
+    if stopped is not None or world.known.foreseen:
+        return stopped
     first = Gate(WAITS_FOR_TURN, f"waits for its turn: {wanted[new[0]].ref} is tried on one machine first")
-    return next((one for one in gates if one.reason == HELD), gates[0] if gates else first)
+    return gates[0] if gates else first
 
 
 def held(resource: AnyResource, world: World) -> Gate | None:

@@ -47,12 +47,14 @@ class Known:
         facts: (``Kind/name``, what) → value, told by machines.
         conditions: (``Kind/name``, type) → ``True``, ``False`` or ``Unknown``.
         uids: ``Kind/name`` → the resource's UUID, the same for all its life.
+        foreseen: asked is what there will be in the end: that each machine has its turn first, is not waited for.
     """
 
     allocations: Mapping[tuple[str, str], str] = field(default_factory=dict)
     facts: Mapping[tuple[str, str], str] = field(default_factory=dict)
     conditions: Mapping[tuple[str, str], str] = field(default_factory=dict)
     uids: Mapping[str, str] = field(default_factory=dict)
+    foreseen: bool = False
 
 
 @dataclass(slots=True)

@@ -10,14 +10,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from controller.difference import difference
 from controller.engine import Engine
+from controller.foresight import Foresight
 from controller.holder import Holder
 from controller.leases import Leases
+from controller.session import Session
 from controller.store.ledger import Ledger
 from controller.vpn_keys import revoke, rotate
 from drivers.items.file import File
 from drivers.items.file_set import FileSet
 from drivers.items.unit_files import UnitFiles
+from resources.load import Loaded, load
 from resources.rollouts import IN_FORCE, TURN
 from resources.vpn_rotation import unfinished
 from resources.vpn_turn import before
@@ -357,3 +361,25 @@ def test_in_any_order_one_tries_first_and_in_the_end_all_have_it(steps: list[tup
             nets.silent(name, False)
         nets.rounds(*NAMES)
         assert nets.with_length(length) == list(NAMES)
+
+
+def loaded(nets: Nets, *texts: str) -> Loaded:
+    (nets.folder / "then.yaml").write_text("---".join(texts))
+    return load([nets.folder / "then.yaml"])
+
+
+def test_what_would_be_done_is_shown_and_counted_for_all_and_not_for_the_canary_alone(nets: Nets) -> None:
+    session = Session(nets.store, nets.session.settings, nets.fleet.connect)
+    then = loaded(nets, *map(host, NAMES), net(15))
+    shown = {one.machine: [change.item.key for change in one.plan.changes] for one in difference(session, then)}
+    assert all(START["wireguard"] in shown[name] for name in NAMES)
+    foresight = Foresight(session.ledger)
+    disturbed = foresight.impact(nets.session.knowledge(), then).of
+    assert sorted(one.machine for one in disturbed) == list(NAMES)
+    nets.put(*map(host, NAMES), net(15))
+    nets.settle()
+    nets.visit(*NAMES)
+    labelled = loaded(nets, *map(host, NAMES[:4]), host("web5", "other"), net(15))
+    assert not foresight.impact(nets.session.knowledge(), labelled).of, "that is under way already"
+    now = {one.machine: one.waiting["VPN/net"].reason for one in difference(session)}
+    assert now == dict.fromkeys(NAMES, "WaitsForTurn")
