@@ -38,6 +38,18 @@ spec:
   machines: {names: [alpha]}
   files: [{path: /etc/hello.conf, content: "hello\\n"}]
 """
+NET = """
+apiVersion: salv.us/v1
+kind: VPN
+metadata: {name: net}
+spec: {driver: wireguard, cidr: 10.1.0.0/24, members: {selector: {}}, hubs: {names: [alpha]}}
+"""
+LAPTOP = """
+apiVersion: salv.us/v1
+kind: VPNNode
+metadata: {name: laptop}
+spec: {vpn: net, publicKey: xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=}
+"""
 
 
 # salvusctl in a process of its own, on simulated machines of its own, of which beta cannot be reached.

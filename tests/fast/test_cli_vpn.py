@@ -10,28 +10,16 @@ from drivers.base import Present, Unknown
 from drivers.items.tunnel import Tunnel
 from salvusctl.exits import Code
 from salvusctl.vpn_outputs import VpnStatus
-from tests.fast.cli import HOST, OTHER, Cli, cli
+from tests.fast.cli import HOST, LAPTOP, NET, OTHER, Cli, cli
 
 __all__ = ["cli"]
-VPN = """
-apiVersion: salv.us/v1
-kind: VPN
-metadata: {name: net}
-spec: {driver: wireguard, cidr: 10.1.0.0/24, members: {selector: {}}, hubs: {names: [alpha]}}
-"""
-LAPTOP = """
-apiVersion: salv.us/v1
-kind: VPNNode
-metadata: {name: laptop}
-spec: {vpn: net, publicKey: xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=}
-"""
 TUNNEL = "Tunnel:vpn-net"
 
 
 @pytest.fixture
 def fleet(cli: Cli) -> Cli:
     """Two hosts in a network, and a laptop; all is there."""
-    cli("apply", "-f", cli.write(HOST, OTHER, VPN, LAPTOP))
+    cli("apply", "-f", cli.write(HOST, OTHER, NET, LAPTOP))
     cli("diff")  # apply ends when all have all keys, and not before
     return cli
 

@@ -7,19 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from controller.engine import Engine
-from controller.holder import Holder
-from controller.leases import Leases
-from controller.present import conditions, machines
-from controller.session import Session, Settings
+from controller.present import machines
 from controller.store.base import StoreUnavailable, Table
 from controller.store.ledger import Ledger
-from controller.store.memory import MemoryStore
 from controller.store.records import FLEET_PASS, Condition, InventoryRow, Status
 from drivers.items import codec
 from drivers.items.file import File
-from drivers.simulated import SimulatedFleet
-from resources.load import load
+from tests.fast.desk import Desk
 from tests.fast.manifests import KEY
 from tests.fast.things import statuses
 
@@ -43,48 +37,15 @@ spec:
 """
 
 
-class Desk:
-    """A store and an engine that makes fleet and machine passes by hand."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store = MemoryStore()
-        self.fleet = SimulatedFleet()
-        self.session = Session(self.store, Settings(store=folder / "unused"))
-        self.ledger = self.session.ledger
-        leases = Leases(self.store, Holder.this_process())
-        self.engine = Engine(Ledger(self.store), leases, self.fleet.connect)
-
-    def put(self, *texts: str) -> None:
-        (self.folder / "all.yaml").write_text("---".join(texts))
-        loaded = load([self.folder / "all.yaml"])
-        assert loaded.ok, loaded.errors
-        self.session.put(loaded)
-
-    def settle(self) -> None:
-        self.engine.leases.tick()
-        self.engine.refresh()
-        while self.engine.fleet_pass():
-            self.engine.refresh()
-
-    def visit(self, *names: str) -> None:
-        for name in names:
-            self.engine.machine_pass(name, lambda: False)
-        self.settle()
-
-    def refs(self) -> set[str]:
-        return set(self.session.knowledge().rows)
-
-    def ready(self, ref: str) -> tuple[str, str]:
-        condition = conditions(self.session.knowledge(), ref)[0]
-        return condition.status, condition.reason
-
-
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     made = Desk(tmp_path)
     yield made
     made.engine.close()
+
+
+def refs(desk: Desk) -> set[str]:
+    return set(desk.session.knowledge().rows)
 
 
 def test_a_deletion_ends_when_nothing_is_left_anywhere(desk: Desk) -> None:
@@ -98,13 +59,13 @@ def test_a_deletion_ends_when_nothing_is_left_anywhere(desk: Desk) -> None:
     assert desk.ready("Service/hello") == ("False", "Deleting")
     desk.fleet.machine("beta").faults.unreachable = True
     desk.visit("beta", "beta")
-    assert "Service/hello" in desk.refs(), "nobody knows what is on beta"
+    assert "Service/hello" in refs(desk), "nobody knows what is on beta"
     desk.fleet.machine("beta").faults.unreachable = False
     desk.visit("beta")
-    assert "Service/hello" not in desk.refs()
-    assert not any(desk.ledger.inventories().values())
+    assert "Service/hello" not in refs(desk)
+    assert not any(desk.session.ledger.inventories().values())
     desk.visit("alpha", "beta")
-    assert statuses(desk.ledger, "Service/hello") == {}
+    assert statuses(desk.session.ledger, "Service/hello") == {}
 
 
 def test_a_host_that_leaves_is_released_and_it_is_said_what_stays_there(desk: Desk) -> None:
@@ -115,12 +76,12 @@ def test_a_host_that_leaves_is_released_and_it_is_said_what_stays_there(desk: De
     desk.session.delete(["Host/beta", "Service/hello"])
     desk.settle()
     desk.visit("alpha")
-    assert desk.refs() == {"Host/alpha"}
+    assert refs(desk) == {"Host/alpha"}
     assert "File:/etc/hello.conf" in desk.fleet.machine("beta").items
     assert desk.fleet.machine("beta").writes == writes, "nothing was touched there"
-    assert not desk.ledger.inventory("beta")
-    assert not desk.ledger.seen("beta")
-    assert not desk.ledger.store.read(Table.STATUS, "beta")
+    assert not desk.session.ledger.inventory("beta")
+    assert not desk.session.ledger.seen("beta")
+    assert not desk.session.ledger.store.read(Table.STATUS, "beta")
 
 
 @pytest.mark.parametrize("place", ["beta", "Service/hello"])
@@ -130,11 +91,12 @@ def test_what_a_machine_that_is_gone_says_late_is_taken_away(desk: Desk, place: 
     desk.settle()
     desk.visit("alpha")
     ref = "Service/hello" if place == "beta" else "beta"
-    desk.ledger.put_statuses(place, {ref: Status((Condition("Synced", "Unknown", "Unreachable", "late", 1.0, 1),))})
+    late = Condition("Synced", "Unknown", "Unreachable", "late", 1.0, 1)
+    desk.session.ledger.put_statuses(place, {ref: Status((late,))})
     desk.settle()
     desk.visit("alpha")
     assert desk.ready("Service/hello") == ("True", "InSync")
-    assert desk.ledger.store.read(Table.STATUS, place).keys() <= {FLEET_PASS}
+    assert desk.session.ledger.store.read(Table.STATUS, place).keys() <= {FLEET_PASS}
 
 
 def test_what_ends_together_with_its_host_is_told_of(desk: Desk) -> None:
@@ -143,8 +105,8 @@ def test_what_ends_together_with_its_host_is_told_of(desk: Desk) -> None:
     desk.visit("beta")
     desk.session.delete(["Host/beta", "Service/hello"])
     desk.settle()
-    assert desk.refs() == set()
-    (event,) = [event for event in desk.ledger.events("Service/hello") if event.reason == "Released"]
+    assert refs(desk) == set()
+    (event,) = [event for event in desk.session.ledger.events("Service/hello") if event.reason == "Released"]
     assert event.machine == "beta"
     assert "File:/etc/hello.conf" in event.message
 
@@ -158,7 +120,7 @@ def test_a_machine_that_is_gone_no_longer_speaks_for_those_that_stay(desk: Desk)
     desk.session.delete(["Host/beta"])
     desk.settle()
     assert desk.ready("Service/hello") == ("True", "InSync")
-    assert statuses(desk.ledger, "Service/hello").keys() == {"", "alpha"}
+    assert statuses(desk.session.ledger, "Service/hello").keys() == {"", "alpha"}
 
 
 def test_what_a_service_left_behind_is_taken_away(desk: Desk) -> None:
@@ -171,7 +133,7 @@ def test_what_a_service_left_behind_is_taken_away(desk: Desk) -> None:
     assert "File:/etc/hello.conf" not in desk.fleet.machine("beta").items
     assert "File:/etc/hello.conf" in desk.fleet.machine("alpha").items
     desk.visit("alpha", "beta")
-    assert statuses(desk.ledger, "Service/hello").keys() == {"", "alpha"}
+    assert statuses(desk.session.ledger, "Service/hello").keys() == {"", "alpha"}
     assert machines(desk.session.knowledge(), "Service/hello") == ("alpha",)
 
 
@@ -206,10 +168,10 @@ def test_a_kill_in_the_middle_of_ending_leaves_no_inventory_for_a_later_machine_
         patch.setattr(Ledger, "remove_resource", killed)
         with pytest.raises(StoreUnavailable):
             desk.settle()
-    assert "Host/beta" in desk.refs()
-    assert not desk.ledger.inventory("beta")
+    assert "Host/beta" in refs(desk)
+    assert not desk.session.ledger.inventory("beta")
     desk.settle()
-    assert "Host/beta" not in desk.refs()
+    assert "Host/beta" not in refs(desk)
 
 
 def test_a_fleet_pass_that_failed_is_made_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,11 +205,11 @@ def test_what_a_failing_store_did_not_tell_is_asked_for_again(desk: Desk, monkey
 def test_an_inventory_of_who_is_no_resource_holds_nothing_up(desk: Desk) -> None:
     desk.put(ALPHA, SERVICE)
     row = InventoryRow("File", codec.dump(File("/x", "")), "Service/hello", created=True)
-    desk.ledger.put_inventory("long-gone", {"File:/x": row})
+    desk.session.ledger.put_inventory("long-gone", {"File:/x": row})
     desk.settle()
     desk.session.delete(["Service/hello"])
     desk.settle()
-    assert "Service/hello" not in desk.refs()
+    assert "Service/hello" not in refs(desk)
 
 
 def test_without_the_fleet_lease_nothing_is_decided(desk: Desk) -> None:

@@ -6,17 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from controller.engine import Engine
-from controller.holder import Holder
-from controller.leases import Leases
 from controller.present import conditions
 from controller.rulings import fleet_pass
-from controller.session import Session, Settings
+from controller.session import Session
 from controller.store.ledger import Ledger
-from controller.store.memory import MemoryStore
 from controller.view import View
-from drivers.simulated import SimulatedFleet
-from resources.load import load
+from tests.fast.desk import Desk
 from tests.fast.manifests import KEY
 
 VPN = """
@@ -35,38 +30,6 @@ kind: Host
 metadata: {{name: {name or f"h{number:03}"}{moved}}}
 spec: {{address: 198.51.100.{number % 250}, ssh: {{hostKeys: ["{KEY}"]}}}}
 """
-
-
-class Desk:
-    """A store, an engine, and as many sessions as there are controllers."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store = MemoryStore()
-        self.fleet = SimulatedFleet()
-        self.session = Session(self.store, Settings(store=folder / "unused"))
-        self.engine = Engine(Ledger(self.store), Leases(self.store, Holder.this_process()), self.fleet.connect)
-
-    def put(self, *texts: str) -> None:
-        (self.folder / "all.yaml").write_text("---".join(texts))
-        loaded = load([self.folder / "all.yaml"])
-        assert loaded.ok, loaded.errors
-        self.session.put(loaded)
-
-    def settle(self) -> None:
-        self.engine.leases.tick()
-        self.engine.refresh()
-        while self.engine.fleet_pass():
-            self.engine.refresh()
-
-    def visit(self, *names: str) -> None:
-        for name in names:
-            self.engine.machine_pass(name, lambda: False)
-        self.settle()
-
-    def given(self) -> dict[str, str]:
-        allocations = self.session.knowledge().known.allocations.items()
-        return {what.removeprefix("address/"): value for (_, what), value in allocations if what.startswith("address/")}
 
 
 @pytest.fixture

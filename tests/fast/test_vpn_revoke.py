@@ -11,9 +11,9 @@ import salvusctl.vpn_revoke
 from controller.vpn_keys import admit, prove, revoke
 from drivers.base import Absent, DriverError, Present, Unknown
 from resources.vpn_keys import has_key, is_open, is_out, known_as, revoked_as, revoked_since, revoked_value
-from tests.fast.cli import HOST, OTHER, Answer, Cli, cli
-from tests.fast.test_vpn_fleet import Desk
-from tests.fast.test_vpn_rotation import LAPTOP, NAMES, NET, desk, lets_in, net, ready, world
+from tests.fast.cli import HOST, LAPTOP, NET, OTHER, Answer, Cli, cli
+from tests.fast.desk import Desk
+from tests.fast.test_vpn_rotation import NAMES, desk, lets_in, net, ready, world
 
 __all__ = ["cli", "desk"]
 THIRD = HOST.replace("alpha", "gamma").replace("192.0.2.1", "192.0.2.3")

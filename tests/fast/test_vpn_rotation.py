@@ -20,9 +20,10 @@ from resources.base import AnyResource
 from resources.vpn_keys import due, generation, key_fact, key_value, known_as, oldest, seen_since, seen_value, tinc_name
 from resources.vpn_rotation import unfinished
 from resources.world import World
-from tests.fast.cli import HOST, OTHER, Cli, cli
+from tests.fast.cli import HOST, LAPTOP, NET, OTHER, Cli, cli
+from tests.fast.desk import Desk
 from tests.fast.manifests import refused
-from tests.fast.test_vpn_fleet import Desk, host
+from tests.fast.test_vpn_fleet import host
 
 __all__ = ["cli"]
 NAMES = ("h001", "h002", "h003")
@@ -333,19 +334,6 @@ def test_keys_are_not_rotated_too_often() -> None:
 
 
 # The command
-
-NET = """
-apiVersion: salv.us/v1
-kind: VPN
-metadata: {name: net}
-spec: {driver: wireguard, cidr: 10.1.0.0/24, members: {selector: {}}, hubs: {names: [alpha]}}
-"""
-LAPTOP = """
-apiVersion: salv.us/v1
-kind: VPNNode
-metadata: {name: laptop}
-spec: {vpn: net, publicKey: xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=}
-"""
 
 
 def test_the_command_waits_until_old_keys_are_let_in_nowhere(cli: Cli) -> None:

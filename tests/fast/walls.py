@@ -7,21 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from controller.engine import Engine
-from controller.holder import Holder
-from controller.leases import Leases
 from controller.members import shard_of
-from controller.session import Session, Settings
-from controller.store.ledger import Ledger
-from controller.store.memory import MemoryStore
 from controller.store.records import Condition
 from controller.view import View
 from drivers.base import RolledBack
 from drivers.items import nft_text
 from drivers.items.nft_table import NftTable
 from drivers.items.ufw_rules import UfwRules
-from drivers.simulated import SimulatedFleet
-from resources.load import load
+from tests.fast.desk import Desk
 from tests.fast.manifests import KEY
 
 SSHD = "/etc/ssh/sshd_config.d/50-x.conf"
@@ -61,30 +54,18 @@ spec:
 """
 
 
-class Walls:
-    """A store, as many controllers as are wanted, and the machines."""
+class Walls(Desk):
+    """With as many controllers as are wanted."""
 
     def __init__(self, folder: Path, controllers: int = 1) -> None:
-        self.folder = folder
-        self.store = MemoryStore()
-        self.fleet = SimulatedFleet()
-        self.session = Session(self.store, Settings(store=folder / "unused"))
-        self.engines = [self._engine() for _ in range(controllers)]
-
-    def _engine(self) -> Engine:
-        return Engine(Ledger(self.store), Leases(self.store, Holder.this_process()), self.fleet.connect)
+        super().__init__(folder)
+        self.engines = [self.engine, *(self.controller() for _ in range(controllers - 1))]
 
     def another_controller(self) -> None:
         """Who worked is gone, and another one begins."""
         for engine in self.engines:
             engine.leases.release_all()
-        self.engines = [self._engine()]
-
-    def put(self, *texts: str) -> None:
-        (self.folder / "all.yaml").write_text("---".join(texts))
-        loaded = load([self.folder / "all.yaml"])
-        assert loaded.ok, loaded.errors
-        self.session.put(loaded)
+        self.engines = [self.controller()]
 
     def settle(self) -> None:
         """All controllers read the store; one decides."""

@@ -8,9 +8,7 @@ import shlex
 import socket
 import subprocess
 import threading
-import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,12 +121,3 @@ def domain(name: str, **changed: Any) -> Domain:
         "interfaces": (Interface("br0", "52:54:00:00:0d:01"),),
     }
     return Domain(**{**fields, **changed})
-
-
-def eventually(true: Callable[[], bool], timeout: float = 60) -> bool:
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if true():
-            return True
-        time.sleep(0.2)
-    return False

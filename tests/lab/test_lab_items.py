@@ -14,7 +14,7 @@ from drivers.items.package import Package
 from drivers.items.systemd_unit import SystemdUnit, Watched
 from lab import Lab, exec_in
 from tests.conformance.items import Done, Example, Machine, create, needed
-from tests.lab.libvirt_host import eventually
+from tests.lab.fleet import eventually
 
 pytestmark = pytest.mark.lab
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 import lab as lab_package
 from lab import Lab, LabError, LabHost, breakage, build, cgroup, exec_in, machine, pin, ssh_argv
 from lab.hosts import DISK_SIZE, wait
+from tests.lab.fleet import eventually
 
 pytestmark = pytest.mark.lab
 
@@ -32,15 +33,6 @@ def inside(lab: Lab, host: LabHost, command: str, stdin: bytes | None = None, ti
     done = exec_in(lab, host, ["sh", "-euc", command], stdin, timeout)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()
-
-
-def eventually(true: Callable[[], bool], timeout: float = 60) -> bool:
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if true():
-            return True
-        time.sleep(0.2)
-    return False
 
 
 def answers(lab: Lab, host: LabHost) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,9 +11,10 @@ from drivers.base import Absent, Present
 from drivers.items.nft_table import NftTable
 from drivers.items.package import Package
 from drivers.items.rules import Action, Ports, Protocol, Rule, RuleSet
-from lab import Lab, LabError, breakage, exec_in
-from tests.conformance.items import Done, Machine, needed
-from tests.lab.libvirt_host import eventually
+from lab import Lab, LabError, breakage
+from tests.conformance.items import Machine, needed
+from tests.lab.first_host import first_host
+from tests.lab.fleet import eventually
 
 pytestmark = pytest.mark.lab
 
@@ -24,12 +25,7 @@ SHUT = NftTable(RuleSet())
 @pytest.fixture
 def machine(lab: Lab) -> Iterator[Machine]:
     """The lab's first host, with nftables; what the tests make there is taken away."""
-
-    def run(shell: Sequence[str], text: str, stdin: bytes) -> Done:
-        clock = "export SALVUS_NOW=1700000000 SALVUS_WINDOW=600\n"
-        return exec_in(lab, lab.hosts[0], [*shell, "-c", clock + text], stdin, 120)
-
-    machine = Machine(run)
+    machine = first_host(lab)
     machine.mend(Package("nftables"))
     assert machine.see(OPEN) == Absent()
     yield machine

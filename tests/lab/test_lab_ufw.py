@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,9 +10,10 @@ from drivers.base import Absent, Present
 from drivers.items.package import Package
 from drivers.items.rules import Action, Ports, Protocol, Rule, RuleSet
 from drivers.items.ufw_rules import UfwRules
-from lab import Lab, breakage, exec_in, hosts
-from tests.conformance.items import Done, Machine, needed
-from tests.lab.libvirt_host import eventually
+from lab import Lab, breakage, hosts
+from tests.conformance.items import Machine, needed
+from tests.lab.first_host import first_host
+from tests.lab.fleet import eventually
 
 pytestmark = pytest.mark.lab
 
@@ -23,12 +24,7 @@ SHUT = UfwRules(RuleSet())
 @pytest.fixture
 def machine(lab: Lab) -> Iterator[Machine]:
     """The lab's first host, with ufw."""
-
-    def run(shell: Sequence[str], text: str, stdin: bytes) -> Done:
-        clock = "export SALVUS_NOW=1700000000 SALVUS_WINDOW=${SALVUS_WINDOW-600}\n"
-        return exec_in(lab, lab.hosts[0], [*shell, "-c", clock + text], stdin, 120)
-
-    machine = Machine(run)
+    machine = first_host(lab)
     machine.mend(Package("ufw"))
     assert machine.see(OPEN) == Absent()
     yield machine

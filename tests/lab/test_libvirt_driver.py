@@ -22,7 +22,8 @@ from drivers.items.hypervisor import Hypervisor
 from drivers.libvirt import LibvirtDriver, Patience
 from drivers.libvirt.session import PROBE
 from lab import Lab, breakage, ssh_argv
-from tests.lab.libvirt_host import Hypervised, Tunnel, domain, eventually
+from tests.lab.fleet import eventually
+from tests.lab.libvirt_host import Hypervised, Tunnel, domain
 
 pytestmark = pytest.mark.lab
 
