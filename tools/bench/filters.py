@@ -16,9 +16,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from controller.engine import Engine
-from controller.holder import Holder
-from controller.leases import Leases
 from controller.store.ledger import Ledger
 from controller.store.memory import MemoryStore
 from drivers.base import Present
@@ -28,11 +25,10 @@ from drivers.items.rules import Action, Group, Ports, Protocol, Rule, RuleSet
 from drivers.simulated import SimulatedFleet
 from tests.conformance.items import needed
 from tests.conformance.nft_world import Box, made_box
-from tools.bench.joining import host
-from tools.bench.scale import Document, decide, manifest, stored
+from tools.bench.fleet import Document, controller, host, manifest, settle, stored
 
 NODES, RULES, MEMBERS = 64, 500, 10_000
-ROUNDS, PASSES = 6, 20
+PASSES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +56,13 @@ def idle(nodes: int, rules: int, passes: int = PASSES) -> Idle:
     fleet, ledger = SimulatedFleet(), Ledger(MemoryStore())
     for document in documents(nodes, rules):
         ledger.put_resource(stored(document))
-    leases = Leases(ledger.store, Holder.this_process(), ttl=3600.0)
-    leases.tick()
-    engine = Engine(ledger, leases, fleet.connect)
+    engine = controller(ledger, fleet)
+    settle(engine)
 
     def pass_all() -> None:
         for name in engine.machine_names():
             engine.machine_pass(name, lambda: False)
 
-    for _ in range(ROUNDS):
-        decide(engine)
-        pass_all()
     before = fleet.writes
     took = statistics.median(_took(pass_all, time.process_time) for _ in range(passes))
     engine.close()

@@ -15,19 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from controller.engine import Engine
-from controller.holder import Holder
-from controller.leases import Leases
 from controller.lower import lower
 from controller.store.ledger import Ledger
 from controller.store.memory import MemoryStore
 from drivers.simulated import SimulatedFleet
-from tools.bench.scale import KEY, Document, manifest, stored
+from tools.bench.fleet import Document, controller, host, manifest, settle, stored
 from tools.bench.store import Counted
 
 DATABASES, CLIENTS = 20, 30
-# Passes after which nothing must be left to do.
-ROUNDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +36,6 @@ class Joined:
     changed: int
     stored: int
     seconds: float
-
-
-def host(number: int, role: str) -> Document:
-    """A machine with this role."""
-    spec = {"address": f"198.18.{number // 250}.{number % 250 + 1}", "ssh": {"hostKeys": [KEY]}}
-    document = manifest("Host", f"host{number:04}", spec)
-    document["metadata"]["labels"] = {"role": role}
-    return document
 
 
 def documents(machines: int) -> Iterator[Document]:
@@ -88,34 +75,16 @@ class Bench:
     def __init__(self, machines: int) -> None:
         self.store = Counted(MemoryStore())
         self.ledger = Ledger(self.store)
-        self._fleet = SimulatedFleet()
         for document in documents(machines):
             self.ledger.put_resource(stored(document))
-        leases = Leases(self.store, Holder.this_process(), ttl=3600.0)
-        leases.tick()
-        self.engine = Engine(self.ledger, leases, self._fleet.connect)
-
-    def settle(self) -> list[tuple[str, bool]]:
-        """Decides, and passes over the machines that this concerns, until there are none: each, and if it changed."""
-        passes: list[tuple[str, bool]] = []
-        for _ in range(ROUNDS):
-            queued = set(self.engine.refresh())
-            while self.engine.fleet_pass():
-                queued |= self.engine.refresh()
-            if not queued:
-                return passes
-            for machine in sorted(queued):
-                outcome = self.engine.machine_pass(machine, lambda: False)
-                assert outcome is not None
-                passes.append((machine, outcome.result == "changed"))
-        raise SystemExit(f"after {ROUNDS} rounds machines are still concerned")
+        self.engine = controller(self.ledger, SimulatedFleet())
 
     def join(self, what: str, document: Document) -> Joined:
         """Adds a machine."""
         with patch("controller.view.lower", side_effect=lower) as lowered:
             begin, writes = time.process_time(), self.store.writes
             self.ledger.put_resource(stored(document))
-            passes = self.settle()
+            passes = settle(self.engine)
             took = time.process_time() - begin
         machines, changed = len({name for name, _ in passes}), sum(wrote for _, wrote in passes)
         return Joined(what, machines, lowered.call_count, len(passes), changed, self.store.writes - writes, took)
@@ -124,7 +93,7 @@ class Bench:
 def measured(machines: int) -> list[Joined]:
     """All measurements."""
     bench = Bench(machines)
-    bench.settle()
+    settle(bench.engine)
     rows = [
         bench.join("a machine that nobody has to do with", host(machines, "plain")),
         bench.join("one more for the database", host(machines + 1, "db")),

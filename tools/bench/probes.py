@@ -19,8 +19,7 @@ from controller.snapshot import snapshot
 from controller.store.memory import MemoryStore
 from controller.vpn_probes import VpnProbes
 from drivers.simulated import SimulatedFleet
-from tools.bench.joining import host
-from tools.bench.scale import Document, manifest, stored
+from tools.bench.fleet import Document, host, manifest, stored
 
 NODES = (32, 64)
 

@@ -12,26 +12,19 @@ import json
 import pstats
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from controller.engine import Engine
-from controller.holder import Holder
-from controller.leases import Leases
 from controller.plan import Circumstances, plan
 from controller.store.ledger import Ledger
 from controller.store.memory import MemoryStore
-from controller.store.records import StoredResource
 from controller.view import View
 from drivers.base import Absent, Observation
 from drivers.simulated import SimulatedFleet
+from tools.bench.fleet import KEY, Document, controller, decide, manifest, stored
 
 SERVICES = 10
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIeInEFTmoUWgk1dOxwFhze3zT6i3GERYjlBdjo5w4QE"
-Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +54,6 @@ def documents(machines: int, items: int) -> Iterator[Document]:
         yield manifest("Service", f"service{number}", spec)
 
 
-def manifest(kind: str, name: str, spec: Document) -> Document:
-    """One manifest."""
-    return {"apiVersion": "salv.us/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-def stored(document: Document) -> StoredResource:
-    """A manifest as it is in force."""
-    ref = f"{document['kind']}/{document['metadata']['name']}"
-    return StoredResource(ref, str(uuid.uuid4()), 1, document, "bench", "1", 0.0, 0.0)
-
-
-def decide(engine: Engine) -> None:
-    """Reads the store, and decides what is open until nothing is."""
-    engine.refresh()
-    while engine.fleet_pass():
-        engine.refresh()
-
-
 class Scale:
     """A controller with its fleet in memory."""
 
@@ -88,9 +63,7 @@ class Scale:
         ledger = Ledger(MemoryStore())
         for document in documents(machines, items):
             ledger.put_resource(stored(document))
-        leases = Leases(ledger.store, Holder.this_process(), ttl=3600.0)
-        leases.tick()
-        self.engine = Engine(ledger, leases, self.fleet.connect)
+        self.engine = controller(ledger, self.fleet)
 
     def measure(self, what: str, goal: float | None, work: Callable[[], object]) -> None:
         """Does the work and notes what it cost."""

@@ -25,9 +25,6 @@ import typer
 from rich.console import Console
 from rich.table import Table as Shown
 
-from controller.engine import Engine
-from controller.holder import Holder
-from controller.leases import Leases
 from controller.store.base import Partition, Row, Store, StoreUnavailable, Table
 from controller.store.cassandra.settings import CassandraSettings
 from controller.store.cassandra.store import CassandraStore
@@ -35,9 +32,10 @@ from controller.store.ledger import Ledger
 from controller.store.sqlite import SqliteStore
 from drivers.simulated import SimulatedFleet
 from tests.cassandra_ring import running_ring
+from tools.bench.fleet import controller, decide, stored
 from tools.bench.measure import Cost, median
 from tools.bench.report import machine
-from tools.bench.scale import decide, documents, stored
+from tools.bench.scale import documents
 
 T = TypeVar("T")
 
@@ -142,9 +140,7 @@ class Fleet:
         self.late = 0
         self.fleet = SimulatedFleet()
         self._ledger = Ledger(store)
-        leases = Leases(store, Holder.this_process(), ttl=3600.0)
-        leases.tick()
-        self._engine = Engine(self._ledger, leases, self.fleet.connect)
+        self._engine = controller(self._ledger, self.fleet)
         self._threads = ThreadPoolExecutor(WORKERS)
 
     def first(self) -> None:

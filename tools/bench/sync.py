@@ -13,9 +13,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from controller.engine import Engine
-from controller.holder import Holder
-from controller.leases import Leases
 from controller.session import Session, Settings
 from controller.sources.base import Reading
 from controller.store.memory import MemoryStore
@@ -23,8 +20,8 @@ from controller.sync import Sync
 from drivers.simulated import SimulatedFleet
 from resources.load import LoadCache, load_files
 from resources.manifest_files import ManifestFile
+from tools.bench.fleet import KEY, controller, settle
 from tools.bench.load import HOSTS, manifest
-from tools.bench.scale import KEY, decide
 
 SOURCE = "directory:/srv/fleet"
 CHANGED = 3
@@ -57,9 +54,7 @@ class Bench:
         fleet = SimulatedFleet()
         self.session = Session(MemoryStore(), Settings(Path("unused")), fleet.connect)
         self._sync = Sync(self.session, SOURCE)
-        leases = Leases(self.session.ledger.store, Holder.this_process(), ttl=3600.0)
-        leases.tick()
-        self._engine = Engine(self.session.ledger, leases, fleet.connect)
+        self._engine = controller(self.session.ledger, fleet)
 
     def _reading(self, version: int) -> Reading:
         loaded = load_files(manifests(self._number, version), self._cache)
@@ -76,10 +71,7 @@ class Bench:
 
     def settle(self) -> None:
         """Everything is brought about."""
-        for _ in range(2):  # what machines told first may be what others wait for
-            decide(self._engine)
-            for machine in self._engine.machine_names():
-                self._engine.machine_pass(machine, lambda: False)
+        settle(self._engine)
 
     def close(self) -> None:
         """Ends the controller."""
