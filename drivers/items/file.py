@@ -70,14 +70,14 @@ class File(ShellItem):
     def refusal(self, observed: Fields) -> RolledBack | None:
         """See Item. This file was put back before."""
         lost, path = f"with this {self.path} nobody could log in anew", undo.notes(self.trial_name)[1]
-        return undo.refusal(str(observed.get("refused", "")), self._attempt(Verb.UPDATE), lost, path)
+        return undo.refusal(str(observed.get("refused", "")), lambda: self._attempt(Verb.UPDATE), lost, path)
 
     def stays(self, observed: Fields) -> RolledBack | None:
         """See Item. It was removed before, and put back."""
         if "sha256" not in observed:
             return None
         lost, path = f"without {self.path} nobody could log in anew", undo.notes(self.trial_name)[1]
-        return undo.refusal(str(observed.get("refused", "")), self._attempt(Verb.DELETE), lost, path)
+        return undo.refusal(str(observed.get("refused", "")), lambda: self._attempt(Verb.DELETE), lost, path)
 
     @classmethod
     def probe(cls, items: Sequence[Self]) -> str:

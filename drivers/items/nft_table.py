@@ -57,7 +57,7 @@ class NftTable(ShellItem):
     def refusal(self, observed: Fields) -> RolledBack | None:
         """See Item. These rules were put back before, and who may log in is the same as then."""
         lost, path = "with these rules nobody could log in anew", f"{sh.FOLDER}/refused"
-        return undo.refusal(str(observed.get("refused", "")), nft_text.attempt(self.rules), lost, path)
+        return undo.refusal(str(observed.get("refused", "")), lambda: nft_text.attempt(self.rules), lost, path)
 
     @classmethod
     def probe(cls, items: Sequence[Self]) -> str:

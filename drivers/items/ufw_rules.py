@@ -66,12 +66,12 @@ class UfwRules(ShellItem):
     def refusal(self, observed: Fields) -> RolledBack | None:
         """See Item. These rules were put back before, and who may log in is the same as then."""
         lost = "with these rules nobody could log in anew"
-        return undo.refusal(str(observed.get("refused", "")), nft_text.attempt(self.rules), lost, _NOTES[1])
+        return undo.refusal(str(observed.get("refused", "")), lambda: nft_text.attempt(self.rules), lost, _NOTES[1])
 
     def stays(self, observed: Fields) -> RolledBack | None:
         """See Item. They were taken away before, and put back: the operator's own let nobody in."""
         lost = "without these rules nobody could log in anew"
-        return undo.refusal(str(observed.get("refused", "")), sh.REMOVAL, lost, _NOTES[1])
+        return undo.refusal(str(observed.get("refused", "")), lambda: sh.REMOVAL, lost, _NOTES[1])
 
     @classmethod
     def probe(cls, items: Sequence[Self]) -> str:

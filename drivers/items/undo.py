@@ -18,7 +18,7 @@ import hashlib
 import re
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from drivers.base import RolledBack
 from drivers.items import paths as fs
@@ -200,17 +200,17 @@ def notes(name: str) -> tuple[str, str]:
     return f"{FOLDER}/{name}/armed", f"{FOLDER}/{name}/refused"
 
 
-def refusal(note: str, attempt: str, lost: str, path: str) -> RolledBack | None:
+def refusal(note: str, attempt: Callable[[], str], lost: str, path: str) -> RolledBack | None:
     """What ``Item.refusal`` says when ``note`` tells that just this attempt was put back.
 
     Args:
         note: the line of ``refused``: the attempt, and when that was noted; empty for none.
-        attempt: what is wanted now.
+        attempt: what is wanted now; asked only where there is a note, as of many rules it takes a while to be made.
         lost: what nobody could do, as in ``with these rules nobody could log in anew``.
         path: of the note.
     """
     noted, _, at = note.partition(" ")
-    if not noted or noted != attempt:
+    if not noted or noted != attempt():
         return None
     when = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(int(at)))
     return RolledBack(

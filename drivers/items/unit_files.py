@@ -61,7 +61,7 @@ class UnitFiles(ShellItem):
     def refusal(self, observed: Fields) -> RolledBack | None:
         """See Item. These files were put back before."""
         lost, path = f"with these files of {self.unit} nobody could log in anew", undo.notes(self.trial)[1]
-        return undo.refusal(str(observed.get("refused", "")), self._attempt, lost, path)
+        return undo.refusal(str(observed.get("refused", "")), lambda: self._attempt, lost, path)
 
     @classmethod
     def probe(cls, items: Sequence[Self]) -> str:

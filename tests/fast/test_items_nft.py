@@ -143,6 +143,16 @@ def test_only_what_was_put_back_is_refused() -> None:
     assert item.refusal(item.fields()) is None
 
 
+def test_a_pass_with_nothing_to_do_makes_no_text_of_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 500 rules that takes 25 ms, and all else of a pass one."""
+    item = NftTable(RuleSet(groups=(WEB,)))
+    fields = item.fields()
+    monkeypatch.setattr(nft_text, "lines", None)
+    with pytest.raises(TypeError):
+        item.refusal({**fields, "refused": "12ab 5"})
+    assert item.refusal(fields) is None
+
+
 def test_a_member_makes_another_attempt_only_where_one_logs_in() -> None:
     ssh = Rule(Action.ALLOW, "ssh", "admins", Protocol.TCP, (Ports(22, 22),))
     written = Rule(Action.ALLOW, "written", "more admins", Protocol.TCP, (Ports(20, 30),))

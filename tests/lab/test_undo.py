@@ -63,8 +63,8 @@ def test_what_nobody_confirms_is_put_back_and_nothing_else(box: Box) -> None:
     assert box.files() == before
     assert box.sh(undo.refuse(NAME, "one")) == 0
     note = box.told(f"cat {undo.notes(NAME)[1]}")
-    assert undo.refusal(note, "one", "lost", "path") is not None
-    assert undo.refusal(note, "two", "lost", "path") is None
+    assert undo.refusal(note, lambda: "one", "lost", "path") is not None
+    assert undo.refusal(note, lambda: "two", "lost", "path") is None
 
 
 def test_what_is_confirmed_stays_and_may_be_confirmed_again(box: Box) -> None:
