@@ -142,11 +142,13 @@ def _written(
     firewalls: Iterable[FirewallResource], direction: str, machine: AnyResource, known: Addresses
 ) -> Iterator[Line]:
     for one in firewalls:
+        # Of many rules about the same peers a set each is what makes nft slow.
+        named: dict[str, str] = {}
         written = one.spec.ingress if direction == "ingress" else one.spec.egress
         for position, spec in enumerate(written):
             why = f"{one.ref} spec.{direction}[{spec.name}]"
-            group = f"{direction}.{one.name}.{spec.name}"
             peers = getattr(spec, "from_" if direction == "ingress" else "to")
+            group = f"{direction}.{one.name}.{named.setdefault(repr(peers), spec.name)}"
             path = ("spec", direction, position)
             yield from _lines(_rule(spec, why, group), one.ref, path, peers, machine, known)
 

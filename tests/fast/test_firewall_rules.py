@@ -107,6 +107,15 @@ def test_a_selector_that_selects_nobody_lets_nobody_in() -> None:
     assert found.groups == (Group("ingress.wall.x", ()),)
 
 
+def test_rules_about_peers_that_are_written_alike_share_a_group() -> None:
+    """So that it is one element that a member more adds. Peers that only have the same addresses today stay apart."""
+    role = [{"machines": {"selector": {"matchLabels": {"role": "web"}}}}]
+    written = [("x", role), ("y", [{"cidr": "10.0.0.2"}]), ("z", role)]
+    found = rules(DB, WEB, firewall(ingress=[{"name": name, "from": peers} for name, peers in written]))
+    assert [rule.peers for rule in found.ingress[1:]] == [f"ingress.wall.{name}" for name in "xyx"]
+    assert found.groups == tuple(Group(f"ingress.wall.{name}", ("10.0.0.2/32",)) for name in "xy")
+
+
 def test_all_static_addresses_of_a_virtual_machine_are_its_own() -> None:
     nics = [{"name": "eth0", "address": "10.0.0.8/24"}, {"name": "eth1", "address": "fd00::8/64"}]
     guest = vm("web01", interfaces=[*nics, {"name": "eth2", "dhcp": True}])
