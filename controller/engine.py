@@ -154,7 +154,7 @@ class Engine:
 
     def _give_turns(self, ledger: Ledger) -> bool:
         groups = everything(self.knowledge) if self._turning is None else self._turning
-        found = turns(self.knowledge, self._view, groups)
+        found = turns(self.knowledge, self._view, groups, self.pausing.in_force(), time.time())
         wrote = False
         for ref, facts in found.told.items():
             wrote |= ledger.put_facts(ref, facts)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from controller.knowledge import Knowledge
+from controller.pauses import Pauses, pause_of
 from controller.store.records import Condition
 from controller.view import View
 from resources.base import AnyResource
@@ -121,12 +122,16 @@ def touched(names: Iterable[str], moved: Iterable[str]) -> Iterator[str]:
             yield group
 
 
-def turns(knowledge: Knowledge, view: View, groups: Collection[str]) -> Turns:
+def turns(knowledge: Knowledge, view: View, groups: Collection[str], pauses: Pauses, now: float) -> Turns:
     """Who may go on in these groups."""
     told: defaultdict[str, dict[str, str]] = defaultdict(dict)
     unfinished = set()
     for group in sorted(groups):
         rollouts, machines = _found(group, knowledge, view)
+        for rollout in rollouts.values():
+            for machine in rollout.machines:
+                paused = pause_of(pauses, now, [rollout.resource.ref], machine.name) is not None
+                _sort(machine, rollout, knowledge, paused)
         if any(machine.new for machine in machines.values()):
             unfinished.add(group)
         for ref, what, value in _told(group, rollouts, machines):
@@ -197,9 +202,6 @@ def _found(group: str, knowledge: Knowledge, view: View) -> tuple[Mapping[str, _
         rollouts[revised] = _Rollout(resource, revised, here, most)
         for machine in here:
             machine.wanted.append(revised)
-    for rollout in rollouts.values():
-        for machine in rollout.machines:
-            _sort(machine, rollout, knowledge)
     return rollouts, machines
 
 
@@ -211,7 +213,7 @@ def _machines(group: str, names: Iterable[str], knowledge: Knowledge) -> Iterato
             yield _Machine(name, resource.ref, in_force, facts.get((resource.ref, f"{TURN}/{group}"), ""))
 
 
-def _sort(machine: _Machine, rollout: _Rollout, knowledge: Knowledge) -> None:
+def _sort(machine: _Machine, rollout: _Rollout, knowledge: Knowledge, paused: bool) -> None:
     name, has_turn = machine.name, rollout.revision in machine.turn.split()
     if rollout.revision in machine.in_force:
         rollout.proven |= has_turn
@@ -220,7 +222,8 @@ def _sort(machine: _Machine, rollout: _Rollout, knowledge: Knowledge) -> None:
     reason = said.reason if said is not None else ""
     if (has_turn and reason == "RolledBack") or (reason not in WAITING and _undone_before(name, rollout, knowledge)):
         rollout.undone = rollout.undone or name
-    if reason in _ABSENT:
+    # Who only waits does not say that it is paused, where what it waits with needs no change.
+    if paused or reason in _ABSENT:
         return
     if has_turn and (machine.turn == machine.text or reason not in WAITING):
         rollout.trying.add(name)

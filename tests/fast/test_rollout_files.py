@@ -159,5 +159,5 @@ def test_to_look_at_what_was_not_touched_would_tell_nothing_new(files: Files) ->
             files.settle()
             at, view = files.session.knowledge(), View()
             view.update(at.fleet, at.known, [f"resource/{ref}" for ref in at.rows])
-            assert not turns(at, view, everything(at)).told
+            assert not turns(at, view, everything(at), {}, 0.0).told
             files.visit(*NAMES)

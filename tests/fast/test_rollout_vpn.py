@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +18,7 @@ from controller.holder import Holder
 from controller.leases import Leases
 from controller.session import Session
 from controller.store.ledger import Ledger
+from controller.store.records import Pause
 from controller.vpn_keys import revoke, rotate
 from drivers.items.file import File
 from drivers.items.file_set import FileSet
@@ -268,6 +270,24 @@ def test_one_that_is_away_is_passed_over_and_follows(nets: Nets) -> None:
     nets.silent("web1", False)
     nets.rounds(*NAMES)
     assert nets.with_length(15) == list(NAMES)
+
+
+@pytest.mark.parametrize("what", ["machine/web1", "VPN/net"])
+def test_what_is_paused_is_passed_over_and_follows(nets: Nets, what: str) -> None:
+    """Before it has said anything, and with its turn."""
+    for length, steps in ((15, 0), (14, 2)):
+        nets.put(*map(host, NAMES), net(length))
+        for _ in range(steps):
+            nets.settle()
+            nets.visit(*NAMES[1:])
+        nets.session.ledger.put_pause(Pause(what, "ann", "disk swap", time.time(), None))
+        nets.rounds(*NAMES)
+        assert nets.with_length(length) == (list(NAMES[1:]) if what == "machine/web1" else [])
+        nets.session.ledger.end_pause(what)
+        for engine in nets.engines:
+            engine.turned()
+        nets.rounds(*NAMES)
+        assert nets.with_length(length) == list(NAMES)
 
 
 def test_a_canary_that_is_revoked_holds_up_nobody(nets: Nets) -> None:
