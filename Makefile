@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo demo-ha test test-fast test-conformance test-lab test-cassandra lint lock bench clean
+.PHONY: help setup demo demo-ha test test-fast test-conformance test-lab test-cassandra lint lock bench clean .in-lab .beside-it
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -52,8 +52,14 @@ demo: $(STAMP)  ## a fleet comes up on this machine, is broken, and mends itself
 demo-ha: $(STAMP)  ## the same with three Cassandra nodes, git and two controllers, of which some are killed (as root)
 	@$(BIN)/python -m tools.demo_ha
 
-test: lint  ## everything
-	$(BIN)/pytest tests
+test: lint  ## everything: the lab beside the rest, since both mostly wait; in a pipe each is shown at its end
+	$(MAKE) -j2 -k --no-print-directory -O$(if $(MAKE_TERMOUT),none,target) .in-lab .beside-it
+
+.in-lab:
+	$(BIN)/pytest tests -m "lab and not cassandra"
+
+.beside-it:
+	$(BIN)/pytest tests -m "not lab or cassandra"
 
 lock: $(STAMP)  ## write the lock file anew from pyproject.toml
 	$(BIN)/python -m pip install -q pip-tools
