@@ -34,6 +34,13 @@ def vpn_lab() -> Iterator[Lab]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def cut_off_lab() -> Iterator[Lab]:
+    """Five hosts, fresh: one for each way in which somebody is lost."""
+    with _fresh(f"{NAME}-cut", hosts=5) as made:
+        yield made
+
+
 @contextmanager
 def _fresh(name: str, hosts: int, nodes: int = 0) -> Iterator[Lab]:
     """On CI missing rights are a failure; a developer without them is told what to do."""
