@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from resources.base import AnyResource, Gate
@@ -33,6 +34,11 @@ def on_trial(vpn: Vpn) -> str:
 
 def before(vpn: Vpn, machine: AnyResource, world: World) -> Vpn | None:
     """The VPN with the revision that is in force on the machine, where that is another one than is written."""
+    # Each rule of a packet filter asks.
+    return world.once(f"before/{vpn.name}/{machine.name}", partial(_before, vpn, machine, world))
+
+
+def _before(vpn: Vpn, machine: AnyResource, world: World) -> Vpn | None:
     told = world.known_fact(machine.ref, f"{IN_FORCE}/{vpn.ref}")
     if not told or told == revision(vpn):
         return None
@@ -46,9 +52,10 @@ def in_turn(vpn: Vpn, machine: AnyResource, world: World) -> tuple[Vpn, Gate | N
     """
     if not world.known_fact(machine.ref, f"{IN_FORCE}/{vpn.ref}"):
         return vpn, held(vpn, world)
-    former = before(vpn, machine, world)
-    wait = gate(machine, [vpn], world) if former is not None else None
-    return (former, wait) if former is not None and wait is not None else (vpn, None)
+    if (former := before(vpn, machine, world)) is None:
+        return vpn, None
+    wait = gate(machine, [vpn], world)
+    return (former, wait) if wait is not None else (vpn, None)
 
 
 def on(vpn: Vpn, name: str, world: World) -> Vpn:
