@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from controller.clock import rfc3339
-from controller.store.records import SHORT
-from controller.store.source_records import Pin, SourceState, Turn, place_of
+from controller.store.records import SHORT, StoredResource
+from controller.store.source_records import HELD_BY_BUDGET, Pin, SourceState, Turn, place_of
 
 IN_FORCE, HELD, REFUSED = "in force", "held", "refused"
 
@@ -61,3 +61,14 @@ def explained(pin: Pin) -> str:
     who = f"by {pin.by} since {rfc3339(pin.since)}: {pin.reason}"
     place = place_of(pin.source)
     return f"{place} is pinned to {pin.revision[:SHORT]} {who}; what is newer is held until salvusctl unpin"
+
+
+def kept_back(
+    rows: Mapping[str, StoredResource], sources: Mapping[str, SourceState]
+) -> dict[str, tuple[str, str, float]]:
+    """By ``Kind/name``, of what something newer may be written that is not in force: reason, sentence, since when."""
+    troubled = {name: (*state.trouble, state.at) for name, state in sources.items() if state.trouble}
+    held = {ref: troubled[row.source] for ref, row in rows.items() if row.source in troubled} if troubled else {}
+    for state in sources.values():
+        held |= {ref: (HELD_BY_BUDGET, hold.message, state.at) for hold in state.holds for ref in hold.refs}
+    return held

@@ -17,7 +17,7 @@ from controller.members import Role
 from controller.pauses import explained
 from controller.present import machines, state_word
 from controller.revisions import explained as pinned
-from controller.revisions import turns
+from controller.revisions import kept_back, turns
 from controller.store.base import Access, Store
 from controller.store.ledger import Ledger, overtaken, taken
 from controller.store.mirror import Mirror
@@ -83,7 +83,7 @@ class Session:
     def knowledge(self) -> Knowledge:
         """The store as it is now."""
         knowledge = self._now()
-        return replace(knowledge, held=_held(knowledge.rows, self.ledger.sources.states()))
+        return replace(knowledge, held=kept_back(knowledge.rows, self.ledger.sources.states()))
 
     def _now(self) -> Knowledge:
         """The same, without what budgets hold. Only what changed since the last time is read."""
@@ -302,15 +302,6 @@ def _public_keys(identity_files: Collection[str]) -> str:
 
 def _states(refs: Iterable[str], rows: Mapping[str, StoredResource]) -> dict[str, tuple[str, int]]:
     return {ref: rows[ref].state if ref in rows else ABSENT for ref in refs}
-
-
-def _held(rows: Mapping[str, StoredResource], sources: Mapping[str, SourceState]) -> dict[str, tuple[str, str, float]]:
-    """Of what something newer may be written that is not in force: reason, sentence, since when."""
-    troubled = {name: (*state.trouble, state.at) for name, state in sources.items() if state.trouble}
-    held = {ref: troubled[row.source] for ref, row in rows.items() if row.source in troubled} if troubled else {}
-    for state in sources.values():
-        held |= {ref: (HELD_BY_BUDGET, hold.message, state.at) for hold in state.holds for ref in hold.refs}
-    return held
 
 
 def _before(loaded: Loaded, ref: str) -> str:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.store.base import Partition, Row, Store, StoreError, Table
-from controller.store.ledger import EVENT_TTL, PUTS, RUN_TTL
+from controller.store.history import EVENT_TTL, RUN_TTL
+from controller.store.ledger import PUTS
 from controller.store.source_ledger import APPROVALS
 
 FORMAT = 1

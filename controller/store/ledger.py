@@ -1,4 +1,4 @@
-"""Reading and writing records. Here, in ``source_ledger`` and ``mirror`` it is known which partition a record is in."""
+"""Reading and writing records; ``history``, ``source_ledger``, ``mirror`` and this know which partition one is in."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from controller.clock import rfc3339, uptime
 from controller.store.allocations import decide_anew, keep, rename_in_pools
 from controller.store.base import Conflict, Row, Store, StoreUnavailable, Table
 from controller.store.guarded import Guarded
+from controller.store.history import History
 from controller.store.mirror import MANIFEST, PAUSES
 from controller.store.records import (
     ABSENT,
     FLEET_PASS,
     SHORT,
     WORLD,
-    Event,
     InventoryRow,
-    Job,
     Pause,
-    Run,
     Seen,
     Status,
     StoredResource,
@@ -32,11 +30,6 @@ from controller.store.records import (
 )
 from controller.store.source_ledger import SourceLedger
 
-EVENT_TTL = 7 * 86400.0
-RUN_TTL = 86400.0
-JOB_TTL = 86400.0
-# A repeated event is written again only after this time, so that what fails every second costs a write a minute.
-EVENT_QUIET = 60.0
 IDENTITY = "identity"
 PUTS = "puts"
 # Seconds that a pause is kept after its end: on a controller whose clock is late it has not ended yet.
@@ -74,7 +67,7 @@ def _writer(row: StoredResource) -> str:
     return f"{row.by or 'somebody'} (from {row.source}, revision {row.revision[:SHORT]}, {rfc3339(row.written_at)})"
 
 
-class Ledger:
+class Ledger(History):
     """The store, typed; ``sources`` is what is kept of the sources of manifests. Safe for threads and processes. Raises
     StoreError.
     """
@@ -327,48 +320,3 @@ class Ledger:
             self.store.write(table, machine, {}, tuple(self.store.read(table, machine)))
 
     # History
-
-    def tell(self, events: Iterable[Event]) -> None:
-        """Keeps events for a week, one write a machine; a repeat only counts up."""
-        by_place: dict[str, list[Event]] = {}
-        for event in events:
-            by_place.setdefault(event.machine or event.ref, []).append(event)
-        for place, told in by_place.items():
-            rows = self.store.read(Table.EVENT, place)
-            kept = {event.key: parse(Event, rows[event.key].value) for event in told if event.key in rows}
-            new = (_repeated(event, kept.get(event.key)) for event in told)
-            puts = {event.key: dump(event) for event in new if event is not None}
-            if puts:
-                self.store.write(Table.EVENT, place, puts, ttl=EVENT_TTL)
-
-    def events(self, ref: str = "") -> list[Event]:
-        """Events of one resource or of all, oldest first; also those on machines where it is no more."""
-        texts = (row.value for rows in self.store.read_all(Table.EVENT).values() for row in rows.values())
-        # Few of many are parsed.
-        found = [parse(Event, text) for text in texts if ref in text]
-        return sorted((event for event in found if ref in ("", event.ref)), key=lambda event: event.last)
-
-    def put_run(self, run: Run) -> None:
-        """Keeps a pass for a day."""
-        self.store.write(Table.RUN, run.machine, {f"{run.at:.6f}": dump(run)}, ttl=RUN_TTL)
-
-    def runs(self, machine: str) -> list[Run]:
-        """The machine's passes that did or found something, or were the first to find all well; oldest first."""
-        return [parse(Run, row.value) for row in self.store.read(Table.RUN, machine).values()]
-
-    def put_job(self, job: Job) -> None:
-        """Keeps a job for a day."""
-        self.store.write(Table.JOB, job.machine, {job.key: dump(job)}, ttl=JOB_TTL)
-
-    def jobs(self, machine: str) -> list[Job]:
-        """The machine's jobs of the last day, under way or ended: the last of each item."""
-        return [parse(Job, row.value) for row in self.store.read(Table.JOB, machine).values()]
-
-
-def _repeated(event: Event, before: Event | None) -> Event | None:
-    """The event with its history; None for one that was told just now."""
-    if before is None:
-        return event
-    if event.last - before.last < EVENT_QUIET:
-        return None
-    return replace(event, first=before.first, count=before.count + 1)

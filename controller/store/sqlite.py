@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from controller.store.base import (
@@ -16,12 +14,12 @@ from controller.store.base import (
     Partition,
     Row,
     StoreError,
-    StoreMissing,
     StoreUnavailable,
     StoreUnusable,
     Table,
     known,
 )
+from controller.store.sqlite_file import APPLICATION_ID, connect, hint_for, statements, unusable
 from controller.store.versions import refuse_newer, refuse_older
 
 # Each entry brings the schema from its index to the next version, and only adds to it (see versions.py);
@@ -43,67 +41,7 @@ MIGRATIONS: tuple[str, ...] = (
     INSERT INTO cursor VALUES (0);
     """,
 )
-APPLICATION_ID = 0x53414C56  # "SALV": tells our files from other SQLite files
 SWEEP_EVERY = 60.0
-
-
-def _unusable(path: Path, error: str, hint: str) -> StoreUnusable:
-    return StoreUnusable(f"the store {path} cannot be used: {error}; nothing was changed", hint=hint)
-
-
-def _hint(error: str) -> str:
-    if "readonly" in error or "unable to open" in error:
-        return "its folder must be writable: SQLite keeps a log beside the file"
-    return "make room on its disk" if "full" in error or "I/O" in error else "it is tried again"
-
-
-def _statements(steps: Sequence[str], version: int) -> Iterator[str]:
-    """What brings a schema of this version to that of the steps; nothing for a newer one."""
-    for number, step in enumerate(steps[version:], version + 1):
-        yield from step.split(";")
-        yield f"PRAGMA user_version = {number}"
-
-
-def _make(path: Path, steps: Sequence[str]) -> None:
-    """An empty store that is nowhere half-made: built beside, in WAL mode, then given its name unless it is taken.
-
-    Switching to WAL in place would fail as soon as a second process looks at the file. A log that is left of one that
-    was removed would be played into the new one: then none is made.
-    """
-    beside = [f"{path}{ending}" for ending in ("-wal", "-shm") if Path(f"{path}{ending}").exists()]
-    if beside and not path.exists():
-        hint = f"put it back, or a copy without these; or, when nobody uses it any more, remove {' and '.join(beside)}"
-        raise _unusable(path, "it was removed, but not its log beside it", hint)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=path.name, dir=path.parent) as folder:
-        draft = Path(folder, path.name)
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        with closing(sqlite3.connect(draft, isolation_level=None)) as db:
-            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            db.execute("PRAGMA journal_mode = WAL")
-            for statement in _statements(steps, 0):
-                db.execute(statement)
-        with suppress(FileExistsError):
-            path.hardlink_to(draft)
-
-
-def _sealed(path: Path) -> bool:
-    """Whether a file is whole by itself and stays so: nobody has it open, and nothing can be written beside it.
-
-    SQLite cannot read it in WAL mode then, as it keeps its log and its locks there.
-    """
-    return not os.access(path.parent, os.W_OK, effective_ids=True) and not Path(f"{path}-wal").exists()
-
-
-def _connect(path: Path, access: Access, steps: Sequence[str]) -> sqlite3.Connection:
-    if not path.exists():
-        if access is not Access.MAKE:
-            hint = "salvusctl apply or controller run makes one; is this the one meant by --store, or by the context?"
-            raise StoreMissing(f"the store {path} does not exist", hint=hint)
-        _make(path, steps)
-    how = "immutable=1" if access is Access.READ and _sealed(path) else "mode=rw"
-    uri = f"{path.absolute().as_uri()}?{how}"
-    return sqlite3.connect(uri, uri=True, timeout=10.0, isolation_level=None, check_same_thread=False)
 
 
 def migrate(path: Path) -> tuple[int, int]:
@@ -136,7 +74,7 @@ class SqliteStore:
         self._lock = threading.RLock()
         self._swept = 0.0
         try:
-            self._db = _connect(path, access, steps)
+            self._db = connect(path, access, steps)
         except (OSError, sqlite3.OperationalError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             raise StoreUnavailable(
@@ -153,7 +91,7 @@ class SqliteStore:
     def _prepare(self, access: Access) -> None:
         """Writes only where the schema is older than ours: reading works on a full disk, too."""
         if self._db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise _unusable(self._path, "it is empty, or of another program", "give another path, or remove it")
+            raise unusable(self._path, "it is empty, or of another program", "give another path, or remove it")
         self.found = self._version()
         refuse_newer(f"the store {self._path}", self.found, len(self._steps))
         if access is Access.READ:
@@ -181,7 +119,7 @@ class SqliteStore:
     def _migrate(self) -> None:
         with self._transaction():
             # Another process may have been faster: the version is read again under the lock.
-            for statement in _statements(self._steps, self._version()):
+            for statement in statements(self._steps, self._version()):
                 self._db.execute(statement)
 
     @contextmanager
@@ -192,11 +130,11 @@ class SqliteStore:
                 yield
             except (sqlite3.OperationalError, sqlite3.ProgrammingError) as error:
                 raise StoreUnavailable(
-                    f"the store {self._path} cannot be used now: {error}", hint=_hint(str(error))
+                    f"the store {self._path} cannot be used now: {error}", hint=hint_for(str(error))
                 ) from error
             except sqlite3.DatabaseError as error:
                 hint = "put it aside and restore a copy, or begin with an empty one"
-                raise _unusable(self._path, str(error), hint) from error
+                raise unusable(self._path, str(error), hint) from error
             except sqlite3.Error as error:
                 raise StoreError(f"the store {self._path}: {error}") from error
 
