@@ -43,6 +43,7 @@ bench: $(STAMP)  ## (4) ratios against Ansible and pyinfra, and the scale run; a
 	$(BIN)/python -m tools.bench.store
 	$(BIN)/python -m tools.bench.joining
 	$(BIN)/python -m tools.bench.filters
+	$(BIN)/python -m tools.bench.filtered
 	$(BIN)/python -m tools.bench.tunnels
 	$(BIN)/python -m tools.bench.probes
 

@@ -70,6 +70,14 @@ class CGroup:
             return (self.main / "freezer.state").read_text().strip() == "FROZEN"
         return False
 
+    def cpu(self) -> float:
+        """Seconds of CPU that its processes have used, the ended ones too."""
+        if self.unified:
+            told = dict(line.split() for line in (self.main / "cpu.stat").read_text().splitlines())
+            return int(told["usage_usec"]) / 1e6
+        usage = next(file for folder in self.others if (file := folder / "cpuacct.usage").exists())
+        return int(usage.read_text()) / 1e9
+
     def kill(self, timeout: float = 20) -> None:
         """SIGKILLs every process of the group until none is left, also frozen ones.
 

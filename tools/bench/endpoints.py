@@ -1,24 +1,49 @@
-"""N real sshds on N ports of one host of the lab, which has a real systemd."""
+"""N real sshds on one host of the lab, which has a real systemd: on N ports, or each in a network of its own."""
 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import lab
+from lab import cgroup
 from lab.progress import Progress
 from tools.bench.work import ROOT, Access, Endpoint, Work
 
 NAME = "bench"
 _FIRST_PORT = 2200
+# In the lab's network, beside its hosts.
+_BASE, _PREFIX = ipaddress.ip_address("198.19.0.0"), 15
 _UNITS = {
     # As Debian's ssh.service, on a port of its own, for as many connections at once as a tool likes to make.
     "bench-sshd@.service": "[Service]\nExecStart=/usr/sbin/sshd -D -p %i -o MaxStartups=1000\nKillMode=process\n",
+    # The same in a network of its own, with a state folder of its own.
+    "bench-apart@.service": "[Service]\nNetworkNamespacePath=/run/netns/%i\n"
+    "TemporaryFileSystem=/var/lib/salvus /etc/systemd/system\n"
+    "ExecStart=/usr/sbin/sshd -D -o MaxStartups=1000\nKillMode=process\n",
     "bench@.service": "[Service]\nExecStart=/bin/sleep infinity\n",
 }
 _INSTALL = 'cat >"/etc/systemd/system/$1"'
+_PORTS = 'systemctl daemon-reload; for port; do systemctl start "bench-sshd@$port.service"; done'
+# Arguments: NAME ADDRESS/PREFIX of each. A wipe would take the state folder away from under them.
+_NETWORKS = f"""
+systemctl daemon-reload
+mkdir -p /var/lib/salvus
+while [ $# -gt 0 ]; do
+    mkdir -p {ROOT}/"$1"
+    ip netns add "$1"
+    ip link add "v-$1" type veth peer name eth0 netns "$1"
+    ip link set "v-$1" master br0 up
+    ip -n "$1" link set lo up
+    ip -n "$1" link set eth0 up
+    ip -n "$1" address add "$2" dev eth0
+    systemctl start "bench-apart@$1.service"
+    shift 2
+done
+"""
 # What a tool leaves on the machine for itself must not help the next one.
 _WIPE = f"""
 systemctl stop 'bench@*.service'
@@ -63,12 +88,18 @@ class Machines:
                 if not any(line.endswith(end) for line in seen):
                     raise RuntimeError(f"{path} is missing, or not as it should be")
 
-    def serve(self) -> None:
+    def cpu(self) -> float:
+        """Seconds of CPU that the machines themselves have used until now."""
+        return cgroup.group(self._lab.namespace, self._lab.hosts[0].name).cpu()
+
+    def serve(self, *, apart: bool) -> None:
         """Installs the units and starts all sshds."""
         for name, text in _UNITS.items():
             self._run(_INSTALL, name, stdin=text)
-        ports = [str(endpoint.port) for endpoint in self.endpoints]
-        self._run('systemctl daemon-reload; for port; do systemctl start "bench-sshd@$port.service"; done', *ports)
+        if apart:
+            self._run(_NETWORKS, *(word for one in self.endpoints for word in (one.name, f"{one.address}/{_PREFIX}")))
+        else:
+            self._run(_PORTS, *(str(endpoint.port) for endpoint in self.endpoints))
 
     def _run(self, script: str, *arguments: str, stdin: str = "") -> str:
         host = self._lab.hosts[0]
@@ -79,20 +110,28 @@ class Machines:
         return done.stdout.decode()
 
 
+def _address(number: int) -> str:
+    return str(_BASE + number)
+
+
 @contextmanager
-def machines(count: int, scratch: Path, progress: Progress) -> Iterator[Machines]:
-    """``count`` endpoints; all of it ends with the context, as the lab's host that it is on. Raises LabError."""
+def machines(count: int, scratch: Path, progress: Progress, *, apart: bool = False) -> Iterator[Machines]:
+    """``count`` endpoints; all of it ends with the context, as the lab's host that it is on. Raises LabError.
+
+    ``apart``, each has an address, a network and a packet filter of its own.
+    """
     lab.down(NAME)
     try:
         found = lab.up(NAME, hosts=1, progress=progress)
         host = found.hosts[0]
         known_hosts = scratch / "known_hosts"
-        ports = range(_FIRST_PORT + 1, _FIRST_PORT + 1 + count)
-        known_hosts.write_text("".join(f"[{host.address}]:{port} {host.host_key}\n" for port in ports))
+        numbers = range(1, count + 1)
+        ways = [(_address(n), 22) if apart else (host.address, _FIRST_PORT + n) for n in numbers]
+        known_hosts.write_text("".join(f"[{address}]:{port} {host.host_key}\n" for address, port in ways))
         access = Access(found.namespace, Path(found.key_path), known_hosts, host.host_key)
-        endpoints = tuple(Endpoint(f"e{port - _FIRST_PORT:02}", host.address, port) for port in ports)
+        endpoints = tuple(Endpoint(f"e{n:02}", *way) for n, way in zip(numbers, ways, strict=True))
         made = Machines(found, endpoints, access)
-        made.serve()
+        made.serve(apart=apart)
         yield made
     finally:
         lab.down(NAME)

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from tools.bench.work import Endpoint, Work
 _ROOT = Path(__file__).parents[2]
 
 
-def _prepared(work: Work, folder: Path) -> list[str]:
+def _prepared(work: Work, folder: Path, more: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     """Writes the manifests; the worker's command line."""
-    documents = [json.dumps(document) for endpoint in work.endpoints for document in _manifests(work, endpoint)]
-    (folder / "manifests.yaml").write_text("\n---\n".join(documents))
+    documents = [document for endpoint in work.endpoints for document in _manifests(work, endpoint)]
+    (folder / "manifests.yaml").write_text("\n---\n".join(map(json.dumps, (*documents, *more))))
     return in_namespace(work.access.namespace, [sys.executable, "-m", "tools.bench.worker", str(folder)])
 
 
@@ -56,12 +56,12 @@ class SalvusOnce:
 
 
 class SalvusDaemon:
-    """One process for all runs."""
+    """One process for all runs. ``more`` is what else is in its manifests."""
 
     name = "salvus daemon"
 
-    def __init__(self, work: Work, folder: Path) -> None:
-        argv = _prepared(work, folder)
+    def __init__(self, work: Work, folder: Path, more: Sequence[Mapping[str, Any]] = ()) -> None:
+        argv = _prepared(work, folder, more)
         self._log = folder / "log"
         self._begin = time.perf_counter()
         with self._log.open("wb") as log:

@@ -18,7 +18,8 @@ from controller.runner import Runner
 from controller.session import Settings, open_session
 from resources.load import load
 
-_LONGEST = 60.0
+# Many packet filters, each on trial, take more than a minute.
+_LONGEST = 300.0
 _NO_RESYNC = 3600.0
 
 
