@@ -60,7 +60,7 @@ class Fleet:
         self.manifests.mkdir()
         self.page = f"127.0.0.1:{free_port()}"
         self.config = folder / "salvus.yaml"
-        document = context_document(lab) | {"http": self.page}
+        document = context_document(lab) | {"http": self.page, "vpnProbeInterval": "10s"}
         if lab.nodes:
             document["store"]["cassandra"]["keyspace"] = f"t{uuid.uuid4().hex}"
         self.config.write_text(yaml.safe_dump({"contexts": [document]}))

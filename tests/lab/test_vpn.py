@@ -166,6 +166,16 @@ def test_connections_are_tried_from_a_machine(fleet: Fleet) -> None:
     assert {one["outcome"] for one in json.loads(shown.stdout)["paths"][0]["live"]} == {"refused"}
 
 
+def test_the_metrics_tell_who_reaches_whom(fleet: Fleet, driver: str) -> None:
+    for node, peer in (("host1", "host2"), ("host2", "host1")):
+        pair = {"vpn": "net", "node": node, "peer": peer}
+        assert eventually(lambda pair=pair: fleet.metric("salvus_vpn_peer_reachable", **pair) == 1), fleet.log()  # type: ignore[misc]
+        assert 0 < fleet.metric("salvus_vpn_peer_round_trip_seconds", **pair) < 1
+        shook = fleet.metric("salvus_vpn_peer_last_handshake_timestamp_seconds", **pair)
+        now = float(fleet.inside(node, "date +%s"))
+        assert shook == 0 if driver == "tinc" else now - 300 < shook <= now + 5
+
+
 def test_the_daemon_goes_before_all_else(fleet: Fleet, driver: str) -> None:
     pid = fleet.inside("host1", f"systemctl show --value -p MainPID {UNITS[driver]}").strip()
     assert fleet.inside("host1", f"ps -o ni= -p {pid}").strip() == "-19"
