@@ -15,13 +15,12 @@ import pytest
 
 from drivers.items.rules import Action, Group, Ports, Protocol, Rule, RuleSet
 from drivers.ssh import Connection, ShellDriver
+from lab.namespaces import held
 from salvusctl import netns
 from tests.conformance import items
 from tests.conformance.sshd import Sshd
 
 HERE, THERE = "198.18.255.1", "198.18.255.2"
-# Whoever starts it ends it; should that be killed, it ends too.
-_HOLD = ("setpriv", "--pdeathsig=KILL", "unshare", "--net", "--mount", "--propagation=private", "sh", "-euc")
 _INSIDE = """\
 ip link set lo up
 mkdir -p /var/lib/salvus
@@ -67,18 +66,6 @@ class Box:
     def driver(self, sshd: Sshd, window: int = 30) -> ShellDriver:
         """A controller's, which has done nothing yet."""
         return ShellDriver(self.connection(sshd), state="/var/lib/salvus", window=window)
-
-
-@contextmanager
-def held(script: str) -> Iterator[int]:
-    """New namespaces, in which this was run."""
-    with subprocess.Popen([*_HOLD, script], stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
-            yield process.pid
-        finally:
-            process.kill()
 
 
 @contextmanager

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 from drivers.items import nft_text, ufw_text
 from drivers.items.rules import Action, Protocol, RuleSet
+from lab.namespaces import held
 from resources.reach import WORLD, Packet
-from tests.conformance.nft_world import entered, held
+from tests.conformance.nft_world import entered
 from tests.conformance.ufw_world import SETUP
 
 # As ``tests/fast/firewalls.py`` gives them to machines; whatever is written of a machine, here it has both.

@@ -15,7 +15,8 @@ import pytest
 
 from drivers.items.nft_table import NftTable
 from drivers.items.rules import Action, Group, Ports, Protocol, Rule, RuleSet
-from tests.conformance.nft_world import HERE, THERE, Box, box, entered, held
+from lab.namespaces import held
+from tests.conformance.nft_world import HERE, THERE, Box, box, entered
 
 __all__ = ["box"]
 pytestmark = pytest.mark.conformance

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from tests.conformance.nft_world import held
+from lab.namespaces import held
 
 # Addresses in the veth and in the tunnels, of either end.
 BARE, INSIDE = ("198.18.255.1", "198.18.255.2"), ("10.77.0.1", "10.77.0.2")
