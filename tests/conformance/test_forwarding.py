@@ -37,6 +37,8 @@ FOR_GUESTS = RuleSet(
     default_egress=Action.DENY,
     groups=(GUESTS,),
 )
+# Who forwards asks for neighbours from its link-local address, which is tried out for a second or two first (RFC 4862).
+_SETTLED = 'until [ -z "$(ip -6 address show tentative)" ]; do sleep 0.1; done\n'
 _UP = "ip link set lo up\necho ready\nexec sleep infinity\n"
 _BRIDGE = """\
 ip link add {bridge} type bridge forward_delay 0
@@ -80,6 +82,8 @@ class Hypervisor:
         subprocess.run(["ip", "address", "add", f"{HERE_6}/64", "dev", "c0", "nodad"], check=True)
         machine.sh(f"ip address add {THERE_6}/64 dev eth0 nodad\n{_RULES}")
         subprocess.run(["ip", "route", "add", "fd00:122::/64", "via", THERE_6], check=True)
+        subprocess.run(["sh", "-euc", _SETTLED], check=True)
+        machine.sh(_SETTLED)
 
     def _behind(self, bridge: str, pid: int, *networks: tuple[str, str]) -> None:
         for number, (own, gateway) in enumerate(networks):
@@ -100,7 +104,7 @@ def made(kind: socket.SocketKind, address: str, pid: int | None) -> socket.socke
     """A socket for such an address, in the network of that process; of none, in the one beside the machine."""
     with entered(pid) if pid is not None else nullcontext():
         found = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
-    found.settimeout(0.5)
+    found.settimeout(1)
     return found
 
 
