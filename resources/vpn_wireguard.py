@@ -44,7 +44,7 @@ def items(vpn: Vpn, me: Node, others: tuple[Node, ...], first: tuple[Item, ...])
 
 
 def peers_conf(vpn: Vpn, me: Node, others: tuple[Node, ...]) -> str:
-    """All but the private key: the port, and whom to talk to, of whom the key is known.
+    """Whom to talk to, of whom the key is known. The own key is named; the port is the script's, as it is on trial.
 
     Two of which none can be reached talk over the first hub: it has the whole network, and the others what is theirs.
     A network belongs to one key at a time: of a node that turns to another one, the script moves it.
@@ -54,7 +54,7 @@ def peers_conf(vpn: Vpn, me: Node, others: tuple[Node, ...]) -> str:
     apart = tuple(node for node in others if me.endpoint is None and node.endpoint is None)
     # Another key is taken over with a reload, too.
     own = f"# Own key in {key_path(f'{_folder(vpn)}/key', me.generation)}\n# with public half {me.public_key}\n"
-    text = f"{WRITTEN}{own}[Interface]\nListenPort = {vpn.spec.listens_on}\n"
+    text = f"{WRITTEN}{own}"
     for node in peers:
         more = (vpn.spec.cidr, *(s for one in apart for s in one.subnets)) if node is relay else ()
         theirs, keepalive = (*node.networks, *more), 0 if me.endpoint else me.keepalive
@@ -86,15 +86,16 @@ def script(vpn: Vpn, me: Node, folder: str, ways: File) -> str:
         device=device,
         folder=folder,
         address=with_prefix(vpn, me),
+        port=vpn.spec.listens_on,
         forward=forward,
         routes=ways.path,
     )
 
 
 # The private key comes from its file and goes through a pipe: it is in no argument and no other file.
-# What is right already is not told again, as `wg syncconf` does: wireguard-go opens its socket anew when it is told its
-# port, though that is the same, and what is on the way then is lost. A keepalive that is gone from the file is told as
-# 0; an endpoint that is gone stays the place where the peer was seen last, as of one that has none.
+# The port is told at the start alone: `wg syncconf` would tell it again, and wireguard-go opens its socket anew then,
+# though it is the same, and what is on the way is lost. A keepalive that is gone from the file is told as 0; an
+# endpoint that is gone stays the place where the peer was seen last, as of one that has none.
 _SCRIPT = """\
 #!/bin/sh
 {written}set -eu
@@ -156,13 +157,13 @@ case $1 in
             printf '[Interface]\\nPrivateKey = '
             cat "$(own)" {folder}/peers.conf
         }} | wg setconf {device} /dev/stdin
+        # Here, since the peers.conf of an older salvus has a port, too.
+        wg set {device} listen-port {port}
         ip address add {address} dev {device}
         ip link set dev {device} up
 {forward}        {routes}
         ;;
     sync)
-        port=$(sed -n 's/^ListenPort = //p' {folder}/peers.conf)
-        has listen-port "$port" || wg set {device} listen-port "$port"
         has public-key "$(cat "$(own).pub")" || turn "$(own)"
         for key in $(wg show {device} peers); do
             grep -qxF "PublicKey = $key" {folder}/peers.conf || wg set {device} peer "$key" remove

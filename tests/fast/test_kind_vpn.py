@@ -417,14 +417,32 @@ def test_with_wireguard_a_device_that_is_somebody_elses_is_not_deleted(step: str
 
 def test_with_wireguard_it_starts_with_what_an_older_salvus_wrote(tmp_path: Path) -> None:
     world = decided(host("a"), vpn(driver="wireguard"), keys={"a": WG_KEY})
-    files = {"ip": "#!/bin/sh\n", "wg": f"#!/bin/sh\n[ $1 = show ] || cat >{tmp_path}/read\n", "routes": "#!/bin/sh\n"}
+    files = {
+        "ip": "#!/bin/sh\n",
+        "wg": f"#!/bin/sh\n[ $1 = show ] || (echo $*; cat) >>{tmp_path}/read\n",
+        "routes": "#!/bin/sh\n",
+    }
     for name, content in (files | {"key": "PRIVATE\n", "peers.conf": "[Interface]\nListenPort = 1\n"}).items():
         (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(0o755)
     script = text(world, "a", "/etc/wireguard/net/run").replace("/etc/wireguard/net/", f"{tmp_path}/")
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     subprocess.run(["sh", "-c", script, "run", "up"], env=env, capture_output=True, timeout=20)
-    assert (tmp_path / "read").read_text() == "[Interface]\nPrivateKey = PRIVATE\n[Interface]\nListenPort = 1\n"
+    read = "[Interface]\nPrivateKey = PRIVATE\n[Interface]\nListenPort = 1\n"
+    own = "set vpn-net listen-port 51820\n"
+    assert (tmp_path / "read").read_text() == f"setconf vpn-net /dev/stdin\n{read}{own}"
+
+
+def test_with_wireguard_a_port_is_read_at_the_start_and_so_on_trial() -> None:
+    worlds = [decided(host("a"), vpn(driver="wireguard", port=port), keys={"a": WG_KEY}) for port in (1024, 1025)]
+    found = [items(lowered(world.fleet.by_kind["VPN"]["net"], "a", world)) for world in worlds]
+    before, after = (next(item for item in some if isinstance(item, UnitFiles)) for some in found)
+    assert [old.path for old, new in zip(before.start_files, after.start_files, strict=True) if old != new] == [
+        "/etc/wireguard/net/run"
+    ]
+    assert text(worlds[0], "a", "/etc/wireguard/net/peers.conf") == text(
+        worlds[1], "a", "/etc/wireguard/net/peers.conf"
+    )
 
 
 def test_with_wireguard_who_has_no_key_yet_holds_up_nobody() -> None:

@@ -197,8 +197,7 @@ def only_in_vpns(fleet: Fleet) -> Iterator[None]:
     assert eventually(lambda: "via" not in fleet.manifest("Host/host2")["spec"]["ssh"]), fleet.log()
 
 
-# Not with WireGuard: of that the port is not on trial (docs/vpn.md).
-@pytest.mark.parametrize("driver", ["tinc"])
+@pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.usefixtures("only_in_vpns")
 def test_what_is_reached_by_a_vpn_alone_goes_to_another_one(fleet: Fleet, driver: str) -> None:
     """The way that docs/vpn.md tells."""
