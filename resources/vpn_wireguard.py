@@ -85,6 +85,7 @@ def script(vpn: Vpn, me: Node, folder: str, ways: File) -> str:
         ref=vpn.ref,
         device=device,
         folder=folder,
+        made=f"/run/{unit(vpn)}.device",
         address=with_prefix(vpn, me),
         port=vpn.spec.listens_on,
         forward=forward,
@@ -100,7 +101,10 @@ _SCRIPT = """\
 #!/bin/sh
 {written}set -eu
 there() {{ ip link show dev {device} >/dev/null 2>&1; }}
+# Another spec.interface is a script that knows the new device alone, and the kernel's outlives its unit.
 clear() {{
+    made=$(cat {made} 2>/dev/null || :)
+    if [ -n "$made" ] && [ "$made" != {device} ] && wg show "$made" >/dev/null 2>&1; then ip link del dev "$made"; fi
     there || return 0
     if wg show {device} >/dev/null 2>&1; then ip link del dev {device}; return; fi
     echo "there is a {device} that is not WireGuard's, and it is left alone; choose another spec.interface of {ref}" >&2
@@ -138,6 +142,7 @@ names() {{
 case $1 in
     device)
         clear
+        echo {device} >{made}
         ip link add dev {device} type wireguard 2>/dev/null || wireguard-go -f {device} &
         while for second in 1 2 3 4 5; do
             sleep 1

@@ -415,6 +415,27 @@ def test_with_wireguard_a_device_that_is_somebody_elses_is_not_deleted(step: str
     assert not (tmp_path / "done").exists()
 
 
+@pytest.mark.parametrize("step", ["down", "device"])
+def test_with_wireguard_another_interface_does_not_leave_the_device_that_was(step: str, tmp_path: Path) -> None:
+    """As at a restart with new files, where the new script takes down what the old one made, and when put back."""
+    made = tmp_path / "made"
+    made.write_text("was\n")
+    stubs = {
+        "ip": f"case $2 in show) [ $4 = was ] ;; del) echo $4 >>{tmp_path}/gone ;; add) exit 0 ;; esac",
+        "wg": "[ $2 = was ]",
+        "sleep": "exit 1",
+    }
+    for program, does in stubs.items():
+        (tmp_path / program).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / program).chmod(0o755)
+    world = decided(host("a"), vpn(driver="wireguard", interface="new"), keys={"a": WG_KEY})
+    script = text(world, "a", "/etc/wireguard/net/run").replace("/run/salvus-vpn-net.service.device", str(made))
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    subprocess.run(["sh", "-c", script, "run", step], env=env, capture_output=True, text=True, timeout=20)
+    assert (tmp_path / "gone").read_text().split() == ["was"]
+    assert made.read_text() == ("new\n" if step == "device" else "was\n")
+
+
 def test_with_wireguard_it_starts_with_what_an_older_salvus_wrote(tmp_path: Path) -> None:
     world = decided(host("a"), vpn(driver="wireguard"), keys={"a": WG_KEY})
     files = {
