@@ -47,6 +47,7 @@ class _Machine:
     written: int = 0
     inventory: dict[str, Owned] = field(default_factory=dict)
     said: dict[str, _Said] = field(default_factory=dict)
+    told: dict[tuple[str, str], str] = field(default_factory=dict)
     seen: Mapping[str, object] = field(default_factory=dict)
     run: Run | None = None
 
@@ -126,7 +127,7 @@ class Recorder:
             kept.ledger.put_inventory(machine, {}, gone)
             for key in gone:
                 del kept.inventory[key]
-        self._facts(outcome, at, kept.ledger)
+        self._facts(outcome, at, kept)
         self._seen(outcome, kept)
         found = dict(verdicts(outcome))
         if (itself := at.fleet.machine(machine)) is not None:
@@ -170,7 +171,8 @@ class Recorder:
         if job.ended is not None and not job.error:
             ledger.tell([_made(self.owner(job.machine, job.key), job.machine, change, job.ended)])
 
-    def _facts(self, outcome: Outcome, at: Knowledge, ledger: Ledger) -> None:
+    def _facts(self, outcome: Outcome, at: Knowledge, kept: _Machine) -> None:
+        """Writes what is new, also to what the last pass told: ``at`` may be of before that."""
         told: dict[str, dict[str, str]] = {}
         for (ref, what), value in outcome.facts.items():
             told.setdefault(ref, {})[what] = value
@@ -179,9 +181,14 @@ class Recorder:
         if itself is not None and system is not None and isinstance(system.state, Present):
             told.setdefault(itself.ref, {}).update(system.state.facts)
         for ref, facts in told.items():
-            new = {what: value for what, value in facts.items() if at.known.facts.get((ref, what)) != value}
+            new = {
+                what: value
+                for what, value in facts.items()
+                if at.known.facts.get((ref, what)) != value or kept.told.get((ref, what), value) != value
+            }
             if new:
-                ledger.put_facts(ref, new)
+                kept.ledger.put_facts(ref, new)
+                kept.told |= {(ref, what): value for what, value in new.items()}
 
     def _seen(self, outcome: Outcome, kept: _Machine) -> None:
         states = {key: observation.state for key, observation in outcome.seen.items()}

@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -112,6 +113,31 @@ def test_one_machine_changes_first_then_all_others(tmp_path: Path, driver: str) 
     writes = nets.fleet.writes
     nets.rounds(*NAMES)
     assert nets.fleet.writes == writes
+
+
+def test_set_back_while_the_canary_tries_it_is_put_back_once(nets: Nets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next pass may begin before what the last one told is read: what it tells then is not what was there."""
+    nets.put(*map(host, NAMES), net(15))
+    nets.settle()
+    nets.visit(*NAMES)
+    nets.settle()
+    (engine,), web1 = nets.engines, nets.fleet.machine("web1")
+    outcome = engine.recorder.outcome
+
+    def meanwhile(*said: Any) -> None:
+        monkeypatch.undo()
+        nets.put(*map(host, NAMES), net(16))
+        engine.refresh()
+        outcome(*said)
+
+    monkeypatch.setattr(engine.recorder, "outcome", meanwhile)
+    before = len(web1.log)
+    nets.visit("web1")
+    assert nets.with_length(15) == ["web1"]
+    nets.visit("web1")
+    nets.rounds(*NAMES)
+    assert nets.with_length(16) == list(NAMES)
+    assert [one.key for one in web1.log[before:]].count(START["wireguard"]) == 2
 
 
 def test_a_few_at_once_where_that_is_written(nets: Nets) -> None:
