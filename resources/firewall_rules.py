@@ -257,14 +257,21 @@ def _lines(
         if network is not None:
             device = in_turn(network, machine, known.world)[0].spec.device(vpn)
             bound = replace(rule, peers=f"{rule.peers}@{vpn}", interface=device)
-            yield Line(bound, ref, path, f"{who} by {device}", _then_too(found, network, machine, known), vpn)
+            yield Line(bound, ref, path, f"{who} by {device}", _then_too(found, peers or (), network, machine, known), vpn)
         elif found == EVERYWHERE:
             yield Line(replace(rule, peers=""), ref, path)
         else:
             yield Line(rule, ref, path, who, found)
 
 
-def _then_too(found: tuple[str, ...], vpn: vpn_nodes.Vpn, machine: AnyResource, known: Addresses) -> tuple[str, ...]:
-    """The addresses; of the whole VPN, those that it had as long as they are in force on the machine."""
-    former = before(vpn, machine, known.world) if vpn.spec.cidr in found else None
-    return collapsed((*found, former.spec.cidr)) if former is not None else found
+def _then_too(
+    found: tuple[str, ...], peers: tuple[Peer, ...], vpn: vpn_nodes.Vpn, machine: AnyResource, known: Addresses
+) -> tuple[str, ...]:
+    """The addresses, and those of then as long as the VPN is in force on the machine as it was: its peers have them."""
+    if (former := before(vpn, machine, known.world)) is None:
+        return found
+    whole = (former.spec.cidr,) if vpn.spec.cidr in found else ()
+    chosen = (other for peer in peers for other in peer.select(known.world))
+    meant = {other.name for other in chosen if vpn_nodes.is_member(vpn, other, known.world)}
+    then = (vpn_nodes.address_then(former, name, known.world) for name in sorted(meant))
+    return collapsed((*found, *whole, *filter(None, then)))

@@ -288,6 +288,14 @@ def address_of(vpn: Vpn, machine: str, world: World) -> str:
     return _address(vpn, machine, spec, {machine: given} if given is not None else {})
 
 
+def address_then(former: Vpn, machine: str, world: World) -> str:
+    """The address that a machine had in a VPN as it was: where another is written by now, the one that it was given;
+    empty where that is not known.
+    """
+    given = world.known_allocation(former.ref, f"{ADDRESS}/{machine}")
+    return address_of(former, machine, world) or (given if given and usable(given, former.spec.cidr) else "")
+
+
 def holder(address: str, name: str, given: Mapping[str, str]) -> str:
     """The other node that was given this address; empty when there is none."""
     return next((node for node, value in given.items() if value == address and node != name), "")

@@ -287,6 +287,21 @@ def test_rules_about_the_network_are_of_the_one_that_is(nets: Nets) -> None:
     assert "other" not in str(items["rules"])
 
 
+@pytest.mark.parametrize("written", [False, True])
+def test_rules_about_machines_have_the_addresses_that_are_and_those_that_are_to_be(nets: Nets, written: bool) -> None:
+    inside = wall(1).replace("ports: [1]", "ports: [1], from: [{machines: {names: [web1]}}]")
+    nets.put(*map(host, NAMES), net(), inside)
+    nets.rounds(*NAMES)
+    nets.fails("web1")
+    nodes = [node(name, f"192.168.7.{number}") for number, name in enumerate(NAMES, 1)] if written else []
+    nets.put(*map(host, NAMES), net(cidr="192.168.7.0/24"), inside, *nodes)
+    nets.rounds(*NAMES)
+    assert nets.reason("web3") == ("HeldByRollout" if written else "Stalled")
+    members = str(nets.fleet.machine("web3").items["NftTable:salvus"]["members"])
+    assert "10.0.0.1/32" in members, "the network is the one that was"
+    assert ("192.168.7.1/32" in members) == written
+
+
 def test_one_that_is_away_is_passed_over_and_follows(nets: Nets) -> None:
     nets.silent("web1", True)
     nets.rounds(*NAMES)
