@@ -18,7 +18,7 @@ from drivers.items.systemd_unit import Watched
 from drivers.items.unit_files import UnitFiles
 from resources.base import Gate, Invalid, NotYet, Partly, Placed
 from resources.net import Network
-from resources.rollouts import in_force
+from resources.rollouts import IN_FORCE, in_force, revision
 from resources.vpn_keys import IN_USE, TRUSTED, digest, key_fact, key_path, no_key
 from resources.vpn_nodes import (
     ADDRESS,
@@ -107,12 +107,21 @@ def _node(name: str, among: Iterable[Node]) -> Node:
 
 
 def _as_before(former: Vpn, everybody: tuple[Node, ...], wait: Gate, world: World) -> tuple[Node, ...]:
-    """The nodes in the network as it was. Raises NotYet where that has no place for one: then all stays as it is."""
+    """The nodes in the network as it was. Raises NotYet where that has no place for one that is in it: then all stays as
+    it is. Who came since, or has changed, is not in it.
+    """
     found = nodes(former, world)
     placed_then = {node.name for node in found if node.address}
-    if any(node.address and node.name not in placed_then for node in everybody):
+    without = (node for node in everybody if node.address and node.name not in placed_then)
+    if any(not node.machine or _is_in(former, node.name, world) for node in without):
         raise NotYet(wait.reason, wait.message)
     return found
+
+
+def _is_in(vpn: Vpn, name: str, world: World) -> bool:
+    """Whether just this revision is in force on a machine."""
+    machine = world.machine(name)
+    return machine is not None and world.known_fact(machine.ref, f"{IN_FORCE}/{vpn.ref}") == revision(vpn)
 
 
 def _open(

@@ -258,6 +258,22 @@ def test_where_the_network_that_was_has_no_place_for_an_address_all_stays_as_it_
     assert {nets.reason(name) for name in NAMES} == {"InSync"}
 
 
+def test_one_that_came_since_and_has_no_place_in_the_network_that_was_keeps_nobody_from_revoking(tmp_path: Path) -> None:
+    nets = Nets(tmp_path)
+    nets.put(*map(host, NAMES), host("web6"), net(29))
+    nets.rounds(*NAMES, "web6")
+    nets.fails("web1")
+    nets.put(*map(host, NAMES), host("web6"), host("web7"), net(28))
+    nets.rounds(*NAMES, "web6", "web7")
+    assert nets.given()["web7"] == "10.0.0.7", "the address for all of the smaller network"
+    at = nets.session.knowledge()
+    assert revoke(nets.engines[0]._ledger, at.fleet.by_kind["VPN"]["net"], "web5", at.world(), 1000.0)
+    nets.rounds(*NAMES, "web6", "web7")
+    assert nets.reason("web2") == "HeldByRollout"
+    assert nets.knows("web2", "web3")
+    assert not any(nets.knows(name, "web5") for name in ("web2", "web3", "web4", "web6"))
+
+
 def test_a_rule_lets_in_the_port_that_is_and_the_one_that_is_to_be(tmp_path: Path) -> None:
     nets = made_nets(tmp_path, "tinc")
     nets.put(*map(host, NAMES), net(driver="tinc"), wall(1))
