@@ -257,7 +257,9 @@ def _lines(
         if network is not None:
             device = in_turn(network, machine, known.world)[0].spec.device(vpn)
             bound = replace(rule, peers=f"{rule.peers}@{vpn}", interface=device)
-            yield Line(bound, ref, path, f"{who} by {device}", _then_too(found, peers or (), network, machine, known), vpn)
+            yield Line(
+                bound, ref, path, f"{who} by {device}", _then_too(found, peers or (), network, machine, known), vpn
+            )
         elif found == EVERYWHERE:
             yield Line(replace(rule, peers=""), ref, path)
         else:

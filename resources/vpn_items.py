@@ -107,8 +107,8 @@ def _node(name: str, among: Iterable[Node]) -> Node:
 
 
 def _as_before(former: Vpn, everybody: tuple[Node, ...], wait: Gate, world: World) -> tuple[Node, ...]:
-    """The nodes in the network as it was. Raises NotYet where that has no place for one that is in it: then all stays as
-    it is. Who came since, or has changed, is not in it.
+    """The nodes in the network as it was. Raises NotYet where that has no place for one that is in it: then all stays
+    as it is. Who came since, or has changed, is not in it.
     """
     found = nodes(former, world)
     placed_then = {node.name for node in found if node.address}

@@ -9,7 +9,8 @@ from resources.base import AnyResource
 from resources.fleet import machine_kind
 from resources.net import is_address
 from resources.ssh import IN_VPN
-from resources.vpn_nodes import Vpn, address_of
+from resources.vpn_nodes import Vpn, address_of, address_then
+from resources.vpn_turn import before
 from resources.world import World
 
 
@@ -32,5 +33,7 @@ def _written(machine: AnyResource, world: World) -> Iterator[str]:
         if not written.startswith(IN_VPN):
             yield written
         elif (vpn := world.get("VPN", written.removeprefix(IN_VPN))) is not None:
-            address = address_of(vpn, machine.name, world)
-            yield from [address] if address else []
+            # While the network is in force there as it was, that is where it is; it may be told to leave it.
+            former = before(vpn, machine, world)
+            then = address_then(former, machine.name, world) if former is not None else ""
+            yield from filter(None, (then, address_of(vpn, machine.name, world)))

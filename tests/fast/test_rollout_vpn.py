@@ -21,6 +21,7 @@ from controller.session import Session
 from controller.store.ledger import Ledger
 from controller.store.records import Pause
 from controller.vpn_keys import revoke, rotate
+from drivers.base import SshTarget
 from drivers.items.file import File
 from drivers.items.file_set import FileSet
 from drivers.items.unit_files import UnitFiles
@@ -258,7 +259,7 @@ def test_where_the_network_that_was_has_no_place_for_an_address_all_stays_as_it_
     assert {nets.reason(name) for name in NAMES} == {"InSync"}
 
 
-def test_one_that_came_since_and_has_no_place_in_the_network_that_was_keeps_nobody_from_revoking(tmp_path: Path) -> None:
+def test_one_that_came_since_and_has_no_place_in_what_was_holds_up_no_revocation(tmp_path: Path) -> None:
     nets = Nets(tmp_path)
     nets.put(*map(host, NAMES), host("web6"), net(29))
     nets.rounds(*NAMES, "web6")
@@ -316,6 +317,17 @@ def test_rules_about_machines_have_the_addresses_that_are_and_those_that_are_to_
     members = str(nets.fleet.machine("web3").items["NftTable:salvus"]["members"])
     assert "10.0.0.1/32" in members, "the network is the one that was"
     assert ("192.168.7.1/32" in members) == written
+
+
+def test_the_way_through_a_network_is_the_one_that_is_as_long_as_that_stays(nets: Nets) -> None:
+    inside = [host(name).replace("ssh: {", "ssh: {addresses: [vpn/net], ") for name in NAMES]
+    nets.put(*inside, net())
+    nets.rounds(*NAMES)
+    nets.put(*inside, net(cidr="192.168.7.0/24"))
+    nets.rounds(*NAMES)
+    assert nets.reason("web3") == "Stalled", "it stays in the network"
+    assert isinstance(target := nets.engines[0]._view.lowered("web3").target, SshTarget)
+    assert target.addresses[0] == "10.0.0.3"
 
 
 def test_one_that_is_away_is_passed_over_and_follows(nets: Nets) -> None:
