@@ -104,18 +104,25 @@ class VpnProbes:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            ours = self._ours()
-            for gone in set(self._found) - set(ours):
-                del self._found[gone]
-                self._silent.discard(gone)
-            if not ours:
+            try:
+                self._round()
+            except Exception:  # the next round is to be made
+                LOGGER.exception("a defect; please report it")
                 self._stop.wait(IDLE)
-            for machine in ours:
-                if self._stop.wait(self._interval / len(ours) * _CHANCE.uniform(0.5, 1.5)):
-                    return
-                if machine not in self._under_way:
-                    self._under_way.add(machine)
-                    self._pool.submit(self._try, machine)
+
+    def _round(self) -> None:
+        ours = self._ours()
+        for gone in set(self._found) - set(ours):
+            del self._found[gone]
+            self._silent.discard(gone)
+        if not ours:
+            self._stop.wait(IDLE)
+        for machine in ours:
+            if self._stop.wait(self._interval / len(ours) * _CHANCE.uniform(0.5, 1.5)):
+                return
+            if machine not in self._under_way:
+                self._under_way.add(machine)
+                self._pool.submit(self._try, machine)
 
     def _try(self, machine: str) -> None:
         try:

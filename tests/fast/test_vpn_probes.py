@@ -211,6 +211,22 @@ def test_one_that_hangs_holds_up_neither_the_others_nor_passes(desk: Desk) -> No
     assert time.monotonic() - began < 1
 
 
+def test_a_defect_in_a_round_is_no_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.vpn_probes.IDLE", 0.01)
+    ours, calls = desk.probes._ours, 0
+
+    def broken_once() -> list[str]:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise KeyError("a defect")
+        return ours()
+
+    monkeypatch.setattr(desk.probes, "_ours", broken_once)
+    desk.probes.start()
+    assert eventually(lambda: len(desk.probes.found()) == 3)
+
+
 def test_it_can_be_off(desk: Desk) -> None:
     off = VpnProbes(desk.runner.engine, 0)
     off.start()
