@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab import Lab, breakage, hosts
+from lab import Lab
 from tests.lab.fleet import Fleet, eventually, resource
 
 pytestmark = pytest.mark.lab
@@ -267,14 +267,6 @@ def test_a_machine_that_is_revoked_is_refused_with_the_key_that_it_kept(fleet: F
         rf"{name}\.[0-9]+\n", fleet.inside("host3", f"cd {FOLDERS[driver]}; ls | grep key | grep -v pub")
     )
     change(fleet, vpn(driver, "host1", "host2"))
-
-
-def test_a_host_comes_back_into_the_network_without_a_controller(fleet: Fleet) -> None:
-    fleet.kill()
-    for host in ("host2", "host1"):
-        breakage.reboot(fleet.lab, fleet.host(host))
-        hosts.wait(fleet.lab, fleet.host(host))
-        all_reach_all(fleet, ("host1", "host2"))
 
 
 def test_a_device_that_is_deleted_comes_back_without_a_controller(fleet: Fleet, driver: str) -> None:

@@ -1,18 +1,25 @@
-"""A guest joins a private network by itself, before its services start, with the kernel's own WireGuard."""
+"""C1: a private network of three real hosts and a real guest, from nothing and after reboots, with each driver.
+
+The guest joins by itself, before its services start.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from lab import Lab, pin
+from lab import Lab, breakage, hosts, pin
 from tests.lab.fleet import Fleet, eventually, resource
+from tests.lab.networks import DRIVERS, HOSTS, address, all_reach_all, inside, network
 from tests.lab.test_lab_machines import ssh
 
 # A guest under emulation boots, and installs packages: on a busy machine that takes minutes.
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
 
+EVERYBODY = (*HOSTS, "guest")
 ADDRESS = "198.18.1.27"
 GUEST = resource(
     "VirtualMachine",
@@ -23,20 +30,9 @@ GUEST = resource(
         "memory": "512Mi",
         "rootDisk": {"size": "2Gi"},
         "interfaces": [{"name": "eth0", "address": f"{ADDRESS}/15"}],
-        "placement": {"host": "host1"},
+        "placement": {"host": "host3"},
     },
     labels={"role": "web"},
-)
-VPN = resource(
-    "VPN",
-    "net",
-    {
-        "driver": "wireguard",
-        "cidr": "10.78.0.0/24",
-        "members": {"selector": {}},
-        "hubs": {"names": ["host1"]},
-        "aliases": "role",
-    },
 )
 # It listens on an address that is there only when the network is.
 PAGE = resource(
@@ -50,42 +46,79 @@ PAGE = resource(
 
 
 @pytest.fixture(scope="module")
-def fleet(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Two hosts and a guest that is in no network when it comes up: all at once, from nothing."""
-    made = Fleet(lab, tmp_path_factory.mktemp("guest"))
+def machines(vpn_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Three hosts in no network, and a controller."""
+    made = Fleet(vpn_lab, tmp_path_factory.mktemp("guest"))
     try:
         made.write_lab()
-        made.write("all", GUEST, VPN, PAGE)
         made.start()
-        assert eventually(lambda: "Service/page" in made.knowledge().rows), made.log()
-        made.settle("VPN/net", "Service/page", "VirtualMachine/guest", timeout=600)
-        pin(lab, ADDRESS, made.knowledge().known.facts["VirtualMachine/guest", "ssh_host_key"])
         yield made
-        (made.manifests / "all.yaml").unlink()
-        assert eventually(lambda: "VPN/net" not in made.knowledge().rows, 120), made.log()
     finally:
-        made.raze("host1")
+        made.close()
 
 
-def in_guest(fleet: Fleet, command: str) -> str:
-    done = ssh(fleet.lab, ADDRESS, command, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture(scope="module", params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
 
 
-def test_it_reaches_all_and_all_reach_it(fleet: Fleet) -> None:
-    for host in ("host1", "host2"):
-        assert eventually(lambda host=host: in_guest(fleet, f"ping -q -c 1 -W 2 {host} >/dev/null; echo $?") == "0\n")  # type: ignore[misc]
-        assert eventually(lambda host=host: fleet.inside(host, "ping -q -c 1 -W 2 guest >/dev/null; echo $?") == "0\n")  # type: ignore[misc]
-        assert "10.78.0." in fleet.inside(host, "getent hosts web")
+@pytest.fixture(scope="module")
+def fleet(machines: Fleet, driver: str) -> Iterator[Fleet]:
+    """A network of them, from nothing, with a guest that comes up beside it and a service in that: all at once."""
+    machines.write("guest", GUEST, PAGE)
+    machines.write("vpn", everybody(driver))
+    refs = ("VPN/net", "VirtualMachine/guest", "Service/page")
+    assert eventually(lambda: all(ref in machines.knowledge().rows for ref in refs)), machines.log()
+    machines.settle(*refs, timeout=800)
+    pin(machines.lab, ADDRESS, machines.knowledge().known.facts["VirtualMachine/guest", "ssh_host_key"])
+    yield machines
+    machines.write("guest", GUEST)
+    (machines.manifests / "vpn.yaml").unlink()
+    gone = {"VPN/net", "Service/page"}
+    assert eventually(lambda: gone.isdisjoint(machines.knowledge().rows)), machines.log()
 
 
-def test_it_has_the_kernels_wireguard_and_the_hosts_have_not(fleet: Fleet) -> None:
-    assert "wireguard" in in_guest(fleet, "ip -d link show vpn-net")
-    assert "wireguard-go" in fleet.inside("host2", "ps -e -o args")
+def everybody(driver: str) -> dict[str, Any]:
+    return network(driver, *EVERYBODY, members={"selector": {}}, aliases="role")
 
 
-def test_its_service_listens_in_the_network(fleet: Fleet) -> None:
-    address = fleet.knowledge().known.allocations["VPN/net", "address/guest"]
-    page = f"import urllib.request as u; print(u.urlopen('http://{address}:8080', timeout=10).status)"
-    assert eventually(lambda: fleet.inside("host2", f'python3 -c "{page}" || true') == "200\n")
+def page(fleet: Fleet) -> str:
+    """What the guest's service answers host2, at its address in the network."""
+    get = f"import urllib.request as u; print(u.urlopen('http://{address(fleet, 'guest')}:8080', timeout=10).status)"
+    return fleet.inside("host2", f'python3 -c "{get}" 2>&1 || :')
+
+
+def test_all_reach_all_by_address_and_by_name(fleet: Fleet, driver: str) -> None:
+    all_reach_all(fleet, EVERYBODY)
+    assert address(fleet, "guest") in fleet.inside("host1", "getent hosts web")
+    assert eventually(lambda: page(fleet) == "200\n"), page(fleet)
+    assert eventually(lambda: fleet.run("diff").returncode == 0, 30), "the second pass has nothing to do"
+    shown = fleet.run("vpn", "status", "-o", "json")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    (told,) = json.loads(shown.stdout)["networks"]
+    assert sorted(node["name"] for node in told["nodes"]) == sorted(EVERYBODY)
+    for node in told["nodes"]:
+        assert sorted((*(one["node"] for one in node["reaches"]), node["name"])) == sorted(EVERYBODY)
+        for reach in node["reaches"]:
+            assert reach["milliseconds"] is not None
+            assert (reach["handshake"] is None, reach["endpoint"] is None) == (driver == "tinc", driver == "tinc")
+    if driver == "wireguard":
+        assert "wireguard" in inside(fleet, "guest", "ip -d link show vpn-net"), "the kernel's own"
+        assert "wireguard-go" in fleet.inside("host2", "ps -e -o args")
+
+
+def test_whoever_reboots_comes_back_into_the_network_without_a_controller(fleet: Fleet) -> None:
+    """With its host the guest goes down and comes up; meanwhile the hub does, too."""
+    fleet.kill()
+    before = inside(fleet, "guest", "cat /proc/sys/kernel/random/boot_id")
+    for host in ("host3", "host2", "host1"):
+        breakage.reboot(fleet.lab, fleet.host(host))
+        hosts.wait(fleet.lab, fleet.host(host))
+        all_reach_all(fleet, HOSTS)
+    assert eventually(lambda: ssh(fleet.lab, ADDRESS, "true").returncode == 0, 400), "it is up"
+    all_reach_all(fleet, EVERYBODY, timeout=120)
+    assert inside(fleet, "guest", "cat /proc/sys/kernel/random/boot_id") != before
+    assert eventually(lambda: page(fleet) == "200\n"), page(fleet)
+    fleet.start()
+    fleet.settle(timeout=300)
