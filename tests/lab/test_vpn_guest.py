@@ -76,7 +76,7 @@ def fleet(machines: Fleet, driver: str) -> Iterator[Fleet]:
     machines.write("guest", GUEST)
     (machines.manifests / "vpn.yaml").unlink()
     gone = {"VPN/net", "Service/page"}
-    assert eventually(lambda: gone.isdisjoint(machines.knowledge().rows)), machines.log()
+    assert eventually(lambda: gone.isdisjoint(machines.knowledge().rows), 300), machines.log()
 
 
 def everybody(driver: str) -> dict[str, Any]:
@@ -92,14 +92,15 @@ def page(fleet: Fleet) -> str:
 def test_all_reach_all_by_address_and_by_name(fleet: Fleet, driver: str) -> None:
     all_reach_all(fleet, EVERYBODY)
     assert address(fleet, "guest") in fleet.inside("host1", "getent hosts web")
-    assert eventually(lambda: page(fleet) == "200\n"), page(fleet)
-    assert eventually(lambda: fleet.run("diff").returncode == 0, 30), "the second pass has nothing to do"
+    assert eventually(lambda: page(fleet) == "200\n", 180), page(fleet)
+    assert eventually(lambda: fleet.run("diff").returncode == 0, 180), "the second pass has nothing to do"
+    # An emulated guest on a busy machine does not always answer in time.
+    assert eventually(lambda: fleet.run("vpn", "status").returncode == 0, 180), fleet.run("vpn", "status").stdout
     shown = fleet.run("vpn", "status", "-o", "json")
-    assert shown.returncode == 0, shown.stdout + shown.stderr
     (told,) = json.loads(shown.stdout)["networks"]
-    assert sorted(node["name"] for node in told["nodes"]) == sorted(EVERYBODY)
+    assert sorted(node["node"] for node in told["nodes"]) == sorted(EVERYBODY)
     for node in told["nodes"]:
-        assert sorted((*(one["node"] for one in node["reaches"]), node["name"])) == sorted(EVERYBODY)
+        assert sorted((*(one["node"] for one in node["reaches"]), node["node"])) == sorted(EVERYBODY)
         for reach in node["reaches"]:
             assert reach["milliseconds"] is not None
             assert (reach["handshake"] is None, reach["endpoint"] is None) == (driver == "tinc", driver == "tinc")
@@ -117,8 +118,8 @@ def test_whoever_reboots_comes_back_into_the_network_without_a_controller(fleet:
         hosts.wait(fleet.lab, fleet.host(host))
         all_reach_all(fleet, HOSTS)
     assert eventually(lambda: ssh(fleet.lab, ADDRESS, "true").returncode == 0, 400), "it is up"
-    all_reach_all(fleet, EVERYBODY, timeout=120)
+    all_reach_all(fleet, EVERYBODY, timeout=180)
     assert inside(fleet, "guest", "cat /proc/sys/kernel/random/boot_id") != before
-    assert eventually(lambda: page(fleet) == "200\n"), page(fleet)
+    assert eventually(lambda: page(fleet) == "200\n", 180), page(fleet)
     fleet.start()
     fleet.settle(timeout=300)
