@@ -289,8 +289,11 @@ def test_a_strangers_key_put_there_by_hand_is_drift(fleet: Fleet, driver: str) -
         assert eventually(lambda: "stranger" not in fleet.inside("host1", "ls /etc/tinc/net/hosts"))
     else:
         stranger = fleet.inside("host1", "wg genkey | wg pubkey").strip()
+        # Else it may be gone before it is looked at.
+        fleet.kill()
         fleet.inside("host1", f"printf '\\n[Peer]\\nPublicKey = {stranger}\\n' >>/etc/wireguard/net/peers.conf")
         fleet.inside("host1", "systemctl reload salvus-vpn-net")
         assert stranger in fleet.inside("host1", "wg show vpn-net peers")
+        fleet.start()
         assert eventually(lambda: stranger not in fleet.inside("host1", "wg show vpn-net peers"))
     all_reach_all(fleet, ("host1", "host2"))

@@ -144,6 +144,7 @@ def test_a_network_that_cuts_the_controller_off_goes_back_by_itself(fleet: Fleet
     fleet.write("ssh", sshd("127.0.0.1"))
     fleet.start()
     refs = [*(f"VPN/{host}" for host in LONE), "Service/ssh"]
+    assert eventually(lambda: "Service/ssh" in fleet.knowledge().rows), fleet.log()
     assert eventually(lambda: {fleet.ready(ref).reason for ref in refs} == {"RolledBack"}, WINDOW + 60), fleet.unready()
     assert fleet.inside("host5", f"ls {SSHD} 2>/dev/null || :") == ""
     (held,) = fleet.knowledge().statuses["VPN/host1"]["host5"].conditions
