@@ -18,7 +18,7 @@ from drivers.items.systemd_unit import Watched
 from drivers.items.unit_files import UnitFiles
 from resources.base import Gate, Invalid, NotYet, Partly, Placed
 from resources.net import Network
-from resources.rollouts import IN_FORCE, in_force, revision
+from resources.rollouts import in_force
 from resources.vpn_keys import IN_USE, TRUSTED, digest, key_fact, key_path, no_key
 from resources.vpn_nodes import (
     ADDRESS,
@@ -37,7 +37,7 @@ from resources.vpn_nodes import (
 )
 from resources.vpn_rotation import turning
 from resources.vpn_spec import PORTS
-from resources.vpn_turn import in_turn, on
+from resources.vpn_turn import has_just, in_turn, on
 from resources.ways import lead_through
 from resources.world import World
 
@@ -113,15 +113,9 @@ def _as_before(former: Vpn, everybody: tuple[Node, ...], wait: Gate, world: Worl
     found = nodes(former, world)
     placed_then = {node.name for node in found if node.address}
     without = (node for node in everybody if node.address and node.name not in placed_then)
-    if any(not node.machine or _is_in(former, node.name, world) for node in without):
+    if any(not node.machine or has_just(former, node.name, world) for node in without):
         raise NotYet(wait.reason, wait.message)
     return found
-
-
-def _is_in(vpn: Vpn, name: str, world: World) -> bool:
-    """Whether just this revision is in force on a machine."""
-    machine = world.machine(name)
-    return machine is not None and world.known_fact(machine.ref, f"{IN_FORCE}/{vpn.ref}") == revision(vpn)
 
 
 def _open(

@@ -39,10 +39,20 @@ def before(vpn: Vpn, machine: AnyResource, world: World) -> Vpn | None:
 
 
 def _before(vpn: Vpn, machine: AnyResource, world: World) -> Vpn | None:
-    told = world.known_fact(machine.ref, f"{IN_FORCE}/{vpn.ref}")
+    told = _told(vpn, machine, world)
     if not told or told == revision(vpn):
         return None
     return replace(vpn, spec=vpn.spec.model_copy(update=json.loads(told.partition("@")[2])))
+
+
+def _told(vpn: Vpn, machine: AnyResource, world: World) -> str | None:
+    return world.known_fact(machine.ref, f"{IN_FORCE}/{vpn.ref}")
+
+
+def has_just(vpn: Vpn, name: str, world: World) -> bool:
+    """Whether just this revision is in force on the machine of that name."""
+    machine = world.machine(name)
+    return machine is not None and _told(vpn, machine, world) == revision(vpn)
 
 
 def in_turn(vpn: Vpn, machine: AnyResource, world: World) -> tuple[Vpn, Gate | None]:
@@ -50,7 +60,7 @@ def in_turn(vpn: Vpn, machine: AnyResource, world: World) -> tuple[Vpn, Gate | N
 
     The first set-up needs no turn, but is not made with what was put back elsewhere: it is not on trial.
     """
-    if not world.known_fact(machine.ref, f"{IN_FORCE}/{vpn.ref}"):
+    if not _told(vpn, machine, world):
         return vpn, held(vpn, world)
     if (former := before(vpn, machine, world)) is None:
         return vpn, None

@@ -110,7 +110,6 @@ clear() {{
     echo "there is a {device} that is not WireGuard's, and it is left alone; choose another spec.interface of {ref}" >&2
     return 1
 }}
-has() {{ [ "$(wg show {device} "$1")" = "$2" ]; }}
 # A peers.conf of an older salvus does not name it: there was one key then.
 own() {{ sed -n 's/^# Own key in //p' {folder}/peers.conf | grep . || echo {folder}/key; }}
 # A node that turns to another key is a peer under both, and the networks go to the new one as it comes with that.
@@ -169,7 +168,7 @@ case $1 in
 {forward}        {routes}
         ;;
     sync)
-        has public-key "$(cat "$(own).pub")" || turn "$(own)"
+        [ "$(wg show {device} public-key)" = "$(cat "$(own).pub")" ] || turn "$(own)"
         for key in $(wg show {device} peers); do
             grep -qxF "PublicKey = $key" {folder}/peers.conf || wg set {device} peer "$key" remove
         done

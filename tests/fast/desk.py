@@ -15,6 +15,14 @@ from drivers.simulated import SimulatedFleet
 from resources.load import load
 
 
+def bring(session: Session, folder: Path, *texts: str) -> None:
+    """These manifests come into force, and no others stay."""
+    (folder / "all.yaml").write_text("---".join(texts))
+    loaded = load([folder / "all.yaml"])
+    assert loaded.ok, loaded.errors
+    session.put(loaded)
+
+
 class Desk:
     """``engine`` is the controller's; manifests are written into ``folder``."""
 
@@ -31,10 +39,7 @@ class Desk:
 
     def put(self, *texts: str) -> None:
         """These manifests come into force."""
-        (self.folder / "all.yaml").write_text("---".join(texts))
-        loaded = load([self.folder / "all.yaml"])
-        assert loaded.ok, loaded.errors
-        self.session.put(loaded)
+        bring(self.session, self.folder, *texts)
 
     def settle(self) -> None:
         """The controller reads the store, and decides."""

@@ -21,6 +21,7 @@ from drivers.base import Present, Unknown
 from drivers.simulated import SimulatedFleet
 from resources.load import load
 from resources.world import Known, World
+from tests.fast.desk import bring
 from tests.fast.test_vpn_fleet import host
 
 VPN = """
@@ -54,10 +55,7 @@ class Desk:
         self.metrics.watch(lambda: snapshot(self.runner, self.probes.found()))
 
     def put(self, *texts: str) -> None:
-        (self.folder / "all.yaml").write_text("---".join(texts))
-        loaded = load([self.folder / "all.yaml"])
-        assert loaded.ok, loaded.errors
-        self.session.put(loaded)
+        bring(self.session, self.folder, *texts)
 
     def settle(self) -> None:
         for _ in range(3):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import count, takewhile
 from typing import Any
 
@@ -69,13 +70,17 @@ def unreached(fleet: Fleet, machine: str, targets: Iterable[str]) -> set[str]:
     return set(inside(fleet, machine, script).split())
 
 
+def _all_answer(fleet: Fleet, machine: str, targets: Iterable[str]) -> bool:
+    return not unreached(fleet, machine, targets)
+
+
 def all_reach_all(fleet: Fleet, machines: Sequence[str], name: str = "net", timeout: float = 30) -> None:
     """By address and by name; and the names are those of the addresses."""
     known = {one: address(fleet, one, name) for one in machines}
     for one in machines:
         others = {other: known[other] for other in machines if other != one}
         targets = (*others, *others.values())
-        assert eventually(lambda one=one, targets=targets: not unreached(fleet, one, targets), timeout), (  # type: ignore[misc]
+        assert eventually(partial(_all_answer, fleet, one, targets), timeout), (
             f"{one} does not reach {unreached(fleet, one, targets)}\n"
             + inside(fleet, one, "journalctl -n 30 --no-pager")
         )

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from itertools import count, permutations, takewhile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lab import Lab
 from tests.lab.fleet import Fleet, eventually, resource
+from tests.lab.networks import (
+    DRIVERS,
+    HOSTS,
+    KEEPALIVE,
+    Pings,
+    address,
+    all_reach_all,
+    change,
+    journals,
+    longest,
+    network,
+    started,
+    unit,
+)
 
 pytestmark = pytest.mark.lab
 
 FOLDERS = {"tinc": "/etc/tinc/net", "wireguard": "/etc/wireguard/net"}
 KEYS = {"tinc": "/etc/tinc/net/rsa_key.priv", "wireguard": "/etc/wireguard/net/key"}
-UNITS = {"tinc": "tinc@net.service", "wireguard": "salvus-vpn-net.service"}
 TRUSTED = {"tinc": "cat /etc/tinc/net/hosts/*", "wireguard": "wg show vpn-net peers"}
-KEEPALIVE = 3
-THREE = ("host1", "host2", "host3")
 
 
-@pytest.fixture(scope="module", params=["tinc", "wireguard"])
+@pytest.fixture(scope="module", params=DRIVERS)
 def driver(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
@@ -37,7 +46,7 @@ def fleet(vpn_lab: Lab, driver: str, tmp_path_factory: pytest.TempPathFactory) -
     try:
         made.write_lab()
         made.start()
-        change(made, vpn(driver, "host1", "host2"))
+        change(made, network(driver, "host1", "host2"))
         yield made
         (made.manifests / "vpn.yaml").unlink()
         assert eventually(lambda: "VPN/net" not in made.knowledge().rows), made.log()
@@ -53,71 +62,8 @@ def in_sync(fleet: Fleet) -> None:
     fleet.settle(timeout=90)
 
 
-def vpn(driver: str, *members: str) -> dict[str, Any]:
-    return resource(
-        "VPN",
-        "net",
-        {
-            "driver": driver,
-            "cidr": "10.77.0.0/24",
-            "members": {"names": list(members)},
-            "hubs": {"names": ["host1"]},
-            "keepalive": f"{KEEPALIVE}s",
-        },
-    )
-
-
-def change(fleet: Fleet, *documents: dict[str, Any]) -> None:
-    """Writes the manifests, and waits until all machines are as they say."""
-    wanted = {f"{one['kind']}/{one['metadata']['name']}": one["spec"] for one in documents}
-
-    def in_force() -> bool:
-        rows = fleet.knowledge().rows
-        now: dict[str, Any] = {ref: row.document["spec"] for ref, row in rows.items() if ref.startswith("VPN")}
-        return now == wanted
-
-    fleet.write("vpn", *documents)
-    assert eventually(in_force), fleet.log()
-    fleet.settle("VPN/net", timeout=90)
-    # What the last node that went has changed on others is no new generation of the VPN.
-    assert eventually(lambda: fleet.run("diff").returncode == 0), fleet.log()
-
-
-def address(fleet: Fleet, host: str) -> str:
-    return fleet.knowledge().known.allocations["VPN/net", f"address/{host}"]
-
-
 def reaches(fleet: Fleet, host: str, target: str) -> bool:
     return fleet.inside(host, f"ping -q -c 1 -W 1 {target} >/dev/null && echo yes || echo no") == "yes\n"
-
-
-def all_reach_all(fleet: Fleet, names: Iterable[str]) -> None:
-    for one, other in permutations(names, 2):
-        for target in (address(fleet, other), other):
-            assert eventually(lambda one=one, target=target: reaches(fleet, one, target), 30), (  # type: ignore[misc]
-                f"{one} does not reach {target}\n{fleet.inside(one, 'journalctl -n 30 --no-pager')}"
-            )
-        assert address(fleet, other) in fleet.inside(one, f"getent hosts {other}")
-
-
-class Pings:
-    """Pings beside a test, ten a second."""
-
-    def __init__(self, fleet: Fleet, host: str, target: str) -> None:
-        self._fleet, self._host = fleet, host
-        # It ends by itself after the longest test, too; with -w it would when an address is unreachable for a moment.
-        fleet.inside(host, f"ping -i 0.1 -c 1200 {target} >/run/pings 2>&1 & echo $! >/run/pings.pid")
-
-    def end(self) -> tuple[int, set[int]]:
-        """Ends them: how many were answered, and which were not, of those before the last answer."""
-        told = self._fleet.inside(self._host, 'kill -INT "$(cat /run/pings.pid)"; sleep 0.3; cat /run/pings')
-        answered = set(map(int, re.findall(r"icmp_seq=(\d+) ttl", told)))
-        assert answered, told
-        return len(answered), set(range(1, max(answered))) - answered
-
-
-def started(fleet: Fleet, driver: str, host: str) -> str:
-    return fleet.inside(host, f"systemctl show --value -p InvocationID {UNITS[driver]}")
 
 
 def rotated(fleet: Fleet, driver: str, host: str) -> None:
@@ -132,23 +78,13 @@ def rotated(fleet: Fleet, driver: str, host: str) -> None:
         assert old.splitlines()[-2:][0] not in fleet.inside(one, TRUSTED[driver])
 
 
-def _journals(fleet: Fleet) -> str:
-    """What happened on those between whom nothing is to be lost."""
-    return "\n".join(fleet.inside(host, "journalctl -n 60 --no-pager -o short-precise") for host in ("host1", "host2"))
-
-
-def longest(lost: set[int]) -> int:
-    """The most that were lost one after the other."""
-    return max((sum(1 for _ in takewhile(lost.__contains__, count(one))) for one in lost), default=0)
-
-
 def test_all_reach_all_by_address_and_by_name(fleet: Fleet, driver: str) -> None:
     all_reach_all(fleet, ("host1", "host2"))
     assert fleet.run("diff").returncode == 0, "the second pass has nothing to do"
     shown = fleet.run("vpn", "status", "-o", "json")
     assert shown.returncode == 0, shown.stdout + shown.stderr
-    (network,) = json.loads(shown.stdout)["networks"]
-    for one, other in zip(network["nodes"], ("host2", "host1"), strict=True):
+    (told,) = json.loads(shown.stdout)["networks"]
+    for one, other in zip(told["nodes"], ("host2", "host1"), strict=True):
         (reach,) = one["reaches"]
         assert (reach["node"], reach["milliseconds"] < 1000) == (other, True)
         assert (reach["handshake"] is None, reach["endpoint"] is None) == (driver == "tinc", driver == "tinc")
@@ -166,18 +102,18 @@ def test_connections_are_tried_from_a_machine(fleet: Fleet) -> None:
     assert {one["outcome"] for one in json.loads(shown.stdout)["paths"][0]["live"]} == {"refused"}
 
 
-def test_the_metrics_tell_who_reaches_whom(fleet: Fleet, driver: str) -> None:
-    for node, peer in (("host1", "host2"), ("host2", "host1")):
-        pair = {"vpn": "net", "node": node, "peer": peer}
-        assert eventually(lambda pair=pair: fleet.metric("salvus_vpn_peer_reachable", **pair) == 1), fleet.log()  # type: ignore[misc]
-        assert 0 < fleet.metric("salvus_vpn_peer_round_trip_seconds", **pair) < 1
-        shook = fleet.metric("salvus_vpn_peer_last_handshake_timestamp_seconds", **pair)
-        now = float(fleet.inside(node, "date +%s"))
-        assert shook == 0 if driver == "tinc" else now - 300 < shook <= now + 5
+@pytest.mark.parametrize(("node", "peer"), [("host1", "host2"), ("host2", "host1")])
+def test_the_metrics_tell_who_reaches_whom(fleet: Fleet, driver: str, node: str, peer: str) -> None:
+    pair = {"vpn": "net", "node": node, "peer": peer}
+    assert eventually(lambda: fleet.metric("salvus_vpn_peer_reachable", **pair) == 1), fleet.log()
+    assert 0 < fleet.metric("salvus_vpn_peer_round_trip_seconds", **pair) < 1
+    shook = fleet.metric("salvus_vpn_peer_last_handshake_timestamp_seconds", **pair)
+    now = float(fleet.inside(node, "date +%s"))
+    assert shook == 0 if driver == "tinc" else now - 300 < shook <= now + 5
 
 
 def test_the_daemon_goes_before_all_else(fleet: Fleet, driver: str) -> None:
-    pid = fleet.inside("host1", f"systemctl show --value -p MainPID {UNITS[driver]}").strip()
+    pid = fleet.inside("host1", f"systemctl show --value -p MainPID {unit(driver)}").strip()
     assert fleet.inside("host1", f"ps -o ni= -p {pid}").strip() == "-19"
 
 
@@ -201,18 +137,18 @@ def test_a_member_comes_rotates_its_key_and_goes_and_nothing_is_lost_between_the
     before = [started(fleet, driver, host) for host in ("host1", "host2")]
     pings = Pings(fleet, "host1", address(fleet, "host2"))
     try:
-        change(fleet, vpn(driver, *THREE))
-        all_reach_all(fleet, THREE)
+        change(fleet, network(driver, *HOSTS))
+        all_reach_all(fleet, HOSTS)
         given = address(fleet, "host3")
         own = Pings(fleet, "host2", given)
         rotated(fleet, driver, "host3")
         assert longest(own.end()[1]) <= KEEPALIVE * 10, "of who turns not long"
-        change(fleet, vpn(driver, "host1", "host2"))
+        change(fleet, network(driver, "host1", "host2"))
         assert eventually(lambda: fleet.inside("host3", f"ls -d {FOLDERS[driver]} || true") == ""), fleet.log()
     finally:
         answered, lost = pings.end()
     assert answered > 20
-    assert lost == set(), _journals(fleet)
+    assert lost == set(), journals(fleet, "host1", "host2")
     assert [started(fleet, driver, host) for host in ("host1", "host2")] == before, "nothing was restarted"
     assert "salvus" not in fleet.inside("host3", "cat /etc/hosts")
     assert address(fleet, "host3") == given, "its address stays its own"
@@ -229,21 +165,21 @@ def test_a_hub_rotates_its_key(fleet: Fleet, driver: str) -> None:
 
 def test_those_who_cannot_reach_each_other_talk_over_the_hub(fleet: Fleet, driver: str) -> None:
     apart = [
-        resource("VPNNode", f"{host}-in-net", {"vpn": "net", "machine": host, "endpoint": "none"}) for host in THREE[1:]
+        resource("VPNNode", f"{host}-in-net", {"vpn": "net", "machine": host, "endpoint": "none"}) for host in HOSTS[1:]
     ]
-    change(fleet, vpn(driver, *THREE), *apart)
+    change(fleet, network(driver, *HOSTS), *apart)
     if driver == "wireguard":
         # /proc/sys is read-only in the lab's hosts, and a hub forwards.
         switch = "mount -t proc proc /mnt; echo 1 >/mnt/sys/net/ipv4/conf/vpn-net/forwarding; umount /mnt"
         fleet.inside("host1", switch)
         assert "198.18.0.13" not in fleet.inside("host2", "wg show vpn-net endpoints")
-    all_reach_all(fleet, THREE)
-    change(fleet, vpn(driver, *THREE))
+    all_reach_all(fleet, HOSTS)
+    change(fleet, network(driver, *HOSTS))
 
 
 def test_a_machine_that_is_revoked_is_refused_with_the_key_that_it_kept(fleet: Fleet, driver: str) -> None:
-    change(fleet, vpn(driver, *THREE))
-    all_reach_all(fleet, THREE)
+    change(fleet, network(driver, *HOSTS))
+    all_reach_all(fleet, HOSTS)
     pings = Pings(fleet, "host1", address(fleet, "host2"))
     target = address(fleet, "host1")
     done = fleet.run("vpn", "revoke", "host3", "-o", "json")
@@ -257,16 +193,16 @@ def test_a_machine_that_is_revoked_is_refused_with_the_key_that_it_kept(fleet: F
     fleet.settle("VPN/net", timeout=90)
     answered, lost = pings.end()
     assert answered > 20
-    assert lost == set(), _journals(fleet)
+    assert lost == set(), journals(fleet, "host1", "host2")
     assert not reaches(fleet, "host3", target)
     done = fleet.run("vpn", "admit", "host3")
     assert done.returncode == 0, done.stdout + done.stderr + fleet.log()
-    all_reach_all(fleet, THREE)
+    all_reach_all(fleet, HOSTS)
     name = KEYS[driver].rpartition("/")[2]
     assert re.fullmatch(
         rf"{name}\.[0-9]+\n", fleet.inside("host3", f"cd {FOLDERS[driver]}; ls | grep key | grep -v pub")
     )
-    change(fleet, vpn(driver, "host1", "host2"))
+    change(fleet, network(driver, "host1", "host2"))
 
 
 def test_a_device_that_is_deleted_comes_back_without_a_controller(fleet: Fleet, driver: str) -> None:
